@@ -1,0 +1,1 @@
+"""text -> documents -> domains -> token shards."""

@@ -1,0 +1,1 @@
+"""domains + token counts -> baselines and sampled mixtures."""

@@ -1,0 +1,1 @@
+"""mixtures + token shards -> proxies trained on litgpt -> validation losses."""

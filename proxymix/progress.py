@@ -1,0 +1,67 @@
+"""Work done so far -> a bar with the time left on a terminal, a sparse line elsewhere (both on stderr)."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+LINE_EVERY_SECONDS = 20.0
+
+
+def say(message: str) -> None:
+    """One line to stderr, where messages go; stdout is for answers."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """95 -> '1 min 35 s', 7500 -> '2 h 5 min'."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+class Bar:
+    """How far a stage is. `advance` by what was done, in the unit that `total` counts."""
+
+    def __init__(self, description: str, total: float, unit: str, show: Any) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.done = 0.0
+        self._show = show
+        self._start = self._last_line = time.monotonic()
+
+    def advance(self, amount: float = 1.0) -> None:
+        """Count `amount` more as done."""
+        self.done += amount
+        if self._show is not None:
+            self._show(self.done)
+            return
+        now = time.monotonic()
+        if now - self._last_line >= LINE_EVERY_SECONDS and self.done < self.total:
+            self._last_line = now
+            left = (now - self._start) / self.done * (self.total - self.done) if self.done else 0.0
+            say(f"{self.description}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {duration(left)} left")
+
+
+@contextmanager
+def progress(description: str, total: float, unit: str = "") -> Iterator[Bar]:
+    """A bar over `total` units of work.
+
+    Args:
+        description: What is being done ("train proxies").
+        total: Units of work in all.
+        unit: What is counted ("runs", "MB").
+    """
+    if not sys.stderr.isatty():
+        yield Bar(description, total, unit, None)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as rich_bar:
+        task = rich_bar.add_task(description, total=total)
+        yield Bar(description, total, unit, lambda done: rich_bar.update(task, completed=done))

@@ -1,0 +1,252 @@
+"""The tables and mixtures that stages hand to each other, as files and as values.
+
+A mixture is a dict domain -> weight. In files a domain carries RegMix's prefixes (`train_<domain>`, `valid_<domain>`,
+`metric/<domain>_val_loss`), in memory its bare name. Rows meet by run id (`n00001`), which files hold as `index` (1).
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from proxymix.errors import InputError
+from proxymix.files import read_json, read_text, read_yaml, write_text, write_yaml
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUM_TOLERANCE = 1e-2  # published weights are rounded to 3 decimals; a row of RegMix's sums to 0.996
+DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+def run_id(index: int) -> str:
+    """1 -> n00001, so that listing order is run order."""
+    return f"n{index:05d}"
+
+
+def run_index(run: str) -> int:
+    """n00001 -> 1.
+
+    Raises:
+        InputError: If `run` is not a run id.
+    """
+    if not re.fullmatch(r"n\d+", run):
+        raise InputError(f"{run!r} is not a run id such as n00001")
+    return int(run[1:])
+
+
+def check_domain_name(name: str, where: str) -> str:
+    """`name`, if it can be a file's and a column's name.
+
+    Raises:
+        InputError: If it is empty, hidden, or holds a separator.
+    """
+    if not DOMAIN_NAME.fullmatch(name):
+        raise InputError(f"{where}: {name!r} cannot name a domain; use letters, digits, '_', '-', '.' and '+'")
+    return name
+
+
+def loss_column(domain: str) -> str:
+    """RegMix's (and wandb's) name for a domain's validation loss, in nats per token."""
+    return f"metric/{domain}_val_loss"
+
+
+def loss_domain(column: str) -> str:
+    """The domain of a loss column; the column itself when it is not named RegMix's way."""
+    match = re.fullmatch(r"metric/(.+)_val_loss", column)
+    return match[1] if match else column
+
+
+def normalised(weights: Mapping[str, float], where: str) -> dict[str, float]:
+    """`weights` scaled to sum 1.
+
+    Raises:
+        InputError: If a weight is not a number >= 0, or the sum is further than 1e-2 from 1.
+    """
+    for domain, weight in weights.items():
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
+            raise InputError(f"{where}: the weight of {domain} is {weight!r}; a number from 0 to 1 is wanted")
+    total = math.fsum(weights.values())
+    if abs(total - 1) > SUM_TOLERANCE:
+        raise InputError(f"{where}: the weights sum to {total:.6g}, not 1; correct them or divide each by {total:.6g}")
+    return {domain: float(weight) / total for domain, weight in weights.items()} if total != 1 else dict(weights)
+
+
+def read_mixture(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
+    """A mixture YAML in RegMix's keys -> (domain -> weight, everything else in the file).
+
+    Raises:
+        InputError: If there is no `train` section of weights that sum to 1.
+    """
+    content = read_yaml(path)
+    train = content.pop("train", None)
+    if not isinstance(train, dict) or not train:
+        raise InputError(f"{path}: no 'train' section of weights (train_<domain>: weight)")
+    weights = {check_domain_name(str(key).removeprefix("train_"), str(path)): value for key, value in train.items()}
+    return normalised(weights, f"{path}: train"), content
+
+
+def write_mixture(path: Path, weights: Mapping[str, float], extra: Mapping[str, Any], targets: Sequence[str] | None = None) -> None:
+    """Write a mixture in RegMix's keys, weights at full precision, then `extra` (settings, provenance).
+
+    Args:
+        path: The YAML to write.
+        weights: Domain -> weight, sum 1 within 1e-9.
+        extra: What follows the weights (model_name, seed, sampler settings, provenance).
+        targets: Domains to validate on; all of `weights` by default.
+    """
+    assert abs(math.fsum(weights.values()) - 1) < 1e-9, f"weights sum to {math.fsum(weights.values())!r}"
+    write_yaml(
+        path,
+        {
+            "train": {f"train_{domain}": float(weight) for domain, weight in weights.items()},
+            "valid": {f"valid_{domain}": 1.0 for domain in (weights if targets is None else targets)},
+            **extra,
+        },
+    )
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """CSV text; floats in the shortest form that reads back to the same number."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([[repr(float(v)) if isinstance(v, float) else v for v in row] for row in rows])
+    return text.getvalue()
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a CSV whole or not at all."""
+    write_text(path, format_table(header, rows))
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """A CSV as a DataFrame.
+
+    Raises:
+        InputError: If the file is missing, empty, or not a table.
+    """
+    import pandas as pd
+
+    text = read_text(path)
+    try:
+        table = pd.read_csv(io.StringIO(text))
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        raise InputError(f"{path}: not a CSV table: {str(error).strip()}") from None
+    if table.empty:
+        raise InputError(f"{path}: the table has no rows")
+    return table
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A row of domains.csv: unique training tokens, documents and bytes, and the share of all tokens."""
+
+    domain: str
+    tokens: int
+    documents: int
+    bytes: int
+    prior: float
+
+
+def read_domains(path: Path) -> list[Domain]:
+    """domains.csv -> domains, in the file's order. Only `domain` and `tokens` are needed; the prior is computed.
+
+    Raises:
+        InputError: If a column is missing, a name is repeated, or a count is not a whole number >= 0.
+    """
+    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    if not rows:
+        raise InputError(f"{path}: no rows; a CSV with the columns domain,tokens is wanted")
+    for column in ("domain", "tokens"):
+        if column not in rows[0]:
+            raise InputError(f"{path}: no column {column!r}; found {', '.join(map(str, rows[0]))}")
+    counts: list[tuple[str, int, int, int]] = []
+    for line, row in enumerate(rows, start=2):
+        name = check_domain_name((row["domain"] or "").strip(), f"{path}:{line}")
+        if name in {c[0] for c in counts}:
+            raise InputError(f"{path}:{line}: the domain {name!r} is there twice")
+        values = [_count(row.get(key) or "0", f"{path}:{line}: {key}") for key in ("tokens", "documents", "bytes")]
+        counts.append((name, values[0], values[1], values[2]))
+    total = sum(c[1] for c in counts)
+    if total == 0:
+        raise InputError(f"{path}: no domain has any tokens")
+    return [Domain(*c, prior=c[1] / total) for c in counts]
+
+
+def write_domains(path: Path, domains: Sequence[Domain]) -> None:
+    """Write domains.csv: domain, tokens, documents, bytes, prior."""
+    rows = [(d.domain, d.tokens, d.documents, d.bytes, d.prior) for d in domains]
+    write_table(path, ("domain", "tokens", "documents", "bytes", "prior"), rows)
+
+
+def _count(text: str, where: str) -> int:
+    try:
+        value = float(text.replace("_", "")) if not text.isdigit() else int(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0 or value != int(value):
+        raise InputError(f"{where} is {text!r}; a whole number >= 0 is wanted")
+    return int(value)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One token file of a domain: `path` is relative to the manifest's folder."""
+
+    path: str
+    tokens: int
+    documents: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TokensManifest:
+    """tokens/manifest.json: tokenizer (name, sha256, vocabulary, eos), dtype, and per split and domain the shards.
+
+    `bytes` counts UTF-8 bytes of the source text, so that loss in nats per token turns into bits per byte.
+    """
+
+    tokenizer: dict[str, Any]
+    dtype: str
+    splits: dict[str, dict[str, tuple[Shard, ...]]]  # split -> domain -> shards
+    sources: dict[str, dict[str, list[str]]]  # split -> domain -> source files, relative to the corpus
+    settings: dict[str, Any]
+
+    def domains(self, split: str = "train") -> list[str]:
+        """The names of a split's domains, in the file's order."""
+        return list(self.splits[split])
+
+    def total(self, split: str, domain: str, count: str) -> int:
+        """The sum of a count (`tokens`, `documents` or `bytes`) over a domain's shards."""
+        return sum(getattr(shard, count) for shard in self.splits[split][domain])
+
+
+def read_tokens_manifest(folder: Path) -> TokensManifest:
+    """TOKENS/manifest.json, checked for shape.
+
+    Raises:
+        InputError: If it is missing or does not hold what the format promises.
+    """
+    path = Path(folder) / "manifest.json"
+    if not path.exists():
+        raise InputError(f"{path}: no such file, so {folder} holds no finished token shards; run `proxymix tokenize`")
+    content = read_json(path)
+    try:
+        return TokensManifest(
+            tokenizer=content["tokenizer"],
+            dtype=content["dtype"],
+            splits={
+                split: {domain: tuple(Shard(**shard) for shard in entry["shards"]) for domain, entry in content[split].items()}
+                for split in ("train", "valid")
+            },
+            sources={s: {d: entry["source"] for d, entry in content[s].items()} for s in ("train", "valid")},
+            settings=content["settings"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not a token manifest ({error}); run `proxymix tokenize` again") from None

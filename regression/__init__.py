@@ -1,0 +1,1 @@
+"""mixtures + losses -> regressors -> proposal -> confirmation -> report."""
