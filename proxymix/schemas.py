@@ -90,7 +90,9 @@ def read_mixture(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
     return normalised(weights, f"{path}: train"), content
 
 
-def write_mixture(path: Path, weights: Mapping[str, float], extra: Mapping[str, Any], targets: Sequence[str] | None = None) -> None:
+def write_mixture(
+    path: Path, weights: Mapping[str, float], extra: Mapping[str, Any], targets: Sequence[str] | None = None
+) -> None:
     """Write a mixture in RegMix's keys, weights at full precision, then `extra` (settings, provenance).
 
     Args:
@@ -242,7 +244,10 @@ def read_tokens_manifest(folder: Path) -> TokensManifest:
             tokenizer=content["tokenizer"],
             dtype=content["dtype"],
             splits={
-                split: {domain: tuple(Shard(**shard) for shard in entry["shards"]) for domain, entry in content[split].items()}
+                split: {
+                    domain: tuple(Shard(**shard) for shard in entry["shards"])
+                    for domain, entry in content[split].items()
+                }
                 for split in ("train", "valid")
             },
             sources={s: {d: entry["source"] for d, entry in content[s].items()} for s in ("train", "valid")},

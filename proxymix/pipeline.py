@@ -1,0 +1,152 @@
+"""A study's YAML -> every stage that it needs, in order; what is done is skipped.
+
+proxymix run --config configs/quickstart.yaml;  proxymix status studies/quickstart
+"""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from proxymix.cli import Parser, _first_pass
+from proxymix.errors import InputError
+from proxymix.files import read_yaml
+from proxymix.progress import duration, say
+from proxymix.schemas import read_mixture
+from proxymix.stages import STAGES, Stage, parameters
+from proxymix.study import Study, flatten, plain, schema, stage_settings
+
+RUN_HELP = """Everything a study needs, from text to a confirmed optimal_mixture.yaml.
+
+Stages that are done are skipped, so the same command continues after a stop, a kill or a full disk, and ends with the
+same bytes. Every setting below can stand in the YAML (sections as mappings) and be overridden by its flag."""
+
+
+def run_command(arguments: Sequence[str]) -> None:
+    """`proxymix run`."""
+    parser = Parser("proxymix run", "", RUN_HELP)
+    parser.add_config_flags(study=False)
+    parser.add_flag("dry_run", "Say what would be done and how long it would take, and do nothing.")
+    parser.add_flag("update", "Let this configuration replace the study's own; what the change touches is redone.")
+    known = schema()
+    for key, parameter in known.items():
+        parser.add({parameter.name: parameter}, section=key.rpartition(".")[0])
+    first, _ = _first_pass().parse_known_args(arguments)
+    if first.config:
+        parser.fill(flatten(read_yaml(first.config), known, first.config), first.config)
+    values = parser.parse(arguments)
+    config = {
+        key: (values[key.partition(".")[0]][key.partition(".")[2]] if "." in key else values[key]) for key in known
+    }
+    run_study(config, update=parser.extras["update"], dry_run=parser.extras["dry_run"])
+
+
+def run_study(config: Mapping[str, Any], update: bool = False, dry_run: bool = False) -> None:
+    """Bring a study to its end: each stage that is missing or stale, in order.
+
+    Args:
+        config: Every setting by its dotted key, as `proxymix.study.schema` lists them.
+        update: Whether `config` may replace the study's own.
+        dry_run: Only say what would be done.
+
+    Raises:
+        InputError: If the folder answers another configuration.
+        StageError: If a stage fails, or another process works on the study.
+    """
+    study = Study(Path(config["study"]))
+    stages = [stage for stage in STAGES if study.needed(stage, config)]
+    calls = {stage.name: stage_call(study, stage, config) for stage in stages}
+    if dry_run:
+        for stage in stages:
+            say(
+                f"{stage.name:<11}{study.state(stage, calls[stage.name]) if study.path.exists() else 'missing':<9}{stage.help}"
+            )
+        _say_estimate(study, stages, calls, config)
+        return
+    with study.locked():
+        study.adopt({key: plain(value) for key, value in config.items()}, update)
+        _say_estimate(study, stages, calls, config)
+        for number, stage in enumerate(stages, start=1):
+            title = f"[{number}/{len(stages)}] {stage.name}"
+            if study.state(stage, calls[stage.name]) == "done":
+                say(f"{title}: done already")
+                continue
+            say(f"{title}: {stage.help}")
+            study.perform(stage, stage.load(), calls[stage.name])
+    print(answer(study.path))
+
+
+def stage_call(study: Study, stage: Stage, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with which a study calls a stage."""
+    wanted = parameters(stage.load())
+    flat = stage_settings(stage, wanted, config)
+    values: dict[str, Any] = {name: path for name, path in study.paths(stage, config).items() if name in wanted}
+    for name, parameter in wanted.items():
+        if parameter.is_section:
+            values[name] = parameter.type(
+                **{key.partition(".")[2]: v for key, v in flat.items() if key.startswith(f"{name}.")}
+            )
+        elif name in flat:
+            values[name] = flat[name]
+    return values
+
+
+def _say_estimate(
+    study: Study, stages: Sequence[Stage], calls: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]
+) -> None:
+    """Say how long the training will take, from a short calibration on this machine."""
+    todo = [
+        s.name
+        for s in stages
+        if s.name in ("sweep", "confirm") and (not study.path.exists() or study.state(s, calls[s.name]) != "done")
+    ]
+    if not todo:
+        return
+    trained = sum(1 for _ in study.path.glob("proxies/n*/manifest.yaml")) if "sweep" in todo else 0
+    num_runs = (int(config["synthesize.num_mixtures"]) - trained if "sweep" in todo else 0) + (
+        5 * int(config["confirm.num_seeds"]) if "confirm" in todo else 0
+    )
+    estimate = importlib.import_module("proxy_training.sweep").estimate_seconds
+    seconds = estimate(num_runs, calls["sweep"]["train"], int(config["tokenize.vocab_size"]), config["workers"])
+    say(
+        f"{num_runs} proxies of {calls['sweep']['train'].tokens:,} tokens to train: about {duration(seconds)}, and a minute for the rest"
+    )
+
+
+def answer(folder: Path) -> str:
+    """What a finished study says: the optimum, what it gained over the baselines with its interval, where the report is."""
+    weights, _ = read_mixture(folder / "optimal_mixture.yaml")
+    lines = ["", f"The best mixture ({folder / 'optimal_mixture.yaml'}):"]
+    for domain, weight in sorted(weights.items(), key=lambda item: -item[1]):
+        lines.append(f"  {domain:<28}{weight:8.4f}  {'#' * round(40 * weight)}")
+    confirmation = folder / "confirmation.yaml"
+    if confirmation.exists():
+        lines += ["", str(read_yaml(confirmation).get("verdict", ""))]
+    lines += ["", f"Report: {folder / 'report' / 'index.html'}"]
+    return "\n".join(lines)
+
+
+def status_command(arguments: Sequence[str]) -> None:
+    """`proxymix status STUDY`."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        if arguments and arguments[0] in ("-h", "--help"):
+            print(
+                "usage: proxymix status STUDY\n\nSays for every stage whether it is done, stale (made from other settings or inputs) or missing."
+            )
+            return
+        raise InputError("proxymix status: one study folder is wanted: proxymix status STUDY")
+    study = Study(Path(arguments[0]))
+    study.must_exist()
+    config = {key: parameter.default for key, parameter in schema().items()} | study.config()
+    for stage in STAGES:
+        if study.needed(stage, config):
+            state = study.state(stage, stage_call(study, stage, config))
+            print(f"{stage.name:<11}{state:<9}{_detail(study, stage)}".rstrip())
+
+
+def _detail(study: Study, stage: Stage) -> str:
+    if stage.name == "sweep":
+        return f"{len(list(study.path.glob('proxies/n*/manifest.yaml')))} of {len(list(study.path.glob('mixtures/n*.yaml')))} runs"
+    if stage.name == "confirm":
+        return f"{len(list(study.path.glob('confirmation/*/manifest.yaml')))} runs"
+    return ""

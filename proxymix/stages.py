@@ -1,0 +1,132 @@
+"""The stages of the main job, in order: the function behind each, and where its files lie in a study.
+
+A stage is named by text ("package.module:function"), so that nothing is imported before it is needed and `proxymix`
+imports no package below it. Its parameters are its settings; those listed in `files` are paths in the study folder.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command, and one step of `proxymix run` when `in_study`.
+
+    Args:
+        name: The command.
+        function: "package.module:function".
+        help: What it turns into what, in a line.
+        files: Parameter -> path in the study folder.
+        writes: Those of `files` that the stage writes; the others it reads.
+        section: The section of a study's YAML that holds its settings; empty when it has none of its own.
+        answers: Parameters that only shape what a terminal shows, and so are no settings of a study.
+        positional: The parameter given without a flag, if any.
+        in_study: Whether `proxymix run` runs it.
+    """
+
+    name: str
+    function: str
+    help: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    writes: tuple[str, ...] = ()
+    section: str = ""
+    answers: tuple[str, ...] = ()
+    positional: str = ""
+    in_study: bool = True
+
+    def load(self) -> Callable[..., None]:
+        """The stage's function (imports its module)."""
+        module, name = self.function.split(":")
+        return typing.cast(Callable[..., None], getattr(importlib.import_module(module), name))
+
+
+STAGES = (
+    Stage("harvest", "data_preparation.harvest:harvest", "real text found on this machine -> a corpus of domains",
+          files={"out": "corpus"}, writes=("out",), section="corpus"),
+    Stage("tokenize", "data_preparation.tokenization:tokenize", "a corpus -> token shards (trains a BPE unless given one)",
+          files={"input": "corpus", "out": "tokens"}, writes=("out",), section="tokenize"),
+    Stage("count", "data_preparation.count:count", "token shards -> domains.csv with the prior",
+          files={"tokens": "tokens", "out": "domains.csv"}, writes=("out",)),
+    Stage("baseline", "mixture_config.baseline:baseline", "token counts -> the heuristic mixture",
+          files={"counts": "domains.csv", "out": "heuristic_mixture.yaml"}, writes=("out",), section="baseline",
+          answers=("summary", "path", "json")),
+    Stage("synthesize", "mixture_config.synthesize:synthesize", "domains -> mixtures to train proxies on",
+          files={"domains": "domains.csv", "out": "."}, writes=("mixtures", "mixtures.csv"), section="synthesize"),
+    Stage("sweep", "proxy_training.sweep:sweep", "mixtures + token shards -> a trained proxy for each",
+          files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, writes=("out",), section="sweep"),
+    Stage("collect", "proxy_training.collect:collect", "run folders (or wandb files) -> losses.csv",
+          files={"proxies": "proxies", "mixtures": "mixtures.csv", "out": "."}, writes=("losses.csv",), section="collect"),
+    Stage("fit", "regression.fit:fit", "mixtures + losses -> a regression, chosen by cross-validation",
+          files={"mixtures": "mixtures.csv", "losses": "losses.csv", "out": "regression"}, writes=("out",), section="fit"),
+    Stage("propose", "regression.propose:propose", "a regression -> the best mixture that the data can feed",
+          files={"fit": "regression", "domains": "domains.csv", "heuristic": "heuristic_mixture.yaml", "tokens": "tokens",
+                 "out": "optimal_mixture.yaml"}, writes=("out",), section="propose"),
+    Stage("confirm", "regression.confirm:confirm", "trains at the proposal and at every baseline, over fresh seeds",
+          files={"fit": "regression", "proposal": "optimal_mixture.yaml", "heuristic": "heuristic_mixture.yaml",
+                 "domains": "domains.csv", "mixtures": "mixtures.csv", "losses": "losses.csv", "tokens": "tokens",
+                 "proxies": "confirmation", "out": "confirmation.csv"},
+          writes=("proxies", "out", "confirmation.yaml"), section="confirm"),
+    Stage("report", "regression.report:report", "a study -> one page for a colleague",
+          files={"study": ".", "out": "report"}, writes=("out",), section="report"),
+    Stage("train", "proxy_training.train:train", "trains the listed runs in this process",
+          files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, in_study=False),
+    Stage("predict", "regression.predict:predict", "a regression + mixtures -> predicted losses",
+          files={"fit": "regression"}, in_study=False),
+    Stage("check", "data_preparation.check:check", "verifies token shards against their manifest",
+          files={"tokens": "tokens"}, positional="tokens", in_study=False),
+)  # fmt: skip
+
+# Settings that several stages share stand once, at the top level of a study's YAML: its key -> the parameters it fills.
+SHARED = {
+    "seed": ("seed",),
+    "budget": ("budget", "training_tokens"),
+    "max_epochs": ("max_epochs",),
+    "objective": ("objective",),
+    "workers": ("workers",),
+    "wandb": ("wandb",),
+}
+SHARED_KEY = {parameter: key for key, parameters in SHARED.items() for parameter in parameters}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a stage function: its type, its default (or REQUIRED), and its line of the docstring."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+    @property
+    def required(self) -> bool:
+        """Whether the caller must give it."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def is_section(self) -> bool:
+        """Whether it is a dataclass of settings, shared by stages as a section of its own."""
+        return dataclasses.is_dataclass(self.type)
+
+
+def parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
+    """The parameters of a stage function, or the fields of a settings dataclass, in order."""
+    import docstring_parser
+
+    hints = typing.get_type_hints(function if not isinstance(function, type) else vars(function)["__init__"])
+    documented = {
+        p.arg_name: (p.description or "").strip() for p in docstring_parser.parse(function.__doc__ or "").params
+    }
+    return {
+        name: Parameter(name, hints[name], parameter.default, documented.get(name, ""))
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+
+
+def stage_named(name: str) -> Stage:
+    """The stage with this command name."""
+    return next(stage for stage in STAGES if stage.name == name)
