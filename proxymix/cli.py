@@ -96,7 +96,7 @@ def _guarded(action: Callable[[], None]) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"proxymix: {message}", file=sys.stderr)
+    print(f"error: {message}", file=sys.stderr)
     return status
 
 
@@ -176,7 +176,7 @@ class Parser:
                 continue
             key = f"{section}.{name}" if section else name
             self._keys[key] = parameter
-            help_text = parameter.help.replace("%", "%%") or argparse.SUPPRESS
+            help_text = parameter.help or argparse.SUPPRESS
             default = None if parameter.required else parameter.default
             if name == positional:
                 self._parser.add_argument(key, type=parameter.type, nargs="?", help=help_text)
@@ -199,7 +199,7 @@ class Parser:
             if key not in self._keys:
                 raise InputError(f"{source}: {key}: no such setting{nearest(key, self._keys)} (value {value!r:.60})")
             try:
-                parsed = self._parser.parse_object(_nested({key: value}), defaults=False)
+                parsed = self._parser.parse_object(_nested({key: _whole(value, self._keys[key])}), defaults=False)
             except (argparse.ArgumentError, TypeError, ValueError):
                 raise InputError(f"{source}: {key}: {value!r} is not {describe_type(self._keys[key].type)}") from None
             self._filled[key] = parsed[key]
@@ -209,8 +209,9 @@ class Parser:
         import jsonargparse
 
         self._parser.set_defaults(self._filled)
+        arguments = [_whole(a, self._keys.get(_flag_before(arguments, i))) for i, a in enumerate(arguments)]
         try:
-            parsed = self._parser.parse_args(list(arguments), _skip_validation=False)
+            parsed = self._parser.parse_args(arguments)
         except argparse.ArgumentError as error:
             raise InputError(self._explain(arguments, str(error))) from None
         assert isinstance(parsed, jsonargparse.Namespace)
@@ -238,9 +239,26 @@ class Parser:
                 return f"{self._parser.prog}: --{flag}: no such flag{nearest(flag, self._keys)}"
         for key, parameter in self._keys.items():
             if f'"{key}"' in message or f"--{key}:" in message or f"--{key} " in message:
-                given = message.split("Got value:")[-1].strip() if "Got value:" in message else _given(arguments, key)
+                given = _given(arguments, key)
                 return f"{self._parser.prog}: --{key}: {given!r} is not {describe_type(parameter.type)}"
         return f"{self._parser.prog}: {' '.join(message.split())}"
+
+
+def _whole(value: Any, parameter: Parameter | None) -> Any:
+    """`value` as a whole number where one is wanted and 25e9 or 1_000 says one; else as it is."""
+    if parameter is None or parameter.type not in (int, int | None) or isinstance(value, bool | int):
+        return value
+    try:
+        number = float(str(value).replace("_", ""))
+    except ValueError:
+        return value
+    if not number.is_integer():
+        return value
+    return int(number) if isinstance(value, float) else str(int(number))
+
+
+def _flag_before(arguments: Sequence[str], position: int) -> str:
+    return arguments[position - 1].removeprefix("--") if position else ""
 
 
 def _given(arguments: Sequence[str], key: str) -> str:

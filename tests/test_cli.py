@@ -1,0 +1,136 @@
+"""Flags, YAML and their errors: what a user gets wrong is named, with the next step, and no traceback."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from proxymix.cli import Parser, main
+from proxymix.errors import InputError
+from proxymix.stages import parameters
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How.
+
+    Args:
+        model: Which model.
+        tokens: How many tokens.
+    """
+
+    model: str = "1m"
+    tokens: int = 100
+
+
+def cook(
+    pot: Path,
+    train: TrainSettings,
+    eggs: int = 5,
+    names: list[str] | None = None,
+    boil: bool = False,
+    kind: Literal["soft", "hard"] = "soft",
+    objective: str | dict[str, float] = "mean",
+    budget: int | None = None,
+) -> None:
+    """Cook eggs.
+
+    Args:
+        pot: The pot, filled to 100%.
+        train: The proxies.
+        eggs: Eggs to cook.
+        names: Their names.
+        boil: Whether to boil.
+        kind: How they should be.
+        objective: What is wanted.
+        budget: Tokens.
+    """
+
+
+def parse(*arguments: str, filled: dict | None = None) -> dict:
+    parser = Parser("cook", "Cook.", cook.__doc__)
+    parser.add(parameters(cook))
+    parser.fill(filled or {}, "kitchen.yaml")
+    return parser.parse(arguments)
+
+
+def test_a_flag_beats_the_file_which_beats_the_default():
+    values = parse("--pot", "p", "--eggs", "8", filled={"eggs": 7, "train.tokens": 9})
+    assert (values["eggs"], values["train"], values["kind"]) == (8, TrainSettings(tokens=9), "soft")
+
+
+def test_every_type_of_flag_is_understood():
+    values = parse("--pot", "p", "--names", "a", "b", "--boil", "--objective", "{law: 1}", "--budget", "25e9")
+    assert values["names"] == ["a", "b"] and values["boil"] is True
+    assert values["objective"] == {"law": 1.0} and values["budget"] == 25_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--egs", "3"], r"--egs: no such flag; did you mean eggs\?"),
+        (["--eggs", "many"], "--eggs: 'many' is not a whole number"),
+        (["--eggs", "2.5"], "--eggs: '2.5' is not a whole number"),
+        (["--kind", "raw"], "--kind: 'raw' is not one of soft, hard"),
+        (["--train.token", "1"], r"did you mean train\.tokens\?"),
+    ],
+)
+def test_a_wrong_flag_is_named_with_what_it_should_be(arguments, message):
+    with pytest.raises(InputError, match=message):
+        parse(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("filled", "message"),
+    [
+        ({"egs": 3}, r"kitchen\.yaml: egs: no such setting; did you mean eggs\? \(value 3\)"),
+        ({"eggs": "many"}, r"kitchen\.yaml: eggs: 'many' is not a whole number"),
+        ({"objective": {"law": "much"}}, r"kitchen\.yaml: objective: .* is not text or a mapping to numbers"),
+        ({"train.modell": "1m"}, r"did you mean train\.model\?"),
+    ],
+)
+def test_a_wrong_key_or_value_in_a_file_is_named_with_the_file(filled, message):
+    with pytest.raises(InputError, match=message):
+        parse(filled=filled)
+
+
+def proxymix(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "proxymix.cli", *arguments], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["synthesise"], "did you mean synthesize?"),
+        (["status", "nowhere"], "nowhere: no such study"),
+        (["run", "--config", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["synthesize", "--domains", "nowhere.csv", "--out", "x"], "nowhere.csv: no such file"),
+        (["synthesize"], "--domains is missing, or --study DIR"),
+    ],
+)
+def test_a_users_mistake_ends_with_status_2_and_one_line(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    done = proxymix(*arguments)
+    assert done.returncode == 2 and message in done.stderr
+    assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_key_of_a_study_names_the_nearest_and_makes_no_study(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("synthesize:\n  num_mixture: 64\n")
+    status = main(["run", "--config", str(tmp_path / "c.yaml"), "--study", str(tmp_path / "s")])
+    message = capsys.readouterr().err
+    assert (
+        status == 2
+        and "c.yaml: synthesize.num_mixture: no such setting; did you mean synthesize.num_mixtures?" in message
+    )
+    assert not (tmp_path / "s").exists()
+
+
+def test_help_lists_every_command(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in ("run", "status", "harvest", "tokenize", "fit", "report", "check"))
