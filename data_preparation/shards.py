@@ -1,0 +1,175 @@
+"""Documents' token ids -> shards on disk (.ds and .ds.index), and shards -> blocks of a fixed length.
+
+The format is datatrove's: a .ds file is a bare little-endian array of uint16 or uint32 tokens, every document closed by
+the end-of-text token, and its .ds.index holds the document ends as uint64, in tokens, cumulative within the shard.
+Sequence length belongs to reading, never to writing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from proxymix.errors import InputError
+from proxymix.files import replacing
+from proxymix.schemas import Shard, TokensManifest, read_tokens_manifest
+
+DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+INDEX_DTYPE = np.dtype("<u8")
+
+
+def token_dtype(vocabulary: int) -> str:
+    """uint16 where every id fits, else uint32."""
+    return "uint16" if vocabulary <= 2**16 else "uint32"
+
+
+class ShardWriter:
+    """Writes one domain of one split as `folder/<split>/<domain>/00000.ds`, `00001.ds`, ...
+
+    A document is never cut: a shard is closed once it holds `shard_tokens`. Use as a context manager; `shards` is
+    complete after the block.
+    """
+
+    def __init__(self, folder: Path, split: str, domain: str, dtype: str, shard_tokens: int) -> None:
+        self.folder, self.prefix, self.dtype, self.shard_tokens = Path(folder), f"{split}/{domain}", DTYPES[dtype], shard_tokens
+        self.shards: list[Shard] = []
+        self._open = False
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._open:
+            self._close() if kind is None else self._stack.close()
+
+    def write(self, tokens: Sequence[int] | np.ndarray, num_bytes: int) -> None:
+        """Append one document.
+
+        Args:
+            tokens: Its ids, the end-of-text token included.
+            num_bytes: Length of its text in UTF-8 bytes.
+        """
+        if not self._open:
+            self._start()
+        data = np.asarray(tokens, dtype=np.int64).astype(self.dtype).tobytes()
+        self._file.write(data)
+        self._hash.update(data)
+        self._tokens += len(tokens)
+        self._bytes += num_bytes
+        self._ends.append(self._tokens)
+        if self._tokens >= self.shard_tokens:
+            self._close()
+
+    def _start(self) -> None:
+        self._path = f"{self.prefix}/{len(self.shards):05d}.ds"
+        self._stack = ExitStack()
+        temporary = self._stack.enter_context(replacing(self.folder / self._path))
+        self._file: BinaryIO = self._stack.enter_context(temporary.open("wb"))
+        self._hash, self._tokens, self._bytes, self._ends = hashlib.sha256(), 0, 0, list[int]()
+        self._open = True
+
+    def _close(self) -> None:
+        self._open = False
+        self._stack.close()
+        with replacing(self.folder / f"{self._path}.index") as temporary:
+            temporary.write_bytes(np.array(self._ends, dtype=INDEX_DTYPE).tobytes())
+        self.shards.append(Shard(self._path, self._tokens, len(self._ends), self._bytes, self._hash.hexdigest()))
+
+
+class TokenDomain:
+    """A domain's tokens as blocks: block b holds the L + 1 tokens from b * L on, so neighbours share one token.
+
+    L inputs and the L targets after them need L + 1 tokens; sharing one loses no target. Blocks do not cross shards.
+
+    Args:
+        shards: The shards' tokens, one array each.
+        sequence_length: L.
+    """
+
+    def __init__(self, shards: Sequence[np.ndarray], sequence_length: int) -> None:
+        self.shards = list(shards)
+        self.sequence_length = sequence_length
+        self.num_tokens = sum(len(shard) for shard in self.shards)
+        blocks = [max(len(shard) - 1, 0) // sequence_length for shard in self.shards]
+        self._first_blocks = np.concatenate([[0], np.cumsum(blocks, dtype=np.int64)]).astype(np.int64)
+        self._offsets = np.arange(sequence_length + 1)
+
+    @property
+    def num_blocks(self) -> int:
+        """Whole blocks in the domain."""
+        return int(self._first_blocks[-1])
+
+    def gather(self, blocks: np.ndarray) -> np.ndarray:
+        """The tokens of some blocks.
+
+        Args:
+            blocks: Block numbers in [0, num_blocks), shape (n,).
+
+        Returns:
+            int64 ids, shape (n, L + 1).
+        """
+        blocks = np.asarray(blocks, dtype=np.int64)
+        assert blocks.size == 0 or (blocks.min() >= 0 and blocks.max() < self.num_blocks), "block out of range"
+        shard_of = np.searchsorted(self._first_blocks, blocks, side="right") - 1
+        tokens = np.empty((len(blocks), self.sequence_length + 1), dtype=np.int64)
+        for shard in np.unique(shard_of):
+            rows = shard_of == shard
+            starts = (blocks[rows] - self._first_blocks[shard]) * self.sequence_length
+            tokens[rows] = self.shards[shard][starts[:, None] + self._offsets]
+        return tokens
+
+
+def open_domain(
+    tokens: Path, split: str, domain: str, sequence_length: int, manifest: TokensManifest | None = None
+) -> TokenDomain:
+    """Map a domain's shards for reading.
+
+    Args:
+        tokens: Folder of token shards.
+        split: "train" or "valid".
+        domain: The domain's name.
+        sequence_length: Inputs per block.
+        manifest: The folder's manifest, where it was read already.
+
+    Raises:
+        InputError: If the domain is unknown, or a file is missing or is not as long as the manifest says.
+    """
+    manifest = manifest or read_tokens_manifest(tokens)
+    if domain not in manifest.splits[split]:
+        raise InputError(f"{tokens}/manifest.json: no domain {domain!r} in {split}; found {', '.join(manifest.domains(split))}")
+    return TokenDomain([map_shard(tokens, shard, manifest.dtype) for shard in manifest.splits[split][domain]], sequence_length)
+
+
+def map_shard(tokens: Path, shard: Shard, dtype: str) -> np.ndarray:
+    """A shard's tokens, mapped and not read.
+
+    Raises:
+        InputError: If the file is missing or is not as long as the manifest says.
+    """
+    path, itemsize = Path(tokens) / shard.path, DTYPES[dtype].itemsize
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, though manifest.json lists it; run `proxymix tokenize` again")
+    if path.stat().st_size != shard.tokens * itemsize:
+        raise InputError(
+            f"{path}: {path.stat().st_size:,} bytes, but manifest.json promises {shard.tokens:,} tokens "
+            f"({shard.tokens * itemsize:,} bytes); run `proxymix tokenize` again"
+        )
+    mapped: np.ndarray[Any, Any] = np.memmap(path, dtype=DTYPES[dtype], mode="r")
+    return mapped
+
+
+def read_index(path: Path) -> np.ndarray:
+    """The document ends in a .ds.index, in tokens.
+
+    Raises:
+        InputError: If it is missing or not a whole number of uint64.
+    """
+    try:
+        return np.frombuffer(Path(path).read_bytes(), dtype=INDEX_DTYPE)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; run `proxymix tokenize` again") from None
+    except ValueError:
+        raise InputError(f"{path}: truncated (not a whole number of 8-byte ends); run `proxymix tokenize` again") from None
