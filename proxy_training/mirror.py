@@ -1,0 +1,93 @@
+"""A run's rows -> wandb, as a mirror of metrics.csv under RegMix's metric names. Whatever wandb does, training goes on."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from proxymix.progress import say
+from proxymix.schemas import loss_domain
+
+PROJECT = "proxymix"
+
+
+class Mirror:
+    """Passes rows on until the first failure, which is said once."""
+
+    def __init__(self, run: str, start: Callable[[], Any] | None) -> None:
+        self._run_id = run
+        self._wandb: Any = None
+        if start is not None:
+            self._wandb = self._guarded(start)
+
+    def log(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Pass rows of metrics.csv on."""
+        for row in rows:
+            if self._wandb is not None:
+                self._guarded(lambda row=row: self._wandb.log(_renamed(row), step=int(row["step"])))
+
+    def close(self, failed: bool) -> None:
+        """End the run."""
+        if self._wandb is not None:
+            self._guarded(lambda: self._wandb.finish(exit_code=int(failed)))
+
+    def _guarded(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except Exception as error:  # a mirror must never stop what it mirrors
+            say(f"{self._run_id}: wandb failed and is left out of this run ({type(error).__name__}: {error})")
+            self._wandb = None
+            return None
+
+
+@contextmanager
+def open_mirror(
+    mode: Literal["offline", "online", "disabled"], folder: Path, run: str, group: str, config: Mapping[str, Any]
+) -> Iterator[Mirror]:
+    """A wandb run in folder/wandb, closed with the block; one that does nothing where wandb is disabled or fails.
+
+    Args:
+        mode: "offline" writes files, "online" also sends them, "disabled" does nothing.
+        folder: The run's folder.
+        run: Its id, which wandb shows as the name.
+        group: What wandb groups it by: the study and the stage.
+        config: Settings and mixture.
+    """
+
+    def start() -> Any:
+        os.environ.setdefault("WANDB_SILENT", "true")
+        import wandb
+
+        settings = wandb.Settings(
+            console="off",
+            disable_git=True,
+            save_code=False,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+            silent=True,
+        )
+        return wandb.init(
+            project=PROJECT,
+            name=run,
+            group=group or None,
+            dir=folder,
+            config=dict(config),
+            mode=mode,
+            settings=settings,
+            reinit="finish_previous",
+        )
+
+    mirror = Mirror(run, None if mode == "disabled" else start)
+    failed = True
+    try:
+        yield mirror
+        failed = False
+    finally:
+        mirror.close(failed)
+
+
+def _renamed(row: Mapping[str, float]) -> dict[str, float]:
+    names = {"train_loss": "metric/train_loss", "learning_rate": "lr"}
+    return {names.get(key, key): value for key, value in row.items() if key == loss_domain(key) or value is not None}

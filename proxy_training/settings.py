@@ -1,0 +1,136 @@
+"""How a proxy is trained: one section of a study's YAML, the same for every run of a sweep."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from proxymix.errors import InputError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What tells one named proxy from another; everything else they share (see model.py)."""
+
+    layers: int
+    heads: int
+    width: int
+    mlp: int
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters without the embedding and the head: attention, SwiGLU and norms."""
+        return self.layers * (4 * self.width**2 + 3 * self.width * self.mlp + 2 * self.width) + self.width
+
+
+SHAPES = {
+    "50k": Shape(layers=2, heads=4, width=64, mlp=64),
+    "80k": Shape(layers=2, heads=4, width=64, mlp=128),
+    "200k": Shape(layers=2, heads=6, width=96, mlp=192),
+    "300k": Shape(layers=2, heads=4, width=128, mlp=256),
+    "1m": Shape(layers=2, heads=8, width=256, mlp=512),  # RegMix's 1M
+    "5m": Shape(layers=8, heads=8, width=256, mlp=512),
+    "15m": Shape(layers=8, heads=6, width=384, mlp=1024),
+    "60m": Shape(layers=10, heads=8, width=768, mlp=1536),  # RegMix's 60M
+    "1b": Shape(layers=22, heads=16, width=2048, mlp=5632),  # RegMix's 1B
+}
+"""Proxies by their non-embedding parameters."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How one proxy is trained.
+
+    Args:
+        model: Size by non-embedding parameters: 50k, 80k (width 64), 200k, 300k (width 128), 1m (RegMix's, width 256), 5m, 15m, 60m, 1b.
+        sequence_length: Tokens in a sequence, which is also a block of the token shards.
+        tokens: Training tokens of one run, rounded to whole batches.
+        batch_size: Sequences per step; short runs want small batches, since only steps move the weights.
+        learning_rate: Peak of the cosine schedule.
+        min_learning_rate: Where the schedule ends, as a fraction of learning_rate.
+        warmup: Fraction of the steps over which the learning rate rises from 0.
+        weight_decay: AdamW's decoupled decay, on all parameters as litgpt and RegMix do.
+        beta1: AdamW's decay of the mean of gradients.
+        beta2: AdamW's decay of the mean of squared gradients.
+        gradient_clip: Largest norm of the gradient.
+        valid_tokens: Validation tokens scored per domain, in whole blocks spread evenly over it, the same for every run.
+        evaluations: Times all domains are scored during a run, the last one at its end; the others only draw curves.
+        precision: fp32, or bf16 (autocast, weights stay fp32); auto is bf16 on a GPU that has it and fp32 on a CPU.
+    """
+
+    model: str = "1m"
+    sequence_length: int = 256
+    tokens: int = 1_000_000
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    min_learning_rate: float = 0.1
+    warmup: float = 0.05
+    weight_decay: float = 0.1
+    beta1: float = 0.9
+    beta2: float = 0.95
+    gradient_clip: float = 1.0
+    valid_tokens: int = 16_384
+    evaluations: int = 4
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.model not in SHAPES:
+            raise InputError(f"train.model is {self.model!r}; choose one of {', '.join(SHAPES)}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise InputError(f"train.precision is {self.precision!r}; choose auto, fp32 or bf16")
+        for key in ("sequence_length", "tokens", "batch_size", "valid_tokens", "evaluations"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"train.{key} is {value!r}; a whole number of at least 1 is wanted")
+        for key in ("learning_rate", "gradient_clip"):
+            if not 0 < getattr(self, key) < math.inf:
+                raise InputError(f"train.{key} is {getattr(self, key)!r}; a number above 0 is wanted")
+        if not 0 <= self.weight_decay < math.inf:
+            raise InputError(
+                f"train.weight_decay is {self.weight_decay!r}; a number of at least 0 is wanted, such as 0.1"
+            )
+        if not 0 <= self.min_learning_rate <= 1:
+            raise InputError(
+                f"train.min_learning_rate is {self.min_learning_rate!r}; it is a fraction of learning_rate, so 0 to 1"
+            )
+        for key in ("warmup", "beta1", "beta2"):
+            if not 0 <= getattr(self, key) < 1:
+                raise InputError(f"train.{key} is {getattr(self, key)!r}; a fraction from 0 to below 1 is wanted")
+        if self.tokens < self.tokens_per_step:
+            raise InputError(
+                f"train.tokens is {self.tokens:,}, less than one step of batch_size x sequence_length = "
+                f"{self.tokens_per_step:,}; raise it or make the batch smaller"
+            )
+        if self.valid_tokens < self.sequence_length:
+            raise InputError(
+                f"train.valid_tokens is {self.valid_tokens:,}, less than one block of {self.sequence_length:,} tokens; "
+                "raise it or lower sequence_length"
+            )
+
+    @property
+    def shape(self) -> Shape:
+        """The named shape."""
+        return SHAPES[self.model]
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in a batch."""
+        return self.batch_size * self.sequence_length
+
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of one run."""
+        return round(self.tokens / self.tokens_per_step)
+
+    @property
+    def num_items(self) -> int:
+        """Sequences of one run."""
+        return self.num_steps * self.batch_size
+
+
+@dataclass(frozen=True)
+class Run:
+    """One proxy to train: its id (the name of its folder), its mixture (domain -> weight, sum 1) and its seed."""
+
+    id: str
+    weights: dict[str, float]
+    seed: int
