@@ -18,14 +18,18 @@ def count(tokens: Path, out: Path) -> None:
         out: The CSV to write (domain, tokens, documents, bytes, prior).
     """
     manifest = read_tokens_manifest(tokens)
-    counts = [
-        (domain, *(manifest.total("train", domain, of) for of in ("tokens", "documents", "bytes")))
-        for domain in manifest.domains("train")
-    ]
-    total = sum(row[1] for row in counts)
+    total = sum(manifest.total("train", domain, "tokens") for domain in manifest.domains("train"))
     if total == 0:
-        raise InputError(f"{tokens}/manifest.json: no training tokens; run `proxymix tokenize` on a corpus that holds text")
-    write_domains(out, [Domain(*row, prior=row[1] / total) for row in counts])
+        raise InputError(
+            f"{tokens}/manifest.json: no training tokens; run `proxymix tokenize` on a corpus that holds text"
+        )
+    rows = []
+    for domain in manifest.domains("train"):
+        num_tokens, documents, num_bytes = (
+            manifest.total("train", domain, of) for of in ("tokens", "documents", "bytes")
+        )
+        rows.append(Domain(domain, num_tokens, documents, num_bytes, prior=num_tokens / total))
+    write_domains(out, rows)
 
 
 if __name__ == "__main__":

@@ -165,7 +165,9 @@ def check_replaceable(out: Path, mark: str) -> None:
         InputError: If it is a file or holds other things.
     """
     if out.exists() and not (out.is_dir() and ((out / mark).is_file() or not any(out.iterdir()))):
-        raise InputError(f"{out}: exists and is not from an earlier run (it has no {mark}); choose another folder or remove it")
+        raise InputError(
+            f"{out}: exists and is not from an earlier run (it has no {mark}); choose another folder or remove it"
+        )
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
@@ -212,11 +214,21 @@ def _jsonl_texts(file: Path, key: str) -> Iterator[tuple[str, object]]:
                     hint = "" if line.endswith(b"\n") else " (the last line: the file may be cut short)"
                     raise InputError(f"{file}:{number}: not JSON: {cause}{hint}") from None
                 if not isinstance(value, dict) or key not in value:
-                    found = f"the keys {', '.join(map(str, value))}" if isinstance(value, dict) else f"a {type(value).__name__}"
+                    found = (
+                        f"the keys {', '.join(map(str, value))}"
+                        if isinstance(value, dict)
+                        else f"a {type(value).__name__}"
+                    )
                     raise InputError(f"{file}:{number}: an object with the key {key!r} is wanted, found {found}")
                 yield f"{file}:{number}", value[key]
-    except (EOFError, OSError, zlib.error) as error:  # gzip.BadGzipFile and Arrow's "Truncated compressed stream" are OSErrors
-        raise InputError(f"{file}: truncated or damaged after line {number:,} ({error}); write or download it again") from None
+    except (
+        EOFError,
+        OSError,
+        zlib.error,
+    ) as error:  # gzip.BadGzipFile and Arrow's "Truncated compressed stream" are OSErrors
+        raise InputError(
+            f"{file}: truncated or damaged after line {number:,} ({error}); write or download it again"
+        ) from None
 
 
 def _open_lines(file: Path) -> BinaryIO:
@@ -245,4 +257,6 @@ def _parquet_texts(file: Path, key: str) -> Iterator[tuple[str, object]]:
                     yield f"{file}: row {row}", text
     except (OSError, pyarrow.ArrowInvalid) as error:
         cause = str(error).splitlines()[0]
-        raise InputError(f"{file}: truncated or damaged after row {row:,} ({cause}); write or download it again") from None
+        raise InputError(
+            f"{file}: truncated or damaged after row {row:,} ({cause}); write or download it again"
+        ) from None

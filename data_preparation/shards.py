@@ -17,7 +17,7 @@ from proxymix.errors import InputError
 from proxymix.files import replacing
 from proxymix.schemas import Shard, TokensManifest, read_tokens_manifest
 
-DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 INDEX_DTYPE = np.dtype("<u8")
 
 
@@ -34,7 +34,12 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, split: str, domain: str, dtype: str, shard_tokens: int) -> None:
-        self.folder, self.prefix, self.dtype, self.shard_tokens = Path(folder), f"{split}/{domain}", DTYPES[dtype], shard_tokens
+        self.folder, self.prefix, self.dtype, self.shard_tokens = (
+            Path(folder),
+            f"{split}/{domain}",
+            DTYPES[dtype],
+            shard_tokens,
+        )
         self.shards: list[Shard] = []
         self._open = False
 
@@ -139,8 +144,12 @@ def open_domain(
     """
     manifest = manifest or read_tokens_manifest(tokens)
     if domain not in manifest.splits[split]:
-        raise InputError(f"{tokens}/manifest.json: no domain {domain!r} in {split}; found {', '.join(manifest.domains(split))}")
-    return TokenDomain([map_shard(tokens, shard, manifest.dtype) for shard in manifest.splits[split][domain]], sequence_length)
+        raise InputError(
+            f"{tokens}/manifest.json: no domain {domain!r} in {split}; found {', '.join(manifest.domains(split))}"
+        )
+    return TokenDomain(
+        [map_shard(tokens, shard, manifest.dtype) for shard in manifest.splits[split][domain]], sequence_length
+    )
 
 
 def map_shard(tokens: Path, shard: Shard, dtype: str) -> np.ndarray:
@@ -172,4 +181,6 @@ def read_index(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run `proxymix tokenize` again") from None
     except ValueError:
-        raise InputError(f"{path}: truncated (not a whole number of 8-byte ends); run `proxymix tokenize` again") from None
+        raise InputError(
+            f"{path}: truncated (not a whole number of 8-byte ends); run `proxymix tokenize` again"
+        ) from None
