@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from proxymix.progress import say
-from proxymix.schemas import loss_domain
 
 PROJECT = "proxymix"
 
@@ -16,16 +15,13 @@ class Mirror:
     """Passes rows on until the first failure, which is said once."""
 
     def __init__(self, run: str, start: Callable[[], Any] | None) -> None:
-        self._run_id = run
-        self._wandb: Any = None
-        if start is not None:
-            self._wandb = self._guarded(start)
+        self._run = run
+        self._wandb: Any = None if start is None else self._guarded(start)
 
     def log(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Pass rows of metrics.csv on."""
-        for row in rows:
-            if self._wandb is not None:
-                self._guarded(lambda row=row: self._wandb.log(_renamed(row), step=int(row["step"])))
+        if self._wandb is not None:
+            self._guarded(lambda: [self._wandb.log(_renamed(row), step=int(row["step"])) for row in rows])
 
     def close(self, failed: bool) -> None:
         """End the run."""
@@ -36,7 +32,7 @@ class Mirror:
         try:
             return action()
         except Exception as error:  # a mirror must never stop what it mirrors
-            say(f"{self._run_id}: wandb failed and is left out of this run ({type(error).__name__}: {error})")
+            say(f"{self._run}: wandb failed and is left out of this run ({type(error).__name__}: {error})")
             self._wandb = None
             return None
 
@@ -90,4 +86,4 @@ def open_mirror(
 
 def _renamed(row: Mapping[str, float]) -> dict[str, float]:
     names = {"train_loss": "metric/train_loss", "learning_rate": "lr"}
-    return {names.get(key, key): value for key, value in row.items() if key == loss_domain(key) or value is not None}
+    return {names.get(key, key): value for key, value in row.items()}

@@ -58,9 +58,9 @@ def train(
         for run in wanted:
             if is_done(out / run.id, run, train, data.sha256):
                 say(f"{run.id}: done already")
-                bar.advance(train.num_items * train.sequence_length / 1e6)
+                bar.advance(train.num_steps)
             else:
-                train_run(run, data, out / run.id, train, wandb, on_tokens=lambda count: bar.advance(count / 1e6))
+                train_run(run, data, out / run.id, train, wandb, on_steps=bar.advance)
 
 
 def read_runs(mixtures: Path, seed: int, only: Sequence[str] | None = None) -> list[Run]:
@@ -162,7 +162,7 @@ def train_run(
     settings: TrainSettings,
     wandb: Literal["offline", "online", "disabled"] = "disabled",
     group: str = "",
-    on_tokens: Callable[[int], None] = lambda count: None,
+    on_steps: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Train one proxy and write its folder: metrics.csv, losses.csv, and manifest.yaml last.
 
@@ -173,7 +173,7 @@ def train_run(
         settings: How to train.
         wandb: Where the mirror of the metrics goes.
         group: wandb's name for the runs that belong together.
-        on_tokens: Told how many more tokens were trained on, about a hundred times a run.
+        on_steps: Told how many more steps are done, about a hundred times a run.
 
     Raises:
         InputError: If the mixture asks for a domain that is not there.
@@ -202,7 +202,7 @@ def train_run(
     from proxy_training.mirror import open_mirror
 
     with open_mirror(wandb, folder, run.id, group, config) as mirror:
-        result = fit(run, plan, data, settings, device, precision, mirror.log, on_tokens)
+        result = fit(run, plan, data, settings, device, precision, mirror.log, on_steps)
     assert result.tokens_fed == details["declared_tokens"], "the run was not fed what its plan declares"
 
     columns = [loss_column(domain) for domain in data.valid]
@@ -252,7 +252,7 @@ def fit(
     device: str,
     precision: str,
     on_rows: Callable[[list[dict[str, float]]], None],
-    on_tokens: Callable[[int], None],
+    on_steps: Callable[[int], None],
 ) -> Result:
     """Train one proxy along its plan, in memory.
 
@@ -268,7 +268,7 @@ def fit(
     torch.set_num_threads(1)  # the same sums in the same order wherever it runs, and one process a core is faster
     try:
         config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
-        model = stop_before_head(build_proxy(config, run.seed).to(device))
+        model: Any = stop_before_head(build_proxy(config, run.seed).to(device))
         parameters = list(model.parameters())
         optimizer = torch.optim.AdamW(
             parameters, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
@@ -312,7 +312,7 @@ def fit(
                         new[-1][loss_column(domain)] = value
                 rows += new
                 on_rows(new)
-                on_tokens(len(new) * settings.tokens_per_step)
+                on_steps(len(new))
         return Result(rows, _tokens(batches.fed, settings), validation.tokens)
     finally:
         torch.set_num_threads(threads)
@@ -361,7 +361,7 @@ class _Validation:
             for start in range(0, len(stacked), settings.batch_size)
         ]
 
-    def losses(self, model: "torch.nn.Module", precision: str) -> dict[str, float]:
+    def losses(self, model: Any, precision: str) -> dict[str, float]:
         """Mean loss per domain, in nats per token."""
         import torch
 
@@ -394,7 +394,7 @@ def _inputs_and_targets(ids: np.ndarray, device: str) -> tuple["torch.Tensor", "
     return tensor[:, :-1].contiguous(), tensor[:, 1:].reshape(-1)
 
 
-def _hidden(model: "torch.nn.Module", inputs: "torch.Tensor", precision: str) -> "torch.Tensor":
+def _hidden(model: Any, inputs: "torch.Tensor", precision: str) -> "torch.Tensor":
     import torch
 
     if precision == "fp32":

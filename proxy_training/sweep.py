@@ -1,0 +1,301 @@
+"""Mixtures + token shards -> a trained proxy for each, as many at a time as the machine has cores.
+
+python proxy_training/sweep.py --study STUDY
+"""
+
+import contextlib
+import errno
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from proxy_training.model import total_parameters
+from proxy_training.settings import Run, TrainSettings
+from proxy_training.train import TokenData, is_done, read_runs
+from proxymix.cli import run as run_stage
+from proxymix.errors import InputError, StageError
+from proxymix.progress import progress, say
+
+__all__ = ["Run", "estimate_seconds", "sweep", "train_runs"]
+
+# One thread a process and one process a core: two threads in one process collapse on a busy machine. The allocator
+# keeps its pages, since a step frees and asks for the same megabytes again.
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+    "MALLOC_TOP_PAD_": str(2**26),
+}
+IMPORT_BYTES = 600 * 2**20  # a worker's memory before it has a model, measured
+
+
+def sweep(
+    mixtures: Path,
+    tokens: Path,
+    out: Path,
+    train: TrainSettings = TrainSettings(),  # noqa: B008
+    launcher: Literal["local"] = "local",
+    workers: int | None = None,
+    seed: int = 0,
+    wandb: Literal["offline", "online", "disabled"] = "offline",
+) -> None:
+    """Train a proxy on every mixture; runs that are done are skipped, so the same command continues a sweep.
+
+    Args:
+        mixtures: Folder of mixture YAMLs (n00001.yaml, ...).
+        tokens: Folder of token shards.
+        out: Where the runs' folders go.
+        train: How a proxy is trained.
+        launcher: Where runs are trained; local is processes on this machine.
+        workers: Processes at a time; by default one per physical core that memory allows, and one where there is a GPU.
+        seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only.
+        wandb: Where the mirror of the metrics goes; offline needs no account and no network.
+
+    Raises:
+        InputError: If a mixture asks for a domain that the tokens do not have.
+        StageError: If runs failed; the others are trained, and what failed is named.
+    """
+    group = Path(out).resolve().parent.name
+    train_runs(read_runs(mixtures, seed), tokens, out, train, workers, wandb, group, "train proxies")
+
+
+def train_runs(
+    runs: Sequence[Run],
+    tokens: Path,
+    out: Path,
+    settings: TrainSettings,
+    workers: int | None = None,
+    wandb: Literal["offline", "online", "disabled"] = "offline",
+    group: str = "",
+    description: str = "train proxies",
+) -> None:
+    """Train runs that are not done, each in out/<run id>; whichever worker is free takes the next.
+
+    Args:
+        runs: What to train.
+        tokens: Folder of token shards.
+        out: Where the runs' folders go.
+        settings: How to train.
+        workers: Processes at a time; None fits them to the machine.
+        wandb: Where the mirror of the metrics goes.
+        group: wandb's name for these runs.
+        description: What the progress bar says.
+
+    Raises:
+        InputError: If a mixture asks for a domain that the tokens do not have.
+        StageError: If a run failed or a worker died; every other run is trained all the same.
+    """
+    data = TokenData.open(tokens, settings)
+    for run in runs:
+        data.check(run)
+    todo = [run for run in runs if not is_done(Path(out) / run.id, run, settings, data.sha256)]
+    if len(todo) < len(runs):
+        say(f"{len(runs) - len(todo)} of {len(runs)} runs are done already")
+    if not todo:
+        return
+    job = {"settings": asdict(settings), "tokens": str(tokens), "out": str(out), "wandb": wandb, "group": group}
+    count = min(len(todo), workers or default_workers(settings, data.vocabulary))
+    with progress(description, len(todo) * settings.num_steps, "steps") as bar:
+        team = _Team(job, todo, settings.num_steps, bar.advance)
+        team.work(count)
+    if team.no_space is not None:
+        raise team.no_space
+    if team.problems or team.waiting:
+        raise StageError(_what_failed(team, len(todo)))
+
+
+def estimate_seconds(
+    num_runs: int, settings: TrainSettings, vocabulary: int, workers: int | None = None, num_domains: int = 10
+) -> float:
+    """How long `num_runs` will take on this machine, from a few seconds of training on every worker at once.
+
+    Args:
+        num_runs: Runs to train.
+        settings: How.
+        vocabulary: Ids of the tokenizer.
+        workers: As for `train_runs`.
+        num_domains: Validation domains.
+    """
+    workers = workers or default_workers(settings, vocabulary)
+    job = {"settings": asdict(settings), "vocabulary": vocabulary}
+    with ExitStack() as stack:
+        team = [stack.enter_context(_Worker(job)) for _ in range(workers)]
+        costs = [worker.answer().get("seconds_per_token") for worker in team]
+    known = [float(cost) for cost in costs if cost is not None]
+    if not known:
+        raise StageError(f"no worker could train a first step: {team[0].last_words()}")
+    # Scoring a token is a forward pass, about .4 of a training step; wandb and files take about .3 s a run.
+    tokens = (
+        settings.num_items * settings.sequence_length + 0.4 * settings.evaluations * settings.valid_tokens * num_domains
+    )
+    return -(-num_runs // workers) * (tokens * sum(known) / len(known) + 0.3)
+
+
+def default_workers(settings: TrainSettings, vocabulary: int) -> int:
+    """One process on a GPU, else one per physical core that this process may use, as far as free memory goes."""
+    import joblib
+    import psutil
+
+    if _has_gpu():
+        return 1
+    activations = (
+        4 * settings.tokens_per_step * settings.shape.layers * (16 * settings.shape.width + 5 * settings.shape.mlp)
+    )
+    need = IMPORT_BYTES + 20 * total_parameters(settings.model, vocabulary) + activations
+    return max(1, min(joblib.cpu_count(only_physical_cores=True), psutil.virtual_memory().available // need))
+
+
+def _has_gpu() -> bool:
+    if version("torch").endswith("+cpu"):  # spares the common case an import of seconds
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+class _Worker:
+    """A worker process: a job at its start, then runs; its answers in order."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
+        root = str(Path(__file__).resolve().parents[1])
+        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "proxy_training.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
+            text=True,
+        )
+        self.send(job)
+
+    def __enter__(self) -> "_Worker":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Hand over a job or a run; a dead worker is noticed at the next answer."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+
+    def answer(self) -> dict[str, Any]:
+        """The next answer; empty when the worker is dead."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line.endswith("\n") else {}
+
+    def last_words(self) -> str:
+        """How the worker ended."""
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            return "it was killed, perhaps because memory ran out (then use fewer workers)"
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return f"exit status {code}{': ' + lines[-1] if lines else ''}"
+
+
+@dataclass
+class _Team:
+    """Workers that share a list of runs."""
+
+    job: dict[str, Any]
+    todo: Sequence[Run]
+    run_steps: int
+    advance: Callable[[float], None]
+    problems: dict[str, str] = field(default_factory=dict)  # run id -> what happened
+    no_space: OSError | None = None
+
+    def __post_init__(self) -> None:
+        self._queue: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        for run in self.todo:
+            self._queue.put(run)
+        self._lock = threading.Lock()
+
+    @property
+    def waiting(self) -> list[str]:
+        """Runs that no worker took."""
+        left = []
+        while not self._queue.empty():
+            left.append(self._queue.get())
+        for run in left:
+            self._queue.put(run)
+        return [run.id for run in left]
+
+    def work(self, count: int) -> None:
+        """Train with `count` workers until the list is empty or no worker is left."""
+        with ExitStack() as stack:
+            workers = [stack.enter_context(_Worker(self.job)) for _ in range(count)]
+            threads = [threading.Thread(target=self._lead, args=(worker,), daemon=True) for worker in workers]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def _lead(self, worker: _Worker) -> None:
+        while self.no_space is None:
+            try:
+                run = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            worker.send(asdict(run))
+            if not self._follow(worker, run):
+                return
+
+    def _follow(self, worker: _Worker, run: Run) -> bool:
+        """Listen until a run is over; False when the worker is dead."""
+        seen = 0
+        while True:
+            answer = worker.answer()
+            with self._lock:
+                if "steps" in answer:
+                    seen += answer["steps"]
+                    self.advance(answer["steps"])
+                    continue
+                self.advance(self.run_steps - seen)
+                if not answer:
+                    self.problems[run.id] = f"{run.id}: the worker died: {worker.last_words()}"
+                    return False
+                if "failed" in answer:
+                    if answer["errno"] in (errno.ENOSPC, errno.EDQUOT):
+                        self.no_space = OSError(answer["errno"], os.strerror(answer["errno"]), self.job["out"])
+                    known = answer["kind"] in (StageError.__name__, InputError.__name__)
+                    self.problems[run.id] = (
+                        answer["error"] if known else f"{run.id}: {answer['kind']}: {answer['error']}"
+                    )
+                return True
+
+
+def _what_failed(team: _Team, num_runs: int) -> str:
+    lines = list(team.problems.values())[:5]
+    missing = sorted([*team.problems, *team.waiting])
+    if len(team.problems) > len(lines):
+        lines.append(f"... and {len(team.problems) - len(lines)} more")
+    names = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
+    lines.append(f"{len(missing)} of {num_runs} runs are missing ({names}); the same command again trains only these")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_stage(sweep)
