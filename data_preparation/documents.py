@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 
 from proxymix.errors import InputError
+from proxymix.files import read_json
 from proxymix.progress import say
 from proxymix.schemas import check_domain_name
 
@@ -158,15 +159,17 @@ def check_fraction(name: str, value: float) -> None:
         raise InputError(f"{name} is {value:g}; a number between 0 and 1 (both excluded) is wanted")
 
 
-def check_replaceable(out: Path, mark: str) -> None:
-    """Refuse to replace a folder of somebody else's: `out` must be absent, empty, or hold the `mark` of an earlier run.
+def check_replaceable(out: Path, key: str) -> None:
+    """Refuse to replace a folder of somebody else's: `out` is absent, empty, or has a manifest.json with `key` in it.
 
     Raises:
         InputError: If it is a file or holds other things.
     """
-    if out.exists() and not (out.is_dir() and ((out / mark).is_file() or not any(out.iterdir()))):
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "manifest.json").is_file() or key not in read_json(out / "manifest.json"):
         raise InputError(
-            f"{out}: exists and is not from an earlier run (it has no {mark}); choose another folder or remove it"
+            f"{out}: exists and is not from an earlier run of this command; choose another folder or remove it"
         )
 
 
@@ -233,7 +236,7 @@ def _jsonl_texts(file: Path, key: str) -> Iterator[tuple[str, object]]:
 
 def _open_lines(file: Path) -> BinaryIO:
     if file.name.endswith(".gz"):
-        return io.BufferedReader(gzip.open(file, "rb"))  # type: ignore[return-value, type-var]
+        return io.BufferedReader(gzip.open(file, "rb"))
     if file.name.endswith(".zst"):
         import pyarrow
 

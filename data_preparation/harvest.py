@@ -7,11 +7,12 @@ import ast
 import hashlib
 import inspect
 import json
+import os
 import platform
 import re
 import sysconfig
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -30,7 +31,8 @@ from proxymix.progress import progress, say
 
 MEGABYTE = 1e6
 MIN_DOCUMENT_BYTES = 200
-PART_BYTES, MAX_PARTS = 32_000, 8  # a long file becomes several documents, and the longest ones only their beginning
+DOCUMENT_LENGTH = 16_000  # a longer text becomes several documents
+TURN_LENGTH = 32_000  # what a file gives before it waits for all others to have had their turn
 MIN_DOMAIN_BYTES = 50_000
 
 # Domain -> what its files are. Short texts that others quote come first, since a duplicate is dropped where it comes later.
@@ -44,11 +46,9 @@ DOMAINS = {
     "type_stubs": "Python type stubs",
     "cython": "Cython source and declarations",
     "c_and_cpp": "C, C++ and CUDA headers and source",
-    "build_scripts": "CMake and Meson files",
-    "web_markup": "HTML, CSS, JavaScript, XML, SVG and page templates",
+    "web_markup": "HTML, CSS, JavaScript, XML and SVG",
     "structured_data": "JSON, YAML, TOML and Protocol Buffers",
     "number_tables": "CSV and other tables of measurements",
-    "font_metrics": "Adobe font metrics",
     "decimal_arithmetic": "test vectors of decimal arithmetic",
 }
 BY_EXTENSION = {
@@ -57,18 +57,16 @@ BY_EXTENSION = {
     **dict.fromkeys((".pyx", ".pxd", ".pxi", ".tp"), "cython"),
     **dict.fromkeys((".h", ".hpp", ".hh", ".cuh", ".c", ".cc", ".cpp", ".cxx", ".cu"), "c_and_cpp"),
     **dict.fromkeys((".md", ".rst"), "package_descriptions"),
-    **dict.fromkeys((".cmake", ".build"), "build_scripts"),
-    **dict.fromkeys((".html", ".htm", ".css", ".js", ".xml", ".xsl", ".svg", ".jinja", ".tpl"), "web_markup"),
+    **dict.fromkeys((".html", ".htm", ".css", ".js", ".xml", ".xsl", ".svg"), "web_markup"),
     **dict.fromkeys((".json", ".yaml", ".yml", ".toml", ".proto"), "structured_data"),
     **dict.fromkeys((".csv", ".tsv", ".dat", ".arff"), "number_tables"),
-    ".afm": "font_metrics",
     ".dectest": "decimal_arithmetic",
 }
 
 
 def harvest(
     out: Path,
-    megabytes: float = 36.0,
+    megabytes: float = 26.0,
     minimum_megabytes: float = 1.0,
     valid_fraction: float = 0.1,
 ) -> None:
@@ -88,7 +86,7 @@ def harvest(
         raise InputError(
             f"minimum_megabytes is {minimum_megabytes:g}; a number above 0 and up to megabytes ({megabytes:g}) is wanted"
         )
-    check_replaceable(out, "manifest.json")
+    check_replaceable(out, "domains")
     distributions = dependencies("proxymix")
     sources: dict[str, list[Source]] = {domain: [] for domain in DOMAINS}
     for source in [*standard_library(), *(source for name in distributions for source in package_files(name))]:
@@ -143,55 +141,58 @@ def dependencies(name: str) -> dict[str, str]:
     from packaging.requirements import Requirement
 
     found: dict[str, str] = {}
-    waiting = [Requirement(text) for text in metadata.distribution(name).requires or ()]
-    done = set()
+    done: set[tuple[str, frozenset[str]]] = set()
+    waiting = [(name, frozenset[str]())]
     while waiting:
-        requirement = waiting.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+        package, extras = waiting.pop()
+        if (package, extras) in done or package.startswith(("nvidia-", "cuda-")):
             continue
-        key = (re.sub(r"[-_.]+", "-", requirement.name).lower(), frozenset(requirement.extras))
-        if key in done or key[0].startswith(("nvidia-", "cuda-")):
-            continue
-        done.add(key)
+        done.add((package, extras))
         try:
-            distribution = metadata.distribution(key[0])
+            distribution = metadata.distribution(package)
         except metadata.PackageNotFoundError:
             continue
-        found[key[0]] = distribution.version
-        for child in map(Requirement, distribution.requires or ()):
-            extras = [""] if not key[1] else ["", *key[1]]
-            if child.marker is None or any(child.marker.evaluate({"extra": extra}) for extra in extras):
-                child.marker = None
-                waiting.append(child)
-    return dict(sorted(found.items()))
+        found[package] = distribution.version
+        for requirement in map(Requirement, distribution.requires or ()):
+            marker = requirement.marker
+            if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+                child = re.sub(r"[-_.]+", "-", requirement.name).lower()
+                waiting.append((child, frozenset(requirement.extras)))
+    return {package: found[package] for package in sorted(found) if package != name}
 
 
 def standard_library() -> Iterator[Source]:
     """The files of the Python installation, its site-packages apart."""
-    root = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root)
-        local = {"site-packages", "dist-packages"} & set(relative.parts) or relative.parts[0].startswith(
-            ("config-", "_sysconfigdata")
-        )
-        if not local:  # config-* and _sysconfigdata hold this machine's own paths
-            yield from _sources(path, f"python/{relative.as_posix()}")
+    root = sysconfig.get_path("stdlib")
+    for folder, folders, names in os.walk(root):
+        # config-* and _sysconfigdata hold this machine's own paths
+        folders[:] = [
+            f for f in folders if not f.startswith(("site-packages", "dist-packages", "config-", "__pycache__"))
+        ]
+        relative = Path(folder).relative_to(root).as_posix()
+        for name in names:
+            if not name.startswith("_sysconfigdata"):
+                yield from _sources(Path(folder), name, f"python/{relative}/{name}".replace("/./", "/"))
 
 
 def package_files(name: str) -> Iterator[Source]:
     """The files that an installed package lists as its own."""
-    files = metadata.distribution(name).files
+    distribution = metadata.distribution(name)
+    files = distribution.files
     if files is None:
         say(f"{name}: its installation lists no files, so none are harvested")
-    for file in sorted(files or (), key=str):
-        if ".." not in file.parts:
-            yield from _sources(Path(str(file.locate())), file.as_posix())
+    root = Path(str(distribution.locate_file("")))
+    for file in map(str, files or ()):
+        if not file.startswith((".", "/")):  # ../../bin/...
+            yield from _sources(root, file, file.replace(os.sep, "/"))
 
 
-def _sources(path: Path, origin: str) -> Iterator[Source]:
+def _sources(root: Path, name: str, origin: str) -> Iterator[Source]:
     domain = classify(origin)
-    if domain and path.is_file() and not path.is_symlink():
-        yield Source(path, origin, path.stat().st_size, domain)
+    if domain:
+        path = root / name
+        if path.is_file() and not path.is_symlink():
+            yield Source(path, origin, path.stat().st_size, domain)
 
 
 def classify(origin: str) -> str | None:
@@ -212,8 +213,6 @@ def classify(origin: str) -> str | None:
         return "package_descriptions" if name == "metadata" else None
     if origin.endswith("pydoc_data/topics.py"):
         return "language_reference"
-    if name in ("cmakelists.txt", "meson.build"):
-        return "build_scripts"
     domain = BY_EXTENSION.get(extension)
     is_test = name.startswith("test_") or not {"test", "tests", "testing"}.isdisjoint(folders)
     return "python_tests" if domain == "python_source" and is_test else domain
@@ -244,28 +243,37 @@ def shares(available: dict[str, int], total: float, minimum: float) -> dict[str,
 def gather(sources: dict[str, list[Source]], targets: dict[str, float]) -> dict[str, Gathered]:
     """Read files until each domain has the bytes it is to have, leaving out duplicates.
 
-    Files are taken in the order of a hash of their names, so every package has its chance and no listing order matters.
+    Files are taken in the order of a hash of their names, so every package has its chance and no listing order matters:
+    first the beginning of each (32 kB), then, as far as the domain still wants text, the next 32 kB of each, and so on.
     Python source gives two domains at once, code and docstrings.
     """
     gathered = {domain: Gathered() for domain in DOMAINS}
     seen = SeenText()
     with progress("harvest text", sum(targets.values()) / MEGABYTE, "MB") as bar:
         for domain, target in targets.items():
-            fed = ("python_source", "docstrings") if domain == "python_source" else (domain,)
-            before = 0
-            for source in sorted(sources[domain], key=lambda s: hashlib.sha256(s.origin.encode()).digest()):
-                have = sum(gathered[d].bytes for d in fed)
-                bar.advance((have - before) / MEGABYTE)
-                before = have
-                if have >= target:
-                    break
+            fed = [gathered[d] for d in (("python_source", "docstrings") if domain == "python_source" else (domain,))]
+            queue = deque((0, source) for source in sorted(sources[domain], key=_name_hash))
+            have = 0
+            while queue and have < target:
+                turn, source = queue.popleft()
                 text = read_source(source.path)
                 if text is None:
                     gathered[domain].left_out["not text"] += 1
                     continue
-                for kind, document in documents_in(source, text):
-                    _take(gathered[kind], document, source.origin, seen)
+                documents = documents_in(source, text)
+                for kind, its_turn, document in documents:
+                    if its_turn == turn:
+                        _take(gathered[kind], document, source.origin, seen)
+                if any(its_turn > turn for _, its_turn, _ in documents):
+                    queue.append((turn + 1, source))
+                before, have = have, sum(found.bytes for found in fed)
+                bar.advance((have - before) / MEGABYTE)
+            bar.advance(max(target - have, 0) / MEGABYTE)
     return {domain: found for domain, found in gathered.items() if _worth_having(domain, found)}
+
+
+def _name_hash(source: Source) -> bytes:
+    return hashlib.sha256(source.origin.encode("utf-8", "surrogateescape")).digest()
 
 
 def _take(gathered: Gathered, text: str, origin: str, seen: SeenText) -> None:
@@ -294,22 +302,25 @@ def read_source(path: Path) -> str | None:
     return None if "\0" in text else text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def documents_in(source: Source, text: str) -> Iterator[tuple[str, str]]:
-    """The documents that a file holds, each with its domain."""
-    texts = [(source.domain, text)]
+def documents_in(source: Source, text: str) -> list[tuple[str, int, str]]:
+    """The documents that a file holds, as (domain, the turn at which it gives it, text)."""
+    texts = [(source.domain, [text])]
     if source.domain == "python_source":
         code, docstrings = split_docstrings(text)
-        texts = [("python_source", code), ("docstrings", docstrings)]
+        texts = [("python_source", [code]), ("docstrings", [docstrings])]
     elif source.domain == "language_reference":
-        texts = [(source.domain, section) for topic in pydoc_topics(text) for section in sections(topic)]
+        texts = [(source.domain, [section for topic in pydoc_topics(text) for section in sections(topic)])]
     elif source.domain == "package_descriptions":
-        body = text.partition("\n\n")[2] if source.path.name == "METADATA" else text
-        texts = [(source.domain, section) for section in sections(body)]
+        texts = [(source.domain, sections(text.partition("\n\n")[2] if source.path.name == "METADATA" else text))]
     elif source.domain == "c_and_cpp" and "Generated by Cython" in text[:200]:
         texts = []
-    for domain, long_text in texts:
-        for part in parts(long_text):
-            yield domain, part
+    documents = []
+    for domain, long_texts in texts:
+        length = 0
+        for document in (part for long_text in long_texts for part in parts(long_text)):
+            documents.append((domain, length // TURN_LENGTH, document))
+            length += len(document)
+    return documents
 
 
 def split_docstrings(text: str) -> tuple[str, str]:
@@ -323,8 +334,13 @@ def split_docstrings(text: str) -> tuple[str, str]:
     lines = text.splitlines(keepends=True)
     if len(lines) != text.count("\n") + (not text.endswith("\n")):
         lines = [line + "\n" for line in text.split("\n")]  # form feeds and the like end no line of Python's
-    docstrings, removed = [], set()
-    for node in ast.walk(tree):
+    docstrings, removed = list[tuple[int, str]](), set[int]()
+    blocks: list[Any] = [tree]
+    while blocks:
+        node = blocks.pop()
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, name, ())
+            blocks.extend(inner if isinstance(inner, list) else ())
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) or not node.body:
             continue
         first = node.body[0]
@@ -359,17 +375,17 @@ def sections(text: str) -> list[str]:
 
 
 def parts(text: str) -> list[str]:
-    """A text in pieces of whole lines, about 32 kB each and 8 at most, so that no generated file fills a domain."""
+    """A text in pieces of whole lines, each the shortest of 16,000 characters or more; the last may be short."""
     text = text.strip("\n")
+    if len(text) <= DOCUMENT_LENGTH:
+        return [text]
     found, current, size = [], list[str](), 0
-    for line in text.splitlines(keepends=True) if len(text) > PART_BYTES else [text]:
+    for line in text.splitlines(keepends=True):
         current.append(line)
         size += len(line)
-        if size >= PART_BYTES:
+        if size >= DOCUMENT_LENGTH:
             found.append("".join(current).strip("\n"))
             current, size = [], 0
-            if len(found) == MAX_PARTS:
-                return found
     return [*found, "".join(current).strip("\n")] if current else found
 
 

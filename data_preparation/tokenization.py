@@ -47,7 +47,7 @@ def tokenize(
     eos_token: str | None = None,
     valid_fraction: float = 0.05,
     text_key: str = "text",
-    tokenizer_megabytes: float = 16.0,
+    tokenizer_megabytes: float = 6.0,
     shard_tokens: int = 100_000_000,
 ) -> None:
     """Write every document of a corpus as tokens, closed by the end-of-text token; nothing is dropped or cut.
@@ -66,53 +66,60 @@ def tokenize(
     check_fraction("valid_fraction", valid_fraction)
     if tokenizer is None and vocab_size < 257:
         raise InputError(f"vocab_size is {vocab_size}; 256 bytes and the end-of-text token need at least 257")
+    if eos_token is not None and tokenizer is None:
+        raise InputError(
+            f"eos_token is {eos_token!r}, but no tokenizer is given; one that is trained ends documents with {END_OF_TEXT[0]}"
+        )
     if shard_tokens < 1:
         raise InputError(f"shard_tokens is {shard_tokens}; at least 1 is wanted")
     if tokenizer_megabytes <= 0:
         raise InputError(f"tokenizer_megabytes is {tokenizer_megabytes:g}; a number above 0 is wanted")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    check_replaceable(out, "manifest.json")
+    if input.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{out}: the corpus {input} is in there and would be replaced; choose another folder for out")
+    check_replaceable(out, "dtype")
     files = corpus_files(input)
-    given = load_tokenizer(tokenizer, eos_token) if tokenizer else None
+    given = (
+        load_tokenizer(tokenizer, eos_token) if tokenizer else None
+    )  # before the corpus is read: a fault shows at once
     domains = survey(files, text_key, valid_fraction, 0.0 if tokenizer else tokenizer_megabytes * MEGABYTE)
+    settings = {
+        "vocab_size": None if tokenizer else vocab_size,
+        "eos_token": eos_token,
+        "valid_fraction": valid_fraction,
+        "text_key": text_key,
+        "tokenizer_megabytes": None if tokenizer else tokenizer_megabytes,
+        "shard_tokens": shard_tokens,
+    }
     with replacing(out) as folder:
         folder.mkdir()
-        if tokenizer and given:
-            model, end, name = given, find_eos(given, eos_token, tokenizer), _tokenizer_name(tokenizer)
-            shutil.copyfile(tokenizer, folder / "tokenizer.json")
-        else:
-            model, end = (
-                train_tokenizer([text for domain in domains.values() for text in domain.sample], vocab_size),
-                END_OF_TEXT[0],
-            )
-            name = f"byte-level-bpe-{model.get_vocab_size()}"
-            model.save(str(folder / "tokenizer.json"))
+        model = given or train_tokenizer([text for domain in domains.values() for text in domain.sample], vocab_size)
         for domain in domains.values():
             domain.sample.clear()
+        if tokenizer:
+            shutil.copyfile(tokenizer, folder / "tokenizer.json")
+        else:
+            model.save(str(folder / "tokenizer.json"))
+        end = find_eos(model, eos_token, tokenizer or folder / "tokenizer.json")
         vocabulary = max(model.get_vocab().values()) + 1
+        encoder = Encoder(model, end, text_key)
         manifest: dict[str, Any] = {
             "tokenizer": {
-                "name": name,
+                "name": _tokenizer_name(tokenizer) if tokenizer else f"byte-level-bpe-{vocabulary}",
                 "sha256": sha256(folder / "tokenizer.json"),
                 "vocabulary": vocabulary,
-                "eos": model.token_to_id(end),
+                "eos": encoder.eos,
                 "eos_token": end,
                 "file": "tokenizer.json",
             },
             "dtype": token_dtype(vocabulary),
-            "settings": {
-                "vocab_size": None if tokenizer else vocab_size,
-                "valid_fraction": valid_fraction,
-                "text_key": text_key,
-                "tokenizer_megabytes": None if tokenizer else tokenizer_megabytes,
-                "shard_tokens": shard_tokens,
-            },
+            "settings": settings,
             "versions": {"proxymix": __version__, "tokenizers": version("tokenizers")},
             "inputs": {
-                _relative(path): sha256(path) for split in files.values() for paths in split.values() for path in paths
+                _relative(path): sha256(path) for found in files.values() for paths in found.values() for path in paths
             },
+            **write_shards(folder, domains, encoder, shard_tokens, token_dtype(vocabulary)),
         }
-        write_shards(folder, domains, Encoder(model, model.token_to_id(end), text_key), shard_tokens, manifest)
         write_json(folder / "manifest.json", manifest)
     _say_counts(manifest)
 
@@ -290,11 +297,20 @@ def find_eos(tokenizer: "Tokenizer", eos_token: str | None, path: Path) -> str:
 class Encoder:
     """Documents -> arrays of ids that end with the end-of-text token, checked against the text as they come."""
 
-    def __init__(self, tokenizer: "Tokenizer", eos: int, text_key: str) -> None:
-        self.tokenizer, self.eos, self.text_key = tokenizer, eos, text_key
+    def __init__(self, tokenizer: "Tokenizer", end: str, text_key: str) -> None:
+        self.tokenizer, self.text_key = tokenizer, text_key
+        eos = tokenizer.token_to_id(end)
+        assert eos is not None, "find_eos returned it"
+        self.eos = eos
         tokenizer.encode_special_tokens = True  # "<|endoftext|>" written in a document is text and ends nothing
         description = json.loads(tokenizer.to_str())
-        self.lossless = "ByteLevel" in json.dumps(description["decoder"]) and description["normalizer"] is None
+        splitter = json.dumps(description["pre_tokenizer"])
+        self.lossless = (  # by construction: byte-level, and nothing rewrites the text before it
+            '"ByteLevel"' in splitter
+            and '"add_prefix_space": true' not in splitter
+            and '"ByteLevel"' in json.dumps(description["decoder"])
+            and description["normalizer"] is None
+        )
         self.unknown = None if self.lossless else tokenizer.token_to_id(description["model"].get("unk_token") or "")
         self.num_unknown = 0
 
@@ -322,50 +338,48 @@ class Encoder:
 
 
 def write_shards(
-    folder: Path, domains: dict[str, SurveyedDomain], encode: Encoder, shard_tokens: int, manifest: dict[str, Any]
-) -> None:
-    """Write every domain's shards below `folder` and enter them in `manifest`.
+    folder: Path, domains: dict[str, SurveyedDomain], encode: Encoder, shard_tokens: int, dtype: str
+) -> dict[str, dict[str, Any]]:
+    """Write every domain's shards below `folder`.
+
+    Returns:
+        Split -> domain -> its entry in the manifest.
 
     Raises:
         StageError: If the files do not hold as many tokens and documents as were encoded.
     """
+    entries: dict[str, dict[str, Any]] = {"train": {}, "valid": {}}
     with progress("tokenise", sum(domain.bytes for domain in domains.values()) / MEGABYTE, "MB") as bar:
-        for split in ("train", "valid"):
-            manifest[split] = {}
-            for name, domain in domains.items():
-                tokens, documents = 0, 0
-                with ShardWriter(folder, split, name, manifest["dtype"], shard_tokens) as writer:
-                    for batch, sizes in _batches(domain.texts(split, encode.text_key)):
-                        for ids, size in zip(encode(batch, f"{split}/{name}"), sizes, strict=True):
-                            writer.write(ids, size)
-                            tokens += len(ids)
-                        documents += len(batch)
-                        bar.advance(sum(sizes) / MEGABYTE)
-                counts = {
-                    of: sum(getattr(shard, of) for shard in writer.shards) for of in ("tokens", "documents", "bytes")
-                }
-                written = sum(_tokens_in(folder / shard.path, manifest["dtype"]) for shard in writer.shards)
-                if (counts["tokens"], counts["documents"], written) != (tokens, documents, tokens):
-                    raise StageError(
-                        f"{split}/{name}: {tokens:,} tokens in {documents:,} documents were encoded, but {written:,} tokens in "
-                        f"{counts['documents']:,} documents were written; is the disk full?"
-                    )
-                manifest[split][name] = {
-                    **counts,
-                    "source": [_relative(path) for path in domain.files[split] or domain.files["train"]],
-                    "shards": [asdict(shard) for shard in writer.shards],
-                }
-    encoded = sum(entry["documents"] for split in ("train", "valid") for entry in manifest[split].values())
-    surveyed = sum(domain.documents for domain in domains.values())
-    if encoded != surveyed:
+        for split, name, domain in ((split, name, domain) for split in entries for name, domain in domains.items()):
+            tokens, documents = 0, 0
+            with ShardWriter(folder, split, name, dtype, shard_tokens) as writer:
+                for batch, sizes in _batches(domain.texts(split, encode.text_key)):
+                    for ids, size in zip(encode(batch, f"{split}/{name}"), sizes, strict=True):
+                        writer.write(ids, size)
+                        tokens += len(ids)
+                    documents += len(batch)
+                    bar.advance(sum(sizes) / MEGABYTE)
+            counts = {of: sum(getattr(shard, of) for shard in writer.shards) for of in ("tokens", "documents", "bytes")}
+            written = sum(_tokens_in(folder / shard.path, dtype) for shard in writer.shards)
+            if (counts["tokens"], counts["documents"], written) != (tokens, documents, tokens):
+                raise StageError(
+                    f"{split}/{name}: {tokens:,} tokens in {documents:,} documents were encoded, but {written:,} tokens in "
+                    f"{counts['documents']:,} documents were written; is the disk full?"
+                )
+            sources = [_relative(path) for path in domain.files[split] or domain.files["train"]]
+            entries[split][name] = {**counts, "source": sources, "shards": [asdict(shard) for shard in writer.shards]}
+    num_written = sum(entry["documents"] for found in entries.values() for entry in found.values())
+    num_read = sum(domain.documents for domain in domains.values())
+    if num_written != num_read:
         raise StageError(
-            f"{surveyed:,} documents were read and {encoded:,} written; did the corpus change meanwhile? Run again"
+            f"{num_read:,} documents were read and {num_written:,} written; did the corpus change meanwhile? Run again"
         )
     if encode.num_unknown:
         say(f"{encode.num_unknown:,} tokens are the tokenizer's unknown token; a byte-level tokenizer loses nothing")
     empty = sum(domain.empty for domain in domains.values())
     if empty:
         say(f"{empty:,} documents have no text at all and were left out")
+    return entries
 
 
 def _batches(texts: Iterator[str]) -> Iterator[tuple[list[str], list[int]]]:
