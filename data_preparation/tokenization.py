@@ -274,7 +274,35 @@ def load_tokenizer(path: Path, eos_token: str | None) -> "Tokenizer":
     tokenizer.no_padding()
     tokenizer.no_truncation()
     find_eos(tokenizer, eos_token, path)
+    if drops_characters(tokenizer):
+        raise InputError(
+            f"{path}: this BPE has no entry for some bytes or characters and no unknown token, so it would drop them without a "
+            "word; use a tokenizer with all 256 bytes or with byte_fallback"
+        )
     return tokenizer
+
+
+def is_byte_level(description: dict[str, Any]) -> bool:
+    """Whether a tokenizer (its JSON) works on bytes and leaves the text as it is, so that decoding gives the text back."""
+    splitter = json.dumps(description["pre_tokenizer"])
+    return (
+        '"ByteLevel"' in splitter
+        and '"add_prefix_space": true' not in splitter
+        and '"ByteLevel"' in json.dumps(description["decoder"])
+        and description["normalizer"] is None
+    )
+
+
+def drops_characters(tokenizer: "Tokenizer") -> bool:
+    """Whether a BPE leaves out what it has no entry for, which is what one without an unknown token does."""
+    from tokenizers import pre_tokenizers
+
+    description = json.loads(tokenizer.to_str())
+    model = description["model"]
+    if model["type"] != "BPE" or model["unk_token"] is not None or model["byte_fallback"]:
+        return False
+    on_bytes = '"ByteLevel"' in json.dumps([description["pre_tokenizer"], description["normalizer"]])
+    return not on_bytes or not set(pre_tokenizers.ByteLevel.alphabet()) <= set(model["vocab"])
 
 
 def find_eos(tokenizer: "Tokenizer", eos_token: str | None, path: Path) -> str:
@@ -304,13 +332,7 @@ class Encoder:
         self.eos = eos
         tokenizer.encode_special_tokens = True  # "<|endoftext|>" written in a document is text and ends nothing
         description = json.loads(tokenizer.to_str())
-        splitter = json.dumps(description["pre_tokenizer"])
-        self.lossless = (  # by construction: byte-level, and nothing rewrites the text before it
-            '"ByteLevel"' in splitter
-            and '"add_prefix_space": true' not in splitter
-            and '"ByteLevel"' in json.dumps(description["decoder"])
-            and description["normalizer"] is None
-        )
+        self.lossless = is_byte_level(description)
         self.unknown = None if self.lossless else tokenizer.token_to_id(description["model"].get("unk_token") or "")
         self.num_unknown = 0
 
