@@ -94,6 +94,10 @@ def harvest(
     available = {domain: sum(source.bytes for source in found) for domain, found in sources.items() if found}
     targets = shares(available, megabytes * MEGABYTE, minimum_megabytes * MEGABYTE)
     gathered = gather(sources, targets)
+    if not gathered:
+        raise InputError(
+            "no text to harvest: this Python installation holds none; give a corpus of your own (corpus.path)"
+        )
     with replacing(out) as folder:
         manifest: dict[str, Any] = {
             "settings": {
@@ -331,9 +335,7 @@ def split_docstrings(text: str) -> tuple[str, str]:
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return text, ""
-    lines = text.splitlines(keepends=True)
-    if len(lines) != text.count("\n") + (not text.endswith("\n")):
-        lines = [line + "\n" for line in text.split("\n")]  # form feeds and the like end no line of Python's
+    lines = text.split("\n")  # not splitlines: a form feed ends no line of Python's
     docstrings, removed = list[tuple[int, str]](), set[int]()
     blocks: list[Any] = [tree]
     while blocks:
@@ -349,7 +351,7 @@ def split_docstrings(text: str) -> tuple[str, str]:
             end = first.end_lineno or first.lineno
             if not lines[first.lineno - 1][: first.col_offset].strip() and lines[end - 1].rstrip().endswith(("'", '"')):
                 removed.update(range(first.lineno - 1, end))
-    code = "".join(line for number, line in enumerate(lines) if number not in removed)
+    code = "\n".join(line for number, line in enumerate(lines) if number not in removed)
     return code, "\n\n".join(text for _, text in sorted(docstrings) if text)
 
 

@@ -46,9 +46,9 @@ class ShardWriter:
     def __enter__(self) -> "ShardWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._open:
-            self._close() if kind is None else self._stack.close()
+            self._close() if error[0] is None else self._stack.__exit__(*error)
 
     def write(self, tokens: Sequence[int] | np.ndarray, num_bytes: int) -> None:
         """Append one document.

@@ -1,0 +1,151 @@
+"""Shards hold documents in datatrove's format, are read in blocks, and a damaged one is found."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_preparation.check import check
+from data_preparation.shards import ShardWriter, TokenDomain, map_shard, open_domain, token_dtype
+from proxymix.errors import InputError, StageError
+from proxymix.files import write_json, write_text
+from proxymix.schemas import Shard
+
+EOS = 9
+
+
+def write_tokens(folder: Path, documents: list[list[int]], shard_tokens: int = 100, dtype: str = "uint16") -> Path:
+    """A folder of tokens with the domain `a`, the same in both splits."""
+    write_text(folder / "tokenizer.json", "{}\n")
+    manifest = {
+        "tokenizer": {"name": "t", "vocabulary": 10, "eos": EOS, "eos_token": "<e>", "file": "tokenizer.json",
+                      "sha256": "ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"},
+        "dtype": dtype, "settings": {},
+    }  # fmt: skip
+    for split in ("train", "valid"):
+        with ShardWriter(folder, split, "a", dtype, shard_tokens) as writer:
+            for document in documents:
+                writer.write(document, num_bytes=len(document))
+        manifest[split] = {"a": {"source": [], "shards": [vars(shard) for shard in writer.shards]}}
+    write_json(folder / "manifest.json", manifest)
+    return folder
+
+
+def test_the_bytes_on_disk_are_little_endian_tokens_and_document_ends(tmp_path: Path) -> None:
+    write_tokens(tmp_path, [[1, 2, EOS], [258, EOS]])
+    assert (tmp_path / "train/a/00000.ds").read_bytes() == bytes([1, 0, 2, 0, 9, 0, 2, 1, 9, 0])
+    assert (tmp_path / "train/a/00000.ds.index").read_bytes() == bytes([3, *[0] * 7, 5, *[0] * 7])
+    write_tokens(tmp_path, [[70_000, EOS]], dtype="uint32")
+    assert (tmp_path / "train/a/00000.ds").read_bytes() == bytes([0x70, 0x11, 1, 0, 9, 0, 0, 0])
+
+
+def test_a_document_is_never_cut_between_shards(tmp_path: Path) -> None:
+    write_tokens(tmp_path, [[1, 1, 1, EOS], [2, EOS], [3, EOS], [4, EOS]], shard_tokens=3)
+    sizes = [path.stat().st_size // 2 for path in sorted((tmp_path / "train/a").glob("*.ds"))]
+    assert sizes == [4, 4, 2]  # the first is full at once, the second after two documents
+
+
+def test_a_writer_that_fails_leaves_no_shard(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), ShardWriter(tmp_path, "train", "a", "uint16", 100) as writer:
+        writer.write([1, EOS], 1)
+        raise RuntimeError
+    assert not list((tmp_path / "train/a").iterdir())
+
+
+def test_two_bytes_hold_ids_up_to_65535() -> None:
+    assert (token_dtype(2**16), token_dtype(2**16 + 1)) == ("uint16", "uint32")
+
+
+def test_neighbouring_blocks_share_the_token_between_them() -> None:
+    domain = TokenDomain([np.arange(11, dtype=np.uint16)], sequence_length=5)
+    assert domain.num_blocks == 2
+    np.testing.assert_array_equal(
+        domain.gather(np.array([1, 0, 1])), [[5, 6, 7, 8, 9, 10], [0, 1, 2, 3, 4, 5], [5, 6, 7, 8, 9, 10]]
+    )
+    assert TokenDomain([np.arange(5, dtype=np.uint16)], sequence_length=5).num_blocks == 0
+
+
+def test_blocks_do_not_cross_shards() -> None:
+    domain = TokenDomain([np.arange(4), np.arange(2), np.array([], dtype=int), 10 + np.arange(7)], sequence_length=3)
+    np.testing.assert_array_equal(
+        domain.gather(np.arange(domain.num_blocks)), [[0, 1, 2, 3], [10, 11, 12, 13], [13, 14, 15, 16]]
+    )
+    assert domain.gather(np.array([], dtype=int)).shape == (0, 4)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=5), st.integers(1, 9))
+def test_the_targets_of_all_blocks_are_each_shard_but_its_first_token_and_its_tail(
+    sizes: list[int], length: int
+) -> None:
+    shards = [100 * number + np.arange(size) for number, size in enumerate(sizes)]
+    domain = TokenDomain(shards, length)
+    targets = domain.gather(np.arange(domain.num_blocks))[:, 1:].ravel()
+    expected = [shard[1 : 1 + (max(len(shard) - 1, 0) // length) * length] for shard in shards]
+    np.testing.assert_array_equal(targets, np.concatenate(expected))
+
+
+def test_a_domain_is_opened_by_name(tmp_path: Path) -> None:
+    write_tokens(tmp_path, [[1, 2, EOS], [3, EOS], [4, EOS]], shard_tokens=3)
+    domain = open_domain(tmp_path, "valid", "a", sequence_length=2)
+    assert (domain.num_tokens, domain.num_blocks) == (7, 2)
+    np.testing.assert_array_equal(domain.gather(np.array([1])), [[3, EOS, 4]])
+    with pytest.raises(InputError, match="no domain 'b' in valid; found a"):
+        open_domain(tmp_path, "valid", "b", sequence_length=2)
+
+
+def test_a_shard_of_another_length_is_not_opened(tmp_path: Path) -> None:
+    write_tokens(tmp_path, [[1, 2, EOS]])
+    (tmp_path / "train/a/00000.ds").write_bytes(b"1234")
+    with pytest.raises(InputError, match=r"00000\.ds: 4 bytes, but manifest\.json promises 3 tokens \(6 bytes\)"):
+        open_domain(tmp_path, "train", "a", sequence_length=1)
+    (tmp_path / "train/a/00000.ds").unlink()
+    with pytest.raises(InputError, match=r"00000\.ds: no such file"):
+        open_domain(tmp_path, "train", "a", sequence_length=1)
+
+
+def test_sound_tokens_pass_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check(write_tokens(tmp_path, [[1, 2, EOS], [3, EOS]]))
+    assert capsys.readouterr().out.splitlines()[1].split() == ["train", "a", "1", "2", "5", "1.00", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("train/a/00000.ds", [1, 2, EOS, 4, EOS], "SHA-256"),
+        ("train/a/00000.ds", [1, 77, EOS, 3, EOS], "token 1 is 77, outside the vocabulary of 10"),
+        ("train/a/00000.ds", [1, 2, 3, 3, EOS], "document 0 does not end with the end-of-text token '<e>'"),
+        ("train/a/00000.ds", [1, 2, EOS], "6 bytes, but manifest.json promises 5 tokens"),
+        ("train/a/00000.ds", None, "no such file"),
+        ("train/a/00000.ds.index", [3, 0, 0, 0], "1 documents, but manifest.json promises 2"),
+        ("train/a/00000.ds.index", [5, 0, 0, 0, 5, 0, 0, 0], "do not rise"),
+        ("train/a/00000.ds.index", [3, 0, 0, 0, 6, 0, 0, 0], "do not rise"),
+        ("train/a/00000.ds.index", [3, 0, 0, 0, 4, 0, 0, 0], "do not rise"),
+        ("train/a/00000.ds.index", [3, 0, 0], "truncated"),
+        ("train/a/00000.ds.index", None, "no such file"),
+        ("tokenizer.json", [1], "tokenizer.json: changed"),
+        ("tokenizer.json", None, "tokenizer.json: no such file"),
+    ],
+)
+def test_every_damaged_file_is_named(tmp_path: Path, file: str, content: list[int] | None, message: str) -> None:
+    write_tokens(tmp_path, [[1, 2, EOS], [3, EOS]])
+    (tmp_path / "valid/a/00000.ds").write_bytes(b"")
+    if content is None:
+        (tmp_path / file).unlink()
+    else:
+        (tmp_path / file).write_bytes(np.array(content, dtype="<u2").tobytes())
+    with pytest.raises(StageError) as error:
+        check(tmp_path)
+    assert message in str(error.value) and file in str(error.value)
+    assert f"{tmp_path / 'valid/a/00000.ds'}: 0 bytes" in str(error.value)
+
+
+def test_a_folder_without_a_manifest_is_no_tokens(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"manifest\.json: no such file.*run `proxymix tokenize`"):
+        check(tmp_path)
+
+
+def test_a_shard_is_mapped_and_not_read(tmp_path: Path) -> None:
+    write_tokens(tmp_path, [[1, EOS]])
+    assert isinstance(map_shard(tmp_path, Shard("train/a/00000.ds", 2, 1, 2, ""), "uint16"), np.memmap)

@@ -1,0 +1,271 @@
+"""Every document of a corpus is in the token shards, whole, once, and comes back as it was."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data_preparation.count import count
+from data_preparation.documents import document_hash
+from data_preparation.shards import map_shard, read_index
+from data_preparation.tokenization import SmallestHashes, tokenize
+from proxymix.errors import InputError
+from proxymix.files import sha256
+from proxymix.schemas import read_domains, read_tokens_manifest
+
+PROSE = [
+    f"The {word} of the {other} is {n}.\n"
+    for n, word in enumerate(["law", "sea", "sun", "cat"])
+    for other in ("day", "night")
+]
+CODE = [f"def f{n}(x):\n    return x + {n}  # größer 🙂\n" for n in range(12)]
+
+
+def write(path: Path, texts: list[str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+def corpus(folder: Path, **domains: list[str]) -> Path:
+    """train/<name>_0.jsonl, and valid/<name>.jsonl where the domain is given as valid_<name>."""
+    for name, texts in domains.items():
+        valid = name.startswith("valid_")
+        write(folder / (f"valid/{name[6:]}.jsonl" if valid else f"train/{name}_0.jsonl"), texts)
+    return folder
+
+
+def read_back(tokens: Path, split: str, domain: str) -> list[str]:
+    from tokenizers import Tokenizer
+
+    manifest = read_tokens_manifest(tokens)
+    tokenizer = Tokenizer.from_file(str(tokens / "tokenizer.json"))
+    texts = []
+    for shard in manifest.splits[split][domain]:
+        ids, ends = map_shard(tokens, shard, manifest.dtype), read_index(tokens / f"{shard.path}.index").astype(int)
+        for start, end in zip([0, *ends[:-1]], ends, strict=True):
+            assert ids[end - 1] == manifest.tokenizer["eos"]
+            texts.append(tokenizer.decode(ids[start : end - 1].tolist(), skip_special_tokens=False))
+    return texts
+
+
+@pytest.fixture(scope="module")
+def simple(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simple")
+    corpus(folder / "corpus", prose=PROSE, valid_prose=["The end.\n"], code=CODE, valid_code=["x = 1\n"])
+    tokenize(folder / "corpus", folder / "tokens", vocab_size=300)
+    return folder
+
+
+def test_every_document_comes_back_in_order(simple: Path) -> None:
+    assert read_back(simple / "tokens", "train", "prose") == PROSE
+    assert read_back(simple / "tokens", "train", "code") == CODE
+    assert read_back(simple / "tokens", "valid", "code") == ["x = 1\n"]
+
+
+def test_the_manifest_counts_what_is_there(simple: Path) -> None:
+    content = json.loads((simple / "tokens/manifest.json").read_text())
+    assert content["tokenizer"]["eos_token"] == "<|endoftext|>" and content["tokenizer"]["vocabulary"] == 300
+    assert content["tokenizer"]["sha256"] == sha256(simple / "tokens/tokenizer.json") and content["dtype"] == "uint16"
+    entry = content["train"]["code"]
+    assert entry["documents"] == len(CODE) and entry["bytes"] == sum(len(text.encode()) for text in CODE)
+    assert entry["source"] == ["train/code_0.jsonl"]
+    (shard,) = entry["shards"]
+    path = simple / "tokens" / shard["path"]
+    assert shard["path"] == "train/code/00000.ds" and shard["sha256"] == sha256(path)
+    assert path.stat().st_size == 2 * entry["tokens"]
+    assert str(simple) not in (simple / "tokens/manifest.json").read_text()
+
+
+def test_the_prior_is_the_share_of_training_tokens(simple: Path, tmp_path: Path) -> None:
+    count(simple / "tokens", tmp_path / "domains.csv")
+    code, prose = read_domains(tmp_path / "domains.csv")
+    manifest = read_tokens_manifest(simple / "tokens")
+    assert (code.domain, code.tokens, code.documents) == ("code", manifest.total("train", "code", "tokens"), len(CODE))
+    assert code.prior + prose.prior == 1 and code.prior == code.tokens / (code.tokens + prose.tokens)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=12, unique=True), st.integers(1, 40))
+def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, texts: list[str], shard_tokens: int) -> None:
+    folder = tmp_path_factory.mktemp("any")
+    tokenize(corpus(folder / "c", a=texts, valid_a=texts[:1]), folder / "t", vocab_size=270, shard_tokens=shard_tokens)
+    assert read_back(folder / "t", "train", "a") == texts
+    assert all(shard.tokens >= shard_tokens for shard in read_tokens_manifest(folder / "t").splits["train"]["a"][:-1])
+
+
+def test_an_end_of_text_token_written_in_a_document_ends_nothing(tmp_path: Path) -> None:
+    texts = ["<|endoftext|>", "before<|endoftext|>after", *PROSE]
+    tokenize(corpus(tmp_path / "c", a=texts, valid_a=texts), tmp_path / "t", vocab_size=300)
+    assert read_back(tmp_path / "t", "train", "a") == texts
+    given_one = tmp_path / "t/tokenizer.json"
+    tokenize(tmp_path / "c", tmp_path / "t2", tokenizer=given_one)
+    assert read_back(tmp_path / "t2", "train", "a") == texts
+
+
+def test_a_given_tokenizer_is_copied_and_gives_the_same_tokens(simple: Path, tmp_path: Path) -> None:
+    tokenize(simple / "corpus", tmp_path / "tokens", tokenizer=simple / "tokens/tokenizer.json")
+    for file in ("tokenizer.json", "train/code/00000.ds", "train/code/00000.ds.index", "valid/prose/00000.ds"):
+        assert (tmp_path / "tokens" / file).read_bytes() == (simple / "tokens" / file).read_bytes()
+    assert read_tokens_manifest(tmp_path / "tokens").tokenizer["name"] == "tokens"  # tokens/tokenizer.json
+
+
+def test_the_same_corpus_gives_the_same_bytes_in_another_process(simple: Path, tmp_path: Path) -> None:
+    for seed, parallel in (("1", "true"), ("2", "false")):
+        call = "from data_preparation.tokenization import tokenize; from pathlib import Path; import sys; "
+        call += f"tokenize(Path({str(simple / 'corpus')!r}), Path(sys.argv[1]), vocab_size=300)"
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "TOKENIZERS_PARALLELISM": parallel}
+        subprocess.run([sys.executable, "-c", call, tmp_path / seed], check=True, env=environment, capture_output=True)
+        files = sorted(path.relative_to(tmp_path / seed) for path in (tmp_path / seed).rglob("*") if path.is_file())
+        assert files == sorted(
+            path.relative_to(simple / "tokens") for path in (simple / "tokens").rglob("*") if path.is_file()
+        )
+        assert all((tmp_path / seed / file).read_bytes() == (simple / "tokens" / file).read_bytes() for file in files)
+
+
+def test_a_domain_without_validation_is_split_aloud_and_loses_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = [*CODE, *CODE[:3]]  # copies stay on one side
+    tokenize(
+        corpus(tmp_path / "c", a=texts, b=PROSE, valid_b=PROSE), tmp_path / "t", vocab_size=300, valid_fraction=0.3
+    )
+    train, valid = read_back(tmp_path / "t", "train", "a"), read_back(tmp_path / "t", "valid", "a")
+    assert sorted(train + valid) == sorted(texts) and not set(train) & set(valid) and valid
+    assert max(map(document_hash, valid)) < min(map(document_hash, train))
+    assert "a: no valid/a.*, so 30.0% of its training text" in capsys.readouterr().err
+
+
+def test_documents_without_text_are_left_out_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenize(corpus(tmp_path / "c", a=["", *CODE, ""], valid_a=PROSE), tmp_path / "t", vocab_size=300)
+    assert read_back(tmp_path / "t", "train", "a") == CODE
+    assert "2 documents have no text" in capsys.readouterr().err
+
+
+def test_small_domains_have_their_say_in_the_vocabulary(tmp_path: Path) -> None:
+    """A domain 1000 times smaller still has its own word merged."""
+    large = [f"number {n} is nothing special at all " * 5 for n in range(3000)]
+    corpus(tmp_path / "c", large=large, valid_large=["x"], small=["zzyzx zzyzx"] * 20, valid_small=["zzyzx"])
+    tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300, tokenizer_megabytes=0.001)
+    assert " zzyzx" in read_back(tmp_path / "t", "train", "small")[0]
+    assert read_tokens_manifest(tmp_path / "t").total("valid", "small", "tokens") <= 3
+
+
+def test_the_sample_is_the_smallest_hashes_in_any_order() -> None:
+    texts = [f"text number {n}" for n in range(50)]
+    for order in (texts, texts[::-1]):
+        sample = SmallestHashes(200)
+        for text in order:
+            sample.offer(document_hash(text), len(text), text)
+        expected = sorted(texts, key=document_hash)[: len(sample.texts())]
+        assert sample.texts() == expected and 180 < sum(map(len, expected)) <= 200
+
+
+def test_ids_take_four_bytes_where_two_do_not_hold_them(simple: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(simple / "tokens/tokenizer.json"))
+    tokenizer.add_tokens([f"extra{n}" for n in range(2**16 - 299)])
+    tokenizer.save(str(tmp_path / "big.json"))
+    tokenize(
+        corpus(tmp_path / "c", a=["an extra65000 here", *CODE], valid_a=CODE),
+        tmp_path / "t",
+        tokenizer=tmp_path / "big.json",
+    )
+    manifest = read_tokens_manifest(tmp_path / "t")
+    assert manifest.dtype == "uint32" and manifest.tokenizer["name"] == "big"
+    ids = map_shard(tmp_path / "t", manifest.splits["train"]["a"][0], "uint32")
+    assert ids.max() > 2**16 - 600 and np.count_nonzero(ids == manifest.tokenizer["eos"]) == 1 + len(CODE)
+
+
+def test_a_fault_in_the_corpus_stops_the_work_before_it_begins_and_leaves_nothing(tmp_path: Path) -> None:
+    corpus(tmp_path / "c", a=CODE, valid_a=CODE, b=CODE)
+    with (tmp_path / "c/train/b_0.jsonl").open("a") as file:
+        file.write('{"text": "cut')
+    with pytest.raises(InputError, match=r"b_0\.jsonl:13: not JSON"):
+        tokenize(tmp_path / "c", tmp_path / "t")
+    assert [path.name for path in tmp_path.iterdir()] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("domains", "settings_", "message"),
+    [
+        ({"a": ["one"]}, {}, r"a_0\.jsonl: a has no validation file, and its one document cannot be split"),
+        ({"a": ["", ""], "valid_a": ["x"]}, {}, r"a_0\.jsonl: every document of a in train is empty"),
+        ({"a": CODE}, {"vocab_size": 200}, "vocab_size is 200; .* at least 257"),
+        ({"a": CODE}, {"valid_fraction": 0.0}, "valid_fraction is 0; a number between 0 and 1"),
+        ({"a": CODE}, {"shard_tokens": 0}, "shard_tokens is 0"),
+        ({"a": CODE}, {"tokenizer_megabytes": 0.0}, "tokenizer_megabytes is 0"),
+        ({"a": CODE}, {"eos_token": "</s>"}, "eos_token is '</s>', but no tokenizer is given"),
+        ({"a": CODE}, {"text_key": "body"}, "'body' is wanted, found the keys text"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(tmp_path: Path, domains: dict, settings_: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        tokenize(corpus(tmp_path / "c", **domains), tmp_path / "t", **settings_)
+    assert not (tmp_path / "t").exists()
+
+
+def tokenizer_json(path: Path, special: list[str], alphabet: bool = True) -> Path:
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    letters = pre_tokenizers.ByteLevel.alphabet() if alphabet else []
+    tokenizer.train_from_iterator(
+        PROSE, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=letters)
+    )
+    tokenizer.save(str(path))
+    return path
+
+
+def test_a_given_tokenizer_needs_an_end_of_text_token(tmp_path: Path) -> None:
+    corpus(tmp_path / "c", a=CODE, valid_a=CODE)
+    path = tokenizer_json(tmp_path / "mine.json", ["<begin>", "<end>"])
+    with pytest.raises(
+        InputError, match=r"mine\.json: none of <\|endoftext\|>.*eos_token \(there are <begin>, <end>\)"
+    ):
+        tokenize(tmp_path / "c", tmp_path / "t", tokenizer=path)
+    with pytest.raises(InputError, match="no token '<stop>'"):
+        tokenize(tmp_path / "c", tmp_path / "t", tokenizer=path, eos_token="<stop>")
+    tokenize(tmp_path / "c", tmp_path / "t", tokenizer=path, eos_token="<end>")
+    assert read_tokens_manifest(tmp_path / "t").tokenizer["eos_token"] == "<end>"
+
+
+def test_a_tokenizer_that_would_drop_text_is_refused(tmp_path: Path) -> None:
+    path = tokenizer_json(tmp_path / "ascii.json", ["</s>"], alphabet=False)
+    with pytest.raises(InputError, match=r"ascii\.json: this BPE has no entry for some bytes"):
+        tokenize(corpus(tmp_path / "c", a=CODE), tmp_path / "t", tokenizer=path)
+
+
+def test_a_text_that_holds_an_ordinary_token_used_as_end_is_refused(tmp_path: Path) -> None:
+    path = tokenizer_json(tmp_path / "mine.json", [])
+    with pytest.raises(InputError, match=r"train/a: the text 'no!'\.\.\. holds the end-of-text token '!' itself"):
+        tokenize(corpus(tmp_path / "c", a=["no!", "yes"], valid_a=["x"]), tmp_path / "t", tokenizer=path, eos_token="!")
+
+
+@pytest.mark.parametrize("content", ["{}", "not json", '{"version": "1.0", "model": 3}'])
+def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(InputError, match=r"x\.json.*: not "):
+        tokenize(corpus(tmp_path / "c", a=CODE), tmp_path / "t", tokenizer=tmp_path / "x.json")
+
+
+def test_no_folder_but_an_earlier_result_is_ever_replaced(tmp_path: Path) -> None:
+    corpus(tmp_path / "c", a=CODE, valid_a=CODE)
+    with pytest.raises(InputError, match="would be replaced"):
+        tokenize(tmp_path / "c", tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="mine: exists and is not from an earlier run"):
+        tokenize(tmp_path / "c", tmp_path / "mine")
+    assert (tmp_path / "mine/thesis.tex").exists()
+    tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
+    tokenize(tmp_path / "c", tmp_path / "t", vocab_size=270)
+    assert read_tokens_manifest(tmp_path / "t").tokenizer["vocabulary"] == 270
