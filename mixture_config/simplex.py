@@ -1,0 +1,278 @@
+"""Shares, candidates, bounds -> weights that sum to 1 and respect every bound. Pure numpy, no files.
+
+Everything that must hold of a mixture is held here, once: floors and caps (`water_fill`, `project`), the grid on which
+mixtures are written (`grid_bounds`, `round_to_grid`), what the data can feed (`epoch_bounds`), and draws that satisfy
+all of it (`draw_candidates`).
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from proxymix.errors import InputError
+
+TOLERANCE = 1e-12  # how far a sum of bounds may pass 1 by rounding alone
+SAME_STEP = 1e-9  # a bound this close (in grid steps) to a grid point lies on it
+
+
+def epoch_bounds(token_counts: np.ndarray, budget: int, max_epochs: float) -> np.ndarray:
+    """Largest weight each domain can take before its tokens repeat too often.
+
+    A weight w spends w * budget tokens of a domain, that is w * budget / token_counts epochs.
+
+    Args:
+        token_counts: Unique training tokens per domain, shape (num_domains,).
+        budget: Tokens of the final run.
+        max_epochs: Passes allowed over a domain; 4 costs little (Muennighoff et al. 2023, arXiv:2305.16264).
+
+    Returns:
+        Upper bounds in [0, 1], shape (num_domains,).
+
+    Raises:
+        InputError: If no mixture within the bounds fills the budget.
+    """
+    if not budget > 0 or not max_epochs > 0:
+        raise InputError(f"a budget of {budget:,} tokens at {max_epochs:g} epochs: both must be above 0")
+    bounds = np.minimum(max_epochs * np.asarray(token_counts, dtype=float) / budget, 1.0)
+    if bounds.sum() < 1 - TOLERANCE:
+        total = int(np.sum(token_counts))
+        raise InputError(
+            f"{total:,} tokens at {max_epochs:g} epochs cannot fill {budget:,}; "
+            f"raise max_epochs to {math.ceil(100 * budget / total - SAME_STEP) / 100:.2f} "
+            f"or lower the budget to {math.floor(max_epochs * total):,}"
+        )
+    return bounds
+
+
+def water_fill(shares: np.ndarray, lower: np.ndarray | float = 0.0, upper: np.ndarray | float = 1.0) -> np.ndarray:
+    """Weights in proportion to `shares`, except where a floor or a cap binds.
+
+    The weights are clip(scale * shares, lower, upper) with the one scale at which they sum to 1, found exactly.
+    A share of 0 stays at its floor.
+
+    Args:
+        shares: Non-negative, at any scale, shape (num_domains,) or (num_rows, num_domains).
+        lower: Floors, for all or per domain (and row).
+        upper: Caps, for all or per domain (and row).
+
+    Raises:
+        InputError: If no weights within the bounds sum to 1.
+    """
+
+    def scaled(values: np.ndarray, free: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        total = np.where(free, values, 0.0).sum(axis=1)
+        return values / np.where(total > 0, total, 1.0)[:, None] * rest[:, None]
+
+    reachable = np.where(np.asarray(shares) > 0, upper, lower)
+    return _settle(shares, lower, reachable, scaled)
+
+
+def project(weights: np.ndarray, lower: np.ndarray | float = 0.0, upper: np.ndarray | float = 1.0) -> np.ndarray:
+    """The nearest (Euclidean) weights that sum to 1 within the bounds: clip(weights - shift, lower, upper).
+
+    Args:
+        weights: Any finite numbers, shape (num_domains,) or (num_rows, num_domains).
+        lower: Lower bounds, for all or per domain (and row).
+        upper: Upper bounds, for all or per domain (and row).
+
+    Raises:
+        InputError: If no weights within the bounds sum to 1.
+    """
+
+    def shifted(values: np.ndarray, free: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        for _ in range(2):  # the second pass removes what rounding left of large values
+            total = np.where(free, values, 0.0).sum(axis=1)
+            values = values + ((rest - total) / np.maximum(free.sum(axis=1), 1))[:, None]
+        return values
+
+    return _settle(weights, lower, upper, shifted)
+
+
+def check_bounds(lower: np.ndarray, upper: np.ndarray) -> None:
+    """Raise an InputError if no weights with lower <= weights <= upper sum to 1 (per row), saying what would do."""
+    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
+        raise InputError("a bound is not a finite number")
+    if (lower < 0).any():
+        raise InputError(f"a lower bound is {lower.min():g}; weights are at least 0")
+    if (lower > upper + TOLERANCE).any():
+        row, domain = np.argwhere(np.atleast_2d(lower > upper + TOLERANCE))[0]
+        found = np.atleast_2d(lower)[row, domain], np.atleast_2d(upper)[row, domain]
+        raise InputError(
+            f"domain {domain + 1} must take at least {found[0]:g} and at most {found[1]:g}; lower the first"
+        )
+    floors, caps = lower.sum(axis=-1).max(), upper.sum(axis=-1).min()
+    if floors > 1 + TOLERANCE:
+        raise InputError(f"the lower bounds sum to {floors:.6g}, over 1; divided by {floors:.6g} they could be met")
+    if caps < 1 - TOLERANCE:
+        what = f"; multiplied by {1 / caps:.6g} they could be met" if caps > 0 else ""
+        raise InputError(f"the upper bounds sum to {caps:.6g}, under 1{what}")
+
+
+def grid_bounds(lower: np.ndarray, upper: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds as whole steps of 1 / num_steps, rounded inwards.
+
+    Raises:
+        InputError: If the bounds hold no mixture, or none on this grid; with a grid and with caps that would do.
+    """
+    check_bounds(lower, upper)
+    low, high = _inwards(lower, upper, num_steps)
+    if _holds(low, high, num_steps):
+        return low, high
+    round_grids = (n * 10**k for k in range(6) for n in (2, 5, 10) if n * 10**k > num_steps)
+    finer = next((n for n in round_grids if _holds(*_inwards(lower, upper, n), n)), None)
+    looser = (math.ceil(1e4 + 1e4 * 2.0**k / num_steps) / 1e4 for k in range(40))
+    factor = next((f for f in looser if _holds(*_inwards(lower, np.minimum(upper * f, 1), num_steps), num_steps)), None)
+    ways = [f"a grid of {1 / finer:g}" if finer else "", f"caps {factor:.10g} times as high" if factor else ""]
+    raise InputError(
+        f"no mixture on a grid of {1 / num_steps:.3g} fits the bounds (rounded to it, the caps sum to "
+        f"{high.sum() / num_steps:.6g} and the floors to {low.sum() / num_steps:.6g}); "
+        f"{' or '.join(filter(None, ways)) or 'other bounds'} would do"
+    )
+
+
+def round_to_grid(weights: np.ndarray, num_steps: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Weights -> whole steps of 1 / num_steps that sum to num_steps exactly (largest remainder, within bounds).
+
+    Every weight is rounded down; the steps left over go one each to the largest remainders that are below their cap.
+
+    Args:
+        weights: Sum 1 and within the bounds (nearly), shape (num_rows, num_domains).
+        num_steps: Steps that make a weight of 1.
+        low: Smallest steps, per domain (and row); sums to at most num_steps.
+        high: Largest steps, per domain (and row); sums to at least num_steps.
+
+    Returns:
+        Steps, int64, shape (num_rows, num_domains).
+    """
+    exact = weights * num_steps
+    low, high = np.broadcast_to(low, exact.shape), np.broadcast_to(high, exact.shape)
+    steps = np.clip(np.floor(exact + SAME_STEP).astype(np.int64), low, high)
+    while (rows := np.flatnonzero(steps.sum(axis=1) != num_steps)).size:
+        missing = num_steps - steps[rows].sum(axis=1)
+        sign = np.sign(missing)[:, None]
+        movable = np.where(sign > 0, steps[rows] < high[rows], steps[rows] > low[rows])
+        assert movable.any(axis=1).all(), "the bounds cannot hold num_steps"
+        gain = np.where(movable, sign * (exact[rows] - steps[rows]), -np.inf)
+        order = np.argsort(-gain, axis=1, kind="stable")
+        moves = np.arange(exact.shape[1]) < np.minimum(np.abs(missing), movable.sum(axis=1))[:, None]
+        change = np.zeros_like(order)
+        np.put_along_axis(change, order, moves * sign, axis=1)
+        steps[rows] += change
+    return steps
+
+
+def dirichlet(rng: np.random.Generator, center: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+    """One Dirichlet(strength * center) draw per strength, shape (num_rows, num_domains).
+
+    Gamma variates of the shapes that matter here (0.1 * 0.002) underflow a double; their logarithms do not:
+    log Gamma(a) is distributed as log Gamma(a + 1) - Exponential / a.
+
+    Args:
+        rng: Where the draws come from.
+        center: Mean of the draws: positive, sums to 1, shape (num_domains,).
+        strengths: Concentration of each draw, shape (num_rows,); the smaller, the nearer to a single domain.
+    """
+    shape = strengths[:, None] * center
+    logs = np.log(rng.standard_gamma(shape + 1.0))
+    logs -= rng.standard_exponential(shape.shape) / shape
+    logs -= logs.max(axis=1, keepdims=True)
+    draws = np.exp(logs, out=logs)
+    draws /= draws.sum(axis=1, keepdims=True)
+    return draws
+
+
+def scale_into(draws: np.ndarray, center: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Draws with those outside the bounds scaled into them (`water_fill`); the others untouched.
+
+    A capped domain's excess goes to the draw's other domains in proportion; where these cannot hold it, the rest is
+    shared like `center`.
+    """
+    outside = ((draws < lower) | (draws > upper)).any(axis=1)
+    result = draws.copy()
+    if outside.any():
+        result[outside] = water_fill(draws[outside] + 1e-9 * center, lower, upper)
+    return result
+
+
+def draw_candidates(
+    rng: np.random.Generator,
+    num_candidates: int,
+    center: np.ndarray,
+    lower: np.ndarray | float = 0.0,
+    upper: np.ndarray | float = 1.0,
+    min_strength: float = 0.1,
+    max_strength: float = 5.0,
+) -> np.ndarray:
+    """Mixtures spread over everything the bounds allow, from nearly one domain to nearly `center`.
+
+    Dirichlet draws around `center` with log-uniform strengths; those outside the bounds are scaled into them, so that
+    no draw is lost however tight the bounds are. Not on a grid.
+
+    Args:
+        rng: Where the draws come from.
+        num_candidates: How many.
+        center: Shares around which to draw, at any scale; 0 keeps a domain at its lower bound. Shape (num_domains,).
+        lower: Lower bounds, for all or per domain.
+        upper: Upper bounds, for all or per domain.
+        min_strength: Smallest Dirichlet concentration.
+        max_strength: Largest Dirichlet concentration.
+
+    Returns:
+        Weights, shape (num_candidates, num_domains): sum 1 and bounds hold to 1e-12.
+
+    Raises:
+        InputError: If no weights within the bounds sum to 1.
+    """
+    drawn = np.flatnonzero(center > 0)
+    low = np.broadcast_to(np.asarray(lower, dtype=float), center.shape)
+    high = np.where(center > 0, upper, low)
+    check_bounds(low, high)
+    strengths = np.exp(rng.uniform(np.log(min_strength), np.log(max_strength), num_candidates))
+    draws = np.zeros((num_candidates, len(center)))
+    draws[:, drawn] = dirichlet(rng, center[drawn] / center[drawn].sum(), strengths)
+    return scale_into(draws, center / center.sum(), low, high)
+
+
+def _settle(
+    values: np.ndarray,
+    lower: np.ndarray | float,
+    upper: np.ndarray | float,
+    solve: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Find clip(f(values), lower, upper) with sum 1, where `solve` fits the increasing f to the entries still free.
+
+    Solve without bounds, then freeze the entries that break one: those below their floor when the clipped entries sum
+    to too much, those above their cap when to too little, since these stay broken whatever the others do. Repeat
+    until none is broken: exact, in at most num_domains rounds, nearly always in a few.
+    """
+    values = np.asarray(values, dtype=float)
+    rows = np.atleast_2d(values)
+    low, high = (np.broadcast_to(np.asarray(bound, dtype=float), rows.shape) for bound in (lower, upper))
+    check_bounds(low, high)
+    result = np.empty_like(rows)
+    left = np.arange(len(rows))
+    rows, free, frozen = rows.copy(), np.ones(rows.shape, dtype=bool), np.zeros(rows.shape)
+    while left.size:
+        trial = np.where(free, solve(rows, free, 1.0 - frozen.sum(axis=1)), frozen)
+        clipped = np.clip(trial, low, high)
+        excess = (clipped - trial).sum(axis=1, keepdims=True)
+        broken = free & np.where(excess > 0, clipped > trial, np.where(excess < 0, clipped < trial, clipped != trial))
+        done = ~broken.any(axis=1)
+        result[left[done]] = clipped[done]
+        frozen[broken] = clipped[broken]
+        free &= ~broken
+        on = ~done
+        if done.any():
+            left, rows, free, frozen, low, high = left[on], rows[on], free[on], frozen[on], low[on], high[on]
+    return result.reshape(values.shape)
+
+
+def _inwards(lower: np.ndarray, upper: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    low = np.ceil(lower * num_steps - SAME_STEP).astype(np.int64)
+    high = np.floor(upper * num_steps + SAME_STEP).astype(np.int64)
+    return np.maximum(low, 0), np.minimum(high, num_steps)
+
+
+def _holds(low: np.ndarray, high: np.ndarray, num_steps: int) -> bool:
+    return bool((low <= high).all() and low.sum() <= num_steps <= high.sum())

@@ -1,0 +1,262 @@
+"""Shares and candidates become weights that sum to 1 and respect every bound."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from mixture_config.sampling import grid_steps
+from mixture_config.simplex import (
+    dirichlet,
+    draw_candidates,
+    epoch_bounds,
+    grid_bounds,
+    project,
+    round_to_grid,
+    scale_into,
+    water_fill,
+)
+from proxymix.errors import InputError
+
+
+@st.composite
+def bounded(draw, max_domains=8):
+    """Lower and upper bounds that hold at least one mixture, some of them tightly."""
+    num_domains = draw(st.integers(1, max_domains))
+    inside = np.array(draw(st.lists(st.floats(0.01, 1), min_size=num_domains, max_size=num_domains)))
+    inside /= inside.sum()
+    slack = st.sampled_from([0.0, 1e-13, 0.01, 0.3, 1.0])
+    below, above = (np.array(draw(st.lists(slack, min_size=num_domains, max_size=num_domains))) for _ in range(2))
+    return np.maximum(inside - below, 0.0), np.minimum(inside + above, 1.0)
+
+
+def numbers(num_domains, low, high, seed):
+    rng = np.random.default_rng(seed)
+    return np.sign(low + rng.uniform(size=num_domains)) * 10.0 ** rng.uniform(-6, np.log10(high), num_domains)
+
+
+# epoch bounds
+
+
+def test_a_domain_is_never_asked_for_more_than_its_epochs():
+    np.testing.assert_allclose(epoch_bounds(np.array([1_000, 9_000]), budget=20_000, max_epochs=4), [0.2, 1.0])
+
+
+def test_a_budget_the_corpus_cannot_fill_says_what_would():
+    with pytest.raises(ValueError, match=r"raise max_epochs to 2\.00 or lower the budget to 10,000"):
+        epoch_bounds(np.array([1_000, 9_000]), budget=20_000, max_epochs=1)
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(0.1, 10))
+def test_what_an_unfillable_budget_suggests_can_be_done(tokens, budget, max_epochs):
+    try:
+        epoch_bounds(np.array([tokens, 2 * tokens]), budget, max_epochs)
+    except InputError as error:
+        found = re.search(r"max_epochs to ([\d.]+) or lower the budget to ([\d,]+)", str(error))
+        assert found is not None
+        epoch_bounds(np.array([tokens, 2 * tokens]), budget, float(found[1]))
+        if smaller := int(found[2].replace(",", "")):
+            epoch_bounds(np.array([tokens, 2 * tokens]), smaller, max_epochs)
+
+
+# water filling
+
+
+def test_floors_are_filled_until_the_rest_shares_in_proportion():
+    """11 / 114 is over the floor of 0.09 at first, and under it once the three small ones were lifted."""
+    np.testing.assert_allclose(
+        water_fill(np.array([100.0, 11, 1, 1, 1]), 0.09), [0.64, 0.09, 0.09, 0.09, 0.09], rtol=0, atol=1e-15
+    )
+
+
+def test_caps_hand_on_what_they_hold_back():
+    """The cap leaves 0.6 to share 3 : 1."""
+    np.testing.assert_allclose(water_fill(np.array([6.0, 3, 1]), 0.0, np.array([0.4, 1, 1])), [0.4, 0.45, 0.15])
+
+
+def test_a_floor_that_pushes_others_under_their_cap_releases_them():
+    """Alone the cap of .5 would bind (6/10); lifting the last to .4 leaves .6, shared 6 : 3 as .4 and .2."""
+    np.testing.assert_allclose(
+        water_fill(np.array([6.0, 3, 1]), np.array([0, 0, 0.4]), np.array([0.5, 1, 1])), [0.4, 0.2, 0.4]
+    )
+
+
+def test_a_share_of_zero_stays_zero():
+    np.testing.assert_array_equal(water_fill(np.array([0.0, 2, 2])), [0, 0.5, 0.5])
+    with pytest.raises(InputError, match=r"upper bounds sum to 0\.8"):
+        water_fill(np.array([0.0, 2, 2]), 0.0, 0.4)
+
+
+@given(bounded(), st.integers(0, 99))
+def test_water_filling_keeps_proportions_between_bounds(bounds, seed):
+    lower, upper = bounds
+    shares = np.abs(numbers(len(lower), 1, 1e6, seed))
+    weights = water_fill(shares, lower, upper)
+    assert abs(weights.sum() - 1) < 1e-12
+    assert (weights >= lower).all() and (weights <= upper).all()
+    scale = weights / shares
+    inside, floored, capped = (weights > lower) & (weights < upper), weights == lower, weights == upper
+    if inside.any():
+        level = scale[inside].mean()
+        np.testing.assert_allclose(scale[inside], level, rtol=1e-6)
+        assert (scale[floored & ~capped] >= level * (1 - 1e-6)).all()
+        assert (scale[capped & ~floored] <= level * (1 + 1e-6)).all()
+
+
+def test_rows_are_filled_one_by_one():
+    shares = np.random.default_rng(0).exponential(size=(50, 6)) ** 4
+    upper = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    together = water_fill(shares, 0.05, upper)
+    np.testing.assert_allclose(together, [water_fill(row, 0.05, upper) for row in shares], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "message"),
+    [
+        (0.3, 1.0, r"lower bounds sum to 1\.2, over 1; divided by 1\.2"),
+        (0.0, 0.2, r"upper bounds sum to 0\.8, under 1; multiplied by 1\.25"),
+        (np.array([0, 0, 0, 0.5]), np.array([1, 1, 1, 0.4]), "domain 4 must take at least 0.5 and at most 0.4"),
+        (-0.1, 1.0, "a lower bound is -0.1"),
+        (0.0, np.nan, "not a finite number"),
+    ],
+)
+def test_bounds_that_hold_no_mixture_are_refused(lower, upper, message):
+    for function in (water_fill, project):
+        with pytest.raises(InputError, match=message):
+            function(np.array([1.0, 2, 3, 4]), lower, upper)
+
+
+# projection
+
+
+def test_the_projection_is_what_a_general_solver_finds():
+    rng = np.random.default_rng(1)
+    for _ in range(25):
+        num_domains = rng.integers(2, 6)
+        inside = rng.dirichlet(np.ones(num_domains))
+        lower, upper = inside * rng.uniform(0, 1, num_domains), inside + (1 - inside) * rng.uniform(0, 1, num_domains)
+        point = rng.normal(0.3, 1, num_domains)
+        found = minimize(
+            lambda w, point=point: ((w - point) ** 2).sum(),
+            inside,
+            jac=lambda w, point=point: 2 * (w - point),
+            bounds=list(zip(lower, upper, strict=True)),
+            constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": np.ones_like},
+            method="SLSQP",
+            options={"ftol": 1e-15, "maxiter": 500},
+        )
+        np.testing.assert_allclose(project(point, lower, upper), found.x, atol=1e-6)
+
+
+@given(bounded(), st.integers(0, 99), st.sampled_from([1.0, 1e3, 1e9]))
+def test_the_projection_is_feasible_and_optimal(bounds, seed, size):
+    """Optimal: no weight can be moved from one domain to another towards the point."""
+    lower, upper = bounds
+    point = numbers(len(lower), -0.5, size, seed)
+    weights = project(point, lower, upper)
+    assert abs(weights.sum() - 1) < 1e-12
+    assert (weights >= lower).all() and (weights <= upper).all()
+    wish = point - weights
+    can_give, can_take = weights > lower, weights < upper
+    if can_give.any() and can_take.any():
+        assert wish[can_take].max() <= wish[can_give].min() + 1e-12 + 1e-9 * size
+
+
+def test_a_mixture_within_the_bounds_is_its_own_projection():
+    mixtures = np.random.default_rng(0).dirichlet(np.ones(7), size=20)
+    np.testing.assert_allclose(project(mixtures), mixtures, rtol=0, atol=1e-15)
+
+
+# the grid
+
+
+def rounded(weights, num_steps, lower=0.0, upper=1.0):
+    weights = np.atleast_2d(weights)
+    lower, upper = (np.broadcast_to(np.asarray(bound, dtype=float), weights.shape[1:]) for bound in (lower, upper))
+    return round_to_grid(weights, num_steps, *grid_bounds(lower, upper, num_steps))
+
+
+def test_the_largest_remainders_get_the_steps_left_over():
+    """6.7, 2.6 and 0.7 tenths: 6 + 2 + 0 leaves two steps, for the remainders of .7."""
+    np.testing.assert_array_equal(rounded([0.67, 0.26, 0.07], 10), [[7, 2, 1]])
+
+
+def test_a_cap_holds_after_rounding():
+    """The cap of .65 is 6 tenths on the grid, so its step goes to the next remainder."""
+    np.testing.assert_array_equal(rounded([0.65, 0.28, 0.07], 10, upper=[0.65, 1, 1]), [[6, 3, 1]])
+
+
+def test_a_floor_holds_after_rounding():
+    """.11 must be at least 2 tenths; a step is taken where it exceeds its due most."""
+    np.testing.assert_array_equal(rounded([0.11, 0.445, 0.445], 10, lower=[0.11, 0, 0]), [[2, 4, 4]])
+
+
+@given(bounded(), st.integers(0, 99), st.sampled_from([7, 100, 5000, 10**6]))
+def test_rounded_mixtures_sum_to_one_within_the_bounds(bounds, seed, num_steps):
+    lower, upper = bounds
+    try:
+        low, high = grid_bounds(lower, upper, num_steps)
+    except InputError:
+        return
+    weights = project(numbers(len(lower), -0.5, 10, seed), lower, upper)[None]
+    steps = round_to_grid(weights, num_steps, low, high)
+    assert steps.sum() == num_steps
+    assert (steps / num_steps >= lower - 1e-12).all() and (steps / num_steps <= upper + 1e-12).all()
+    if (high - low > 2).all() and ((weights * num_steps - low > 1) & (high - weights * num_steps > 1)).all():
+        assert (np.abs(steps - weights * num_steps) < 1).all()
+
+
+@given(bounded(), st.sampled_from([3, 10, 5000]))
+def test_what_bounds_too_tight_for_the_grid_suggest_can_be_done(bounds, num_steps):
+    lower, upper = bounds
+    try:
+        grid_bounds(lower, upper, num_steps)
+    except InputError as error:
+        if finer := re.search(r"a grid of ([\d.e-]+) ", str(error).split(";")[1]):
+            grid_bounds(lower, upper, grid_steps(float(finer[1])))
+        if factor := re.search(r"caps ([\d.]+) times", str(error)):
+            grid_bounds(lower, np.minimum(upper * float(factor[1]), 1), num_steps)
+
+
+# draws
+
+
+def test_dirichlet_draws_have_the_laws_mean_and_variance():
+    center, strength = np.array([0.7, 0.2, 0.1]), 3.0
+    draws = dirichlet(np.random.default_rng(0), center, np.full(40_000, strength))
+    np.testing.assert_allclose(draws.mean(axis=0), center, atol=0.01)
+    np.testing.assert_allclose(draws.var(axis=0), center * (1 - center) / (strength + 1), rtol=0.05)
+
+
+def test_shapes_too_small_for_a_double_still_give_draws():
+    """Gamma variates of shape 1e-6 are below 1e-308 nearly always; one domain must still win, each as often."""
+    draws = dirichlet(np.random.default_rng(0), np.full(1000, 1e-3), np.full(2000, 1e-3))
+    assert np.isfinite(draws).all()
+    np.testing.assert_allclose(draws.sum(axis=1), 1)
+    assert len(np.unique(draws.argmax(axis=1))) > 700
+
+
+def test_only_draws_outside_the_bounds_are_moved():
+    draws = np.array([[0.2, 0.5, 0.3], [0.9, 0.08, 0.02]])
+    moved = scale_into(draws, np.full(3, 1 / 3), np.zeros(3), np.full(3, 0.6))
+    np.testing.assert_array_equal(moved[0], draws[0])
+    np.testing.assert_allclose(moved[1], [0.6, 0.32, 0.08], atol=1e-6)
+
+
+@settings(max_examples=50)
+@given(bounded(), st.integers(0, 99))
+def test_candidates_are_feasible_however_tight_the_bounds(bounds, seed):
+    lower, upper = bounds
+    center = np.abs(numbers(len(lower), 1, 1e4, seed))
+    candidates = draw_candidates(np.random.default_rng(seed), 40, center, lower, upper)
+    assert candidates.shape == (40, len(lower))
+    assert (np.abs(candidates.sum(axis=1) - 1) < 1e-12).all()
+    assert (candidates >= lower).all() and (candidates <= upper).all()
+
+
+def test_candidates_leave_out_what_the_center_leaves_out():
+    candidates = draw_candidates(np.random.default_rng(0), 100, np.array([2.0, 0, 1]), upper=0.8)
+    assert (candidates[:, 1] == 0).all() and (candidates.max(axis=1) <= 0.8).all()

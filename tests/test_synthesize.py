@@ -1,0 +1,306 @@
+"""The sampler draws RegMix's law, keeps every bound after rounding, and writes all of it or nothing."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import ks_2samp
+
+from mixture_config import synthesize as module
+from mixture_config.baseline import temperature_shares
+from mixture_config.sampling import draw_mixtures, grid_steps
+from mixture_config.synthesize import synthesize
+from proxymix.errors import InputError
+from proxymix.schemas import read_mixture, write_mixture
+
+# A prior of 17 domains as unlike as the Pile's: the largest has 135 times the tokens of the smallest.
+TOKENS = np.array([237, 185, 113, 102, 80, 67, 51, 46, 39, 27, 16, 12, 8, 8, 4, 4, 2]) * 10.0**6
+
+
+def regmix_loop(tokens, num_mixtures, seed, multiplier, minimum=2e-4, usage=15, temperature=0.5):
+    """RegMix's law one draw at a time, from its description; rounding to the nearest, so sums are only near 1."""
+    rng = np.random.default_rng(seed)
+    prior = tokens / tokens.sum()
+    caps = [min(usage * share, 1.0) for share in prior]
+    center = prior**temperature / (prior**temperature).sum()
+    ladder = np.logspace(np.log10(0.1), np.log10(5.0), 15)
+    kept = []
+    for _ in range(num_mixtures * multiplier):
+        weights = rng.dirichlet(center * ladder[rng.integers(15)])
+        if all(weight <= cap for weight, cap in zip(weights, caps, strict=True)):
+            weights[weights < minimum] = 0
+            kept.append(tuple(np.round(weights / weights.sum() / minimum) * minimum))
+    distinct = []
+    for row in sorted(kept):
+        if not distinct or sum(abs(a - b) for a, b in zip(row, distinct[-1], strict=True)) > 1e-5:
+            distinct.append(row)
+    return np.array(distinct)[rng.permutation(len(distinct))[:num_mixtures]]
+
+
+def drawn(tokens, num_mixtures, seed, multiplier, **changes):
+    prior = tokens / tokens.sum()
+    arguments = {"upper": np.minimum(15 * prior, 1), "sample_multiplier": multiplier} | changes
+    return draw_mixtures(temperature_shares(tokens, 0.5), num_mixtures, np.random.default_rng(seed), **arguments)
+
+
+def p_values(ours, theirs):
+    """Two-sample Kolmogorov-Smirnov on every domain's weight, and on how many and how large the weights of a row are."""
+    columns = [ks_2samp(ours[:, i], theirs[:, i], method="asymp").pvalue for i in range(ours.shape[1])]
+    active = ks_2samp((ours > 0).sum(axis=1), (theirs > 0).sum(axis=1), method="asymp").pvalue
+    largest = ks_2samp(ours.max(axis=1), theirs.max(axis=1), method="asymp").pvalue
+    return np.array([*columns, active, largest])
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return regmix_loop(TOKENS, 3000, seed=1, multiplier=12)
+
+
+def test_the_marginals_are_those_of_regmixs_own_settings():
+    theirs = regmix_loop(TOKENS, 512, seed=0, multiplier=100)
+    assert p_values(drawn(TOKENS, 512, seed=42, multiplier=100).weights, theirs).min() > 0.01
+
+
+def test_the_marginals_are_those_of_regmix_on_a_larger_sample(reference):
+    assert p_values(drawn(TOKENS, 3000, seed=2, multiplier=12).weights, reference).min() > 0.01
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"upper": np.minimum(15 * temperature_shares(TOKENS, 0.5), 1)},  # caps from the flattened prior
+        {"min_strength": 0.3},
+        {"minimum": 1e-3},
+        {"max_strength": 8.0},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_comparison_would_notice_another_law(reference, wrong):
+    assert p_values(drawn(TOKENS, 3000, 2, 12, **wrong).weights, reference).min() < 1e-4
+
+
+@pytest.mark.parametrize(("minimum", "steps"), [(2e-4, 5000), (0.1, 10), (0.3, 3), (1, 1), (1e-6, 10**6), (0.07, 14)])
+def test_the_grid_is_that_of_the_minimum_or_the_next_larger_that_divides_one(minimum, steps):
+    assert grid_steps(minimum) == steps
+
+
+@settings(max_examples=150)
+@given(
+    exponents=st.lists(st.floats(0, 9), min_size=1, max_size=9),
+    minimum=st.sampled_from([2e-4, 1e-3, 3e-3, 0.05]),
+    usage=st.sampled_from([1.0, 1.01, 1.5, 15.0, 1e9]),
+    epochs=st.sampled_from([0.5, 1.0, 1.001, 1.2, 4.0]),
+    seed=st.integers(0, 9),
+)
+def test_every_mixture_keeps_every_bound_or_there_is_an_error(
+    tmp_path_factory, exponents, minimum, usage, epochs, seed
+):
+    """`epochs` passes over all tokens are in the budget, so under 1 pass it cannot be filled."""
+    tokens = np.round(10.0 ** np.array(exponents))
+    out = tmp_path_factory.mktemp("drawn")
+    budget, max_epochs = int(tokens.sum()) * 2, 2 * epochs
+    domains = catalogue(out / "domains.csv", tokens)
+    keywords = {"minimum": minimum, "maximum_usage": usage, "sample_multiplier": 5, "seed": seed}
+    caps = np.minimum(np.minimum(usage, max_epochs * tokens.sum() / budget) * tokens / tokens.sum(), 1)
+    room = np.floor(caps * grid_steps(minimum) + 1e-9)
+    try:
+        synthesize(domains, out, num_mixtures=4, budget=budget, max_epochs=max_epochs, **keywords)
+    except InputError as error:
+        assert str(error).startswith(str(domains))
+        assert sorted(path.name for path in out.iterdir()) == ["domains.csv"]
+        roomy = (room >= 40).sum() >= 2 and room.sum() > 1.1 * grid_steps(minimum)
+        assert not roomy, "two domains can move by 40 steps, and that is room for 4 mixtures"
+        return
+    assert epochs >= 1
+    weights = read_csv(out)
+    assert weights.shape == (4, len(tokens)) and len(np.unique(weights, axis=0)) == 4
+    assert (np.abs(weights.sum(axis=1) - 1) < 1e-12).all()
+    assert (weights >= 0).all() and (weights <= caps + 1e-12).all()
+    steps = weights * grid_steps(minimum)
+    assert (np.abs(steps - np.round(steps)) < 1e-12 * grid_steps(minimum)).all()
+
+
+def catalogue(path: Path, tokens) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"domain-{i},{int(count)}\n" for i, count in enumerate(tokens)]
+    path.write_text("domain,tokens\n" + "".join(rows))
+    return path
+
+
+def read_csv(out: Path) -> np.ndarray:
+    with (out / "mixtures.csv").open() as file:
+        rows = list(csv.reader(file))
+    assert [row[0] for row in rows[1:]] == [str(i) for i in range(1, len(rows))]
+    return np.array([row[1:] for row in rows[1:]], dtype=float)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def domains(tmp_path):
+    return catalogue(tmp_path / "domains.csv", [6_000, 3_000, 1_000])
+
+
+def test_the_files_are_regmixs(domains, tmp_path):
+    synthesize(domains, tmp_path / "out", num_mixtures=3, seed=7)
+    names = sorted(path.name for path in (tmp_path / "out" / "mixtures").iterdir())
+    assert names == ["n00001.yaml", "n00002.yaml", "n00003.yaml"]
+    content = yaml.safe_load((tmp_path / "out" / "mixtures" / "n00001.yaml").read_text())
+    assert list(content) == [
+        *("train", "valid", "seed", "temperature", "min_strength", "max_strength", "minimum", "sample_multiplier"),
+        *("maximum_usage", "model_name", "num_mixtures"),
+    ]
+    assert content["valid"] == {"valid_domain-0": 1.0, "valid_domain-1": 1.0, "valid_domain-2": 1.0}
+    assert (content["seed"], content["temperature"], content["minimum"]) == (7, 0.5, 2e-4)
+    header, first = (tmp_path / "out" / "mixtures.csv").read_text().splitlines()[:2]
+    assert header == "index,train_domain-0,train_domain-1,train_domain-2"
+    assert first == "1," + ",".join(repr(weight) for weight in content["train"].values())
+
+
+def test_a_mixture_file_is_what_the_schema_writes_and_reads(tmp_path):
+    """Weights of 1e-05 and 2e-05 are the trap: YAML 1.1 takes them for text without a point."""
+    domains = catalogue(tmp_path / "domains.csv", [6e6, 3e6, 2e4, 1e4])
+    synthesize(domains, tmp_path, num_mixtures=20, minimum=1e-5)
+    rows = read_csv(tmp_path)
+    assert ((rows > 0) & (rows < 1e-4)).any()
+    for index, row in enumerate(rows, start=1):
+        path = tmp_path / "mixtures" / f"n{index:05d}.yaml"
+        weights, rest = read_mixture(path)
+        assert list(weights.values()) == row.tolist()
+        write_mixture(tmp_path / "again.yaml", weights, {key: rest[key] for key in list(rest)[1:]})
+        assert (tmp_path / "again.yaml").read_text() == path.read_text()
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(domains, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        synthesize(domains, tmp_path / name, num_mixtures=20, seed=seed)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert contents(tmp_path / "a")["mixtures.csv"] != contents(tmp_path / "c")["mixtures.csv"]
+
+
+def test_fewer_mixtures_leave_none_of_the_older_ones(domains, tmp_path):
+    synthesize(domains, tmp_path, num_mixtures=9)
+    synthesize(domains, tmp_path, num_mixtures=4)
+    assert len(list((tmp_path / "mixtures").iterdir())) == 4
+
+
+def test_the_table_is_there_only_when_all_mixtures_are(domains, tmp_path, monkeypatch):
+    synthesize(domains, tmp_path, num_mixtures=9)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "write_table", killed)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(domains, tmp_path, num_mixtures=4)
+    assert not (tmp_path / "mixtures.csv").exists()
+
+
+def test_a_mistake_leaves_what_was_there_untouched(domains, tmp_path):
+    synthesize(domains, tmp_path, num_mixtures=4)
+    before = contents(tmp_path)
+    with pytest.raises(InputError):
+        synthesize(domains, tmp_path, num_mixtures=4, budget=10**9)
+    assert contents(tmp_path) == before
+
+
+def test_a_domain_without_tokens_has_weight_zero_and_is_mentioned(tmp_path, capsys):
+    domains = catalogue(tmp_path / "domains.csv", [5, 0, 5])
+    synthesize(domains, tmp_path, num_mixtures=30, include=["uniform"])
+    weights = read_csv(tmp_path)
+    assert (weights[:, 1] == 0).all() and weights[0].tolist() == [0.5, 0, 0.5]
+    assert "no tokens in domain-1: weight 0 in every mixture" in capsys.readouterr().err
+
+
+def test_a_domain_that_is_never_drawn_is_mentioned(tmp_path, capsys):
+    """15 times a prior of 1e-5 is under the smallest weight of 2e-4."""
+    domains = catalogue(tmp_path / "domains.csv", [60_000, 39_999, 1])
+    synthesize(domains, tmp_path, num_mixtures=30)
+    assert "never drawn: domain-2;" in capsys.readouterr().err
+
+
+def test_anchors_come_first_and_count_among_the_mixtures(domains, tmp_path):
+    synthesize(domains, tmp_path, num_mixtures=10, include=["prior", "uniform", "temperature"])
+    weights = read_csv(tmp_path)
+    assert len(np.unique(weights, axis=0)) == len(weights) == 10
+    np.testing.assert_allclose(weights[0], [0.6, 0.3, 0.1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(weights[1], [1 / 3] * 3, rtol=0, atol=2e-4)
+    np.testing.assert_allclose(weights[2], np.sqrt([6, 3, 1]) / np.sqrt([6, 3, 1]).sum(), rtol=0, atol=2e-4)
+    assert [read_mixture(tmp_path / "mixtures" / f"n0000{i}.yaml")[1].get("anchor") for i in (1, 2, 3, 4)] == [
+        *("prior", "uniform", "temperature", None)
+    ]
+
+
+def test_an_anchor_keeps_to_the_epochs(domains, tmp_path):
+    """4 passes over 1,000 tokens are a fifth of 20,000, so the others share .8 of the uniform mixture."""
+    synthesize(domains, tmp_path, num_mixtures=2, include=["uniform"], budget=20_000, max_epochs=4)
+    np.testing.assert_allclose(read_csv(tmp_path)[0], [0.4, 0.4, 0.2], rtol=0, atol=1e-12)
+
+
+def test_no_draw_repeats_an_anchor(tmp_path):
+    """Two domains on a grid of .5 have three mixtures; with the uniform one first, the draws are the other two."""
+    domains = catalogue(tmp_path / "domains.csv", [5, 5])
+    synthesize(domains, tmp_path, num_mixtures=3, minimum=0.5, include=["uniform", "prior"])
+    assert sorted(map(tuple, read_csv(tmp_path))) == [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
+
+
+def test_caps_too_tight_for_rejection_still_give_all_mixtures(tmp_path, capsys):
+    """5% over the prior leaves nearly no draw; the mixtures asked for come nevertheless, within the caps."""
+    domains = catalogue(tmp_path / "domains.csv", TOKENS)
+    synthesize(domains, tmp_path, num_mixtures=64, budget=int(TOKENS.sum()), max_epochs=1.05)
+    weights = read_csv(tmp_path)
+    assert weights.shape == (64, 17)
+    assert (weights <= 1.05 * TOKENS / TOKENS.sum() + 1e-12).all()
+    assert "scaled into the caps" in capsys.readouterr().err
+
+
+def test_many_domains_of_equal_size_are_drawn_too():
+    """With 400 equal domains no draw of RegMix's fits 15 times the prior (3.75%): a domain takes more in all of them."""
+    draw = drawn(np.ones(400), 32, seed=0, multiplier=10)
+    assert draw.weights.max() <= 15 / 400 + 1e-12
+    assert len(np.unique(draw.steps, axis=0)) == 32
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_mixtures": 0}, "num_mixtures is 0; a number at least 1"),
+        ({"temperature": 0}, "temperature is 0; a number above 0"),
+        ({"min_strength": 2, "max_strength": 1}, "max_strength is 1; a number at least min_strength"),
+        ({"minimum": 0}, "minimum is 0; a number from 1e-6 to 1"),
+        ({"maximum_usage": 0.9}, r"maximum_usage is 0\.9; a number at least 1"),
+        ({"budget": 80_000}, r"10,000 tokens at 4 epochs cannot fill 80,000; raise max_epochs to 8\.00"),
+        ({"budget": 0}, "budget is 0 and max_epochs 4"),
+        ({"include": ["unifrom"]}, r"include: 'unifrom' is none of .*did you mean uniform\?"),
+        ({"include": ["prior", "uniform"], "num_mixtures": 2}, "num_mixtures is 2, and include alone gives 2"),
+        (
+            {"minimum": 0.5, "num_mixtures": 50},
+            r"only 6 distinct mixtures .* 50 were asked for: 3 of 3 domains can move",
+        ),
+        ({"budget": 40_000}, r"only 1 distinct mixtures .* within caps such as domain-2 at 0\.1, domain-1 at 0\.3"),
+        ({"minimum": 0.3, "maximum_usage": 1.0}, r"no mixture on a grid of 0\.333.*a grid of 0\.1 or caps .* would do"),
+    ],
+)
+def test_settings_that_cannot_be_met_say_what_can(domains, tmp_path, changes, message):
+    with pytest.raises(InputError, match=message):
+        synthesize(domains, tmp_path / "out", **{"num_mixtures": 8, **changes})
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_fixed_call_and_its_help_work(domains, tmp_path):
+    root = Path(module.__file__).parent.parent
+    command = [sys.executable, str(root / "mixture_config" / "synthesize.py")]
+    flags = ["--domains", str(domains), "--num_mixtures", "16", "--seed", "42", "--out", str(tmp_path / "out")]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, check=True)
+    assert done.stdout == "" and "16 mixtures of 3 domains" in done.stderr
+    assert len(read_csv(tmp_path / "out")) == 16
+    explained = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--maximum_usage" in explained and "Dirichlet concentration" in explained
