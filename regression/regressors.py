@@ -8,6 +8,8 @@ thread: parallelism belongs to the caller, over targets and folds.
 import json
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -390,3 +392,13 @@ def _matern(squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     root = np.sqrt(5 * squared)
     decay = np.exp(-root)
     return (1 + root + root * root / 3) * decay, 5 / 3 * (1 + root) * decay
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """One thread for linear algebra: small matrices gain nothing from more, and results depend on how many there are."""
+    import scipy.linalg  # noqa: F401  # its own BLAS must be loaded for the limit to reach it
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        yield
