@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import stat
 import sysconfig
 import warnings
 from collections import Counter, deque
@@ -195,8 +196,12 @@ def _sources(root: Path, name: str, origin: str) -> Iterator[Source]:
     domain = classify(origin)
     if domain:
         path = root / name
-        if path.is_file() and not path.is_symlink():
-            yield Source(path, origin, path.stat().st_size, domain)
+        try:
+            status = path.lstat()
+        except OSError:  # listed and no longer there
+            return
+        if stat.S_ISREG(status.st_mode):
+            yield Source(path, origin, status.st_size, domain)
 
 
 def classify(origin: str) -> str | None:
