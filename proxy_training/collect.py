@@ -16,7 +16,7 @@ from proxymix.cli import run as run_stage
 from proxymix.errors import InputError
 from proxymix.files import read_text, read_yaml
 from proxymix.progress import say
-from proxymix.schemas import loss_column, loss_domain, run_id, run_index, write_table
+from proxymix.schemas import loss_column, run_id, run_index, write_table
 
 
 @dataclass(frozen=True)
@@ -98,12 +98,15 @@ def read_run(folder: Path) -> Measured | None:
 
 
 def read_wandb_run(folder: Path) -> Measured | None:
-    """The same from the run's offline wandb file; None where there is none of a run that ended well."""
-    for path in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
+    """The same from the run's wandb file; None where there is none of a run that ended well."""
+    for path in sorted(folder.glob("wandb/*run-*/run-*.wandb")):
         run = read_wandb_file(path)
-        columns = [key for key in (run.history[-1] if run.history else {}) if loss_domain(key) != key]
-        if run.exit_code == 0 and columns:
-            return Measured(run.config["mixture"], {loss_domain(key): float(run.history[-1][key]) for key in columns})
+        last = run.history[-1] if run.history else {}
+        if run.exit_code == 0 and last:
+            return Measured(
+                {domain: run.config["mixture"][domain] for domain in run.config["train_domains"]},
+                {domain: float(last[loss_column(domain)]) for domain in run.config["valid_domains"]},
+            )
     return None
 
 

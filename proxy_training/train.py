@@ -52,9 +52,7 @@ def train(
     data = TokenData.open(tokens, train)
     for run in wanted:
         data.check(run)
-    with progress(
-        "train proxies", sum(train.num_items * train.sequence_length for _ in wanted) / 1e6, "M tokens"
-    ) as bar:
+    with progress("train proxies", len(wanted) * train.num_steps, "steps") as bar:
         for run in wanted:
             if is_done(out / run.id, run, train, data.sha256):
                 say(f"{run.id}: done already")
@@ -198,7 +196,8 @@ def train_run(
         "device": device,
         "precision": precision,
     }
-    config = {**asdict(settings), "run": run.id, "seed": run.seed, "mixture": run.weights, **details}
+    domains = {"train_domains": list(run.weights), "valid_domains": list(data.valid)}  # wandb keeps no order of keys
+    config = {**asdict(settings), "run": run.id, "seed": run.seed, "mixture": run.weights, **domains, **details}
     from proxy_training.mirror import open_mirror
 
     with open_mirror(wandb, folder, run.id, group, config) as mirror:

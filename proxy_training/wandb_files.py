@@ -47,7 +47,7 @@ def read_wandb_file(path: Path) -> WandbRun:
 
     run = WandbRun()
     for data in records(path):
-        record = schema.Record.FromString(data)  # type: ignore[attr-defined]  protobuf makes it at import
+        record = schema.Record.FromString(data)  # type: ignore[attr-defined]
         kind = record.WhichOneof("record_type")
         if kind == "run":
             run.name = record.run.display_name

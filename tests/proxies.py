@@ -1,0 +1,50 @@
+"""Token shards and mixtures small enough to train on in a second."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from data_preparation.shards import ShardWriter
+from proxy_training.settings import TrainSettings
+from proxymix.files import write_json
+from proxymix.schemas import write_mixture
+
+VOCABULARY = 64
+TINY = TrainSettings(
+    model="50k", sequence_length=16, tokens=1280, batch_size=4, learning_rate=0.01, valid_tokens=64, evaluations=2
+)
+
+
+def write_tokens(folder: Path, sizes: dict[str, int], valid: int = 100, broken: str = "") -> Path:
+    """Domains in which the next id is the last one plus the domain's number + 1, so that each teaches something else.
+
+    `broken` names a domain whose training ids the vocabulary does not have, so that its runs fail.
+    """
+    rng = np.random.default_rng(0)
+    splits: dict[str, dict] = {"train": {}, "valid": {}}
+    for split in splits:
+        for number, (name, size) in enumerate(sizes.items()):
+            count = size if split == "train" else valid
+            with ShardWriter(folder, split, name, "uint16", shard_tokens=700) as writer:
+                for start in range(0, count, 50):
+                    length = min(50, count - start)
+                    ids = (rng.integers(VOCABULARY) + (number + 1) * np.arange(length)) % VOCABULARY
+                    writer.write(ids + (VOCABULARY if (split, name) == ("train", broken) else 0), num_bytes=4 * length)
+            splits[split][name] = {"source": [], "shards": [asdict(shard) for shard in writer.shards]}
+    tokenizer = {"name": "test", "sha256": "0", "vocabulary": VOCABULARY, "eos": 0, "eos_token": "<eos>"}
+    write_json(folder / "manifest.json", {"tokenizer": tokenizer, "dtype": "uint16", "settings": {}, **splits})
+    return folder
+
+
+def write_mixtures(folder: Path, mixtures: list[dict[str, float]]) -> Path:
+    """n00001.yaml, n00002.yaml, ..."""
+    for index, weights in enumerate(mixtures, start=1):
+        write_mixture(folder / f"n{index:05d}.yaml", weights, {})
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every final file under a folder; wandb's hold clocks."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and "wandb" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

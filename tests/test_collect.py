@@ -1,0 +1,172 @@
+"""Run folders and offline wandb files -> the same two tables."""
+
+import csv
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from proxies import TINY, contents, write_tokens
+
+from proxy_training.collect import collect
+from proxy_training.settings import Run
+from proxy_training.train import TokenData, train_run
+from proxy_training.wandb_files import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, read_wandb_file, records
+from proxymix.errors import InputError
+from proxymix.files import read_yaml, remove
+from proxymix.schemas import read_table, write_table
+
+MIXTURES = {"n00001": {"b": 0.9, "a": 0.1}, "n00002": {"b": 2 / 3, "a": 1 / 3}, "n00010": {"b": 0.0, "a": 1.0}}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """Three runs, mirrored to real offline wandb files."""
+    folder = tmp_path_factory.mktemp("study")
+    data = TokenData.open(write_tokens(folder / "tokens", {"b": 1000, "a": 2000}), TINY)
+    for name, weights in MIXTURES.items():
+        train_run(Run(name, weights, 0), data, folder / "proxies" / name, TINY, wandb="offline", group="study")
+    return folder
+
+
+def one_file(trained: Path, run: str) -> Path:
+    (path,) = trained.glob(f"proxies/{run}/wandb/offline-run-*/run-*.wandb")
+    return path
+
+
+def test_folders_and_wandb_files_give_the_same_tables_to_the_last_digit(trained, tmp_path):
+    collect(trained / "proxies", tmp_path / "folders")
+    collect(trained / "proxies", tmp_path / "mirror", source="wandb")
+    assert contents(tmp_path / "folders") == contents(tmp_path / "mirror")
+    losses = read_table(tmp_path / "folders" / "losses.csv")
+    assert list(losses.columns) == ["index", "metric/b_val_loss", "metric/a_val_loss"]
+    assert losses["index"].tolist() == [1, 2, 10]
+    with (tmp_path / "folders" / "mixtures.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [{d: float(row[f"train_{d}"]) for d in "ab"} for row in rows] == list(MIXTURES.values())
+
+
+def test_the_wandb_run_holds_every_step_under_regmix_names_and_the_configuration(trained):
+    run = read_wandb_file(one_file(trained, "n00002"))
+    assert run.name == "n00002" and run.exit_code == 0
+    assert run.config["mixture"] == MIXTURES["n00002"] and run.config["learning_rate"] == TINY.learning_rate
+    metrics = read_table(trained / "proxies" / "n00002" / "metrics.csv")
+    assert [row["step"] for row in run.history] == metrics["step"].tolist()
+    assert [row["metric/train_loss"] for row in run.history] == pytest.approx(metrics["train_loss"].tolist(), abs=1e-12)
+    assert [row["lr"] for row in run.history] == pytest.approx(metrics["learning_rate"].tolist(), abs=1e-15)
+    assert ["metric/a_val_loss" in row for row in run.history] == [step in (10, 20) for step in range(1, 21)]
+
+
+def test_losses_are_the_same_when_wandb_is_off_or_fails(trained, tmp_path, monkeypatch, capsys):
+    import wandb
+
+    data = TokenData.open(trained / "tokens", TINY)
+    run = Run("n00002", MIXTURES["n00002"], 0)
+    train_run(run, data, tmp_path / "off", TINY, wandb="disabled")
+
+    def fail(*_, **__):
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(wandb, "init", fail)
+    train_run(run, data, tmp_path / "failing", TINY, wandb="online")
+    assert "n00002: wandb failed and is left out of this run (ConnectionError: no route)" in capsys.readouterr().err
+    wanted = contents(trained / "proxies" / "n00002")
+    assert contents(tmp_path / "off") == contents(tmp_path / "failing") == wanted
+
+
+def test_a_run_trained_again_replaces_its_wandb_files(trained, tmp_path):
+    data = TokenData.open(trained / "tokens", TINY)
+    for seed in (0, 1):
+        train_run(Run("n00001", MIXTURES["n00001"], seed), data, tmp_path / "n00001", TINY, wandb="offline")
+    assert len(list(tmp_path.glob("n00001/wandb/offline-run-*"))) == 1
+    assert read_wandb_file(one_file_of(tmp_path)).config["seed"] == 1
+
+
+def one_file_of(folder: Path) -> Path:
+    (path,) = folder.glob("*/wandb/offline-run-*/run-*.wandb")
+    return path
+
+
+def test_missing_runs_are_named(trained, tmp_path):
+    write_table(
+        tmp_path / "mixtures.csv", ("index", "train_a", "train_b"), [(1, 0.1, 0.9), (3, 0.5, 0.5), (4, 0.5, 0.5)]
+    )
+    with pytest.raises(InputError, match=r"2 of 3 runs have no losses \(n00003, n00004\).*`proxymix sweep` again"):
+        collect(trained / "proxies", tmp_path)
+    assert not (tmp_path / "losses.csv").exists()
+    with pytest.raises(InputError, match="no run folders"):
+        collect(tmp_path, tmp_path)
+
+
+def test_a_run_without_a_manifest_is_missing(trained, tmp_path):
+    data = TokenData.open(trained / "tokens", TINY)
+    for name in ("n00001", "n00002"):
+        train_run(Run(name, MIXTURES[name], 0), data, tmp_path / name, TINY)
+    remove(tmp_path / "n00002" / "manifest.yaml")
+    with pytest.raises(InputError, match=r"1 of 2 runs have no losses \(n00002\)"):
+        collect(tmp_path, tmp_path / "out")
+
+
+def test_the_mixtures_given_lead_and_other_runs_are_left_out_aloud(trained, tmp_path, capsys):
+    rows = [(2, 1 / 3, 2 / 3), (1, 0.1, 0.9)]
+    write_table(tmp_path / "mixtures.csv", ("index", "train_a", "train_b"), rows)
+    before = (tmp_path / "mixtures.csv").read_bytes()
+    collect(trained / "proxies", tmp_path)
+    assert read_table(tmp_path / "losses.csv")["index"].tolist() == [2, 1]
+    assert (tmp_path / "mixtures.csv").read_bytes() == before
+    assert "1 runs are not in" in capsys.readouterr().err
+
+
+def test_a_run_trained_on_another_mixture_than_the_table_says_is_an_error(trained, tmp_path):
+    write_table(tmp_path / "m.csv", ("index", "train_a", "train_b"), [(1, 0.2, 0.8)])
+    with pytest.raises(InputError, match=r"n00001 has 0\.2 of a, but was trained with 0\.1"):
+        collect(trained / "proxies", tmp_path, mixtures=tmp_path / "m.csv")
+
+
+def test_a_damaged_wandb_file_is_noticed_and_a_cut_one_is_an_unfinished_run(trained, tmp_path):
+    content = one_file(trained, "n00001").read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1
+    (tmp_path / "run-flipped.wandb").write_bytes(flipped)
+    with pytest.raises(InputError, match="damaged at byte"):
+        read_wandb_file(tmp_path / "run-flipped.wandb")
+    (tmp_path / "run-cut.wandb").write_bytes(content[: len(content) // 2])
+    cut = read_wandb_file(tmp_path / "run-cut.wandb")
+    assert cut.name == "n00001" and cut.exit_code is None and 0 < len(cut.history) < 20
+    (tmp_path / "run-other.wandb").write_bytes(b"not at all such a file")
+    with pytest.raises(InputError, match="not a wandb file"):
+        list(records(tmp_path / "run-other.wandb"))
+
+
+def test_records_longer_than_a_block_are_joined(tmp_path):
+    """Written here by the rules of LevelDB's log: 7-byte chunk headers, blocks of 32 KiB, zeros where no header fits."""
+    wanted = [b"x" * size for size in (10, BLOCK_BYTES - len(FILE_HEADER) - 2 * 7 - 10 - 3, 5, 3 * BLOCK_BYTES, 0, 1)]
+    content = bytearray(FILE_HEADER)
+    for record in wanted:
+        rest, first = record, True
+        while first or rest:
+            left = BLOCK_BYTES - len(content) % BLOCK_BYTES
+            if left < 7:
+                content += bytes(left)
+                continue
+            part, rest = rest[: left - 7], rest[left - 7 :]
+            kind = (1 if not rest else 2) if first else (4 if not rest else 3)
+            content += CHUNK_HEADER.pack(zlib.crc32(bytes([kind]) + part), len(part), kind) + part
+            first = False
+    (tmp_path / "run-x.wandb").write_bytes(content)
+    assert list(records(tmp_path / "run-x.wandb")) == wanted
+
+
+def test_a_run_of_other_domains_is_an_error(trained, tmp_path):
+    data = TokenData.open(write_tokens(tmp_path / "tokens", {"a": 2000, "c": 1000}), TINY)
+    train_run(Run("n00001", {"a": 0.5, "c": 0.5}, 0), data, tmp_path / "proxies" / "n00001", TINY)
+    data = TokenData.open(trained / "tokens", TINY)
+    train_run(Run("n00002", {"a": 0.5, "b": 0.5}, 0), data, tmp_path / "proxies" / "n00002", TINY)
+    with pytest.raises(InputError, match="n00002 has other domains than n00001"):
+        collect(tmp_path / "proxies", tmp_path)
+
+
+def test_the_manifest_of_a_mirrored_run_does_not_mention_wandb(trained):
+    manifest = read_yaml(trained / "proxies" / "n00001" / "manifest.yaml")
+    assert "wandb" not in str(manifest)
+    assert replace(TINY, **manifest["settings"]) == TINY

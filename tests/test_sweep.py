@@ -1,0 +1,145 @@
+"""Sweeps over real worker processes: faults, kills, and the same bytes in the end."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
+
+from proxy_training import sweep as sweep_module
+from proxy_training.sweep import Run, default_workers, estimate_seconds, sweep, train_runs
+from proxymix.errors import InputError, StageError
+
+LONGER = replace(TINY, tokens=64 * 150)
+MIXTURES = [{"a": share / 10, "b": 1 - share / 10} for share in (1, 3, 5, 7, 9)]
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory) -> Path:
+    return write_tokens(tmp_path_factory.mktemp("tokens"), {"a": 2000, "b": 1000, "bad": 300}, broken="bad")
+
+
+@pytest.fixture(scope="module")
+def mixtures(tmp_path_factory) -> Path:
+    return write_mixtures(tmp_path_factory.mktemp("mixtures"), MIXTURES)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tokens, mixtures, tmp_path_factory) -> dict[str, bytes]:
+    """The files of a sweep that nothing disturbed, on one worker and without wandb."""
+    out = tmp_path_factory.mktemp("uninterrupted")
+    sweep(mixtures, tokens, out, LONGER, workers=1, wandb="disabled")
+    return contents(out)
+
+
+def wait_for(condition, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.01)
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if "proxy_training.worker" in child.cmdline()]
+
+
+def manifests(out: Path) -> list[Path]:
+    return list(out.glob("*/manifest.yaml"))
+
+
+def test_a_sweep_killed_and_continued_ends_with_the_same_bytes(tokens, mixtures, uninterrupted, tmp_path):
+    """kill -9 of the parent; its workers end by themselves; two workers and wandb change nothing either."""
+    code = f"""
+from pathlib import Path
+from proxy_training.sweep import sweep
+from proxy_training.settings import TrainSettings
+sweep(Path({str(mixtures)!r}), Path({str(tokens)!r}), Path({str(tmp_path)!r}), {LONGER!r}, workers=2)
+"""
+    parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    wait_for(lambda: manifests(tmp_path))
+    workers = workers_of(parent.pid)
+    assert len(workers) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    assert not psutil.wait_procs(workers, timeout=10)[1], "a worker outlived its parent"
+    done = {path: path.stat().st_mtime_ns for path in manifests(tmp_path)}
+    assert 1 <= len(done) < len(MIXTURES)
+
+    sweep(mixtures, tokens, tmp_path, LONGER, workers=2)
+    assert contents(tmp_path) == uninterrupted
+    assert {path: path.stat().st_mtime_ns for path in done} == done, "a finished run was trained again"
+    assert all(len(list(run.glob("wandb/offline-run-*"))) == 1 for run in tmp_path.iterdir())
+
+
+def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, mixtures, uninterrupted, tmp_path):
+    def kill_one():
+        wait_for(lambda: manifests(tmp_path))
+        workers_of(os.getpid())[0].kill()
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    with pytest.raises(
+        StageError, match=r"n0000\d: the worker died: it was killed.*\n1 of 5 runs are missing \(n0000\d\)"
+    ):
+        sweep(mixtures, tokens, tmp_path, LONGER, workers=2, wandb="disabled")
+    killer.join()
+    assert len(manifests(tmp_path)) == 4
+    sweep(mixtures, tokens, tmp_path, LONGER, workers=1, wandb="disabled")
+    assert contents(tmp_path) == uninterrupted
+
+
+def test_a_failing_run_is_reported_at_the_end_and_stops_no_other(tokens, tmp_path, capfd):
+    runs = [Run("x1", {"a": 1.0}, 0), Run("x2", {"a": 0.5, "bad": 0.5}, 0), Run("x3", {"b": 1.0}, 0)]
+    with pytest.raises(StageError, match=r"x2: IndexError.*\n1 of 3 runs are missing \(x2\)"):
+        train_runs(runs, tokens, tmp_path, TINY, workers=1, wandb="disabled", description="confirm")
+    assert sorted(path.parent.name for path in manifests(tmp_path)) == ["x1", "x3"]
+    # changed settings retrain, unchanged ones do not
+    train_runs([runs[0]], tokens, tmp_path, TINY, workers=1, wandb="disabled")
+    assert "1 of 1 runs are done already" in capfd.readouterr().err
+
+
+def test_unknown_domains_stop_a_sweep_before_anything_is_trained(tokens, tmp_path):
+    mixtures = write_mixtures(tmp_path / "mixtures", [{"a": 1.0}, {"a": 0.5, "typo": 0.5}])
+    with pytest.raises(InputError, match=r"n00002: .*no domain 'typo'; it has a, b, bad"):
+        sweep(mixtures, tokens, tmp_path / "out", TINY)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_stops_the_sweep_with_the_systems_own_error(tokens, tmp_path, monkeypatch):
+    def answers(self):
+        return {"failed": "x1", "error": "No space left on device", "kind": "OSError", "errno": errno.ENOSPC}
+
+    monkeypatch.setattr(sweep_module._Worker, "answer", answers)
+    runs = [Run(f"x{number}", {"a": 1.0}, 0) for number in range(50)]
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as error:
+        train_runs(runs, tokens, tmp_path, TINY, workers=1)
+    assert error.value.errno == errno.ENOSPC
+
+
+def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeypatch):
+    monkeypatch.setitem(sweep_module.WORKER_ENVIRONMENT, "PYTHONHOME", str(tmp_path / "nowhere"))
+    with pytest.raises(StageError, match=r"n00001: the worker died: exit status 1.*\n5 of 5 runs are missing"):
+        sweep(mixtures, tokens, tmp_path / "out", TINY, workers=1, wandb="disabled")
+
+
+def test_workers_fit_the_memory(monkeypatch):
+    class Memory:
+        available = 2**31
+
+    monkeypatch.setattr(psutil, "virtual_memory", Memory)
+    monkeypatch.setattr("joblib.cpu_count", lambda only_physical_cores: 64)
+    assert default_workers(TINY, VOCABULARY) == 3
+    assert default_workers(replace(TINY, model="60m"), 50_000) == 1
+
+
+def test_the_estimate_comes_from_training_on_every_worker():
+    seconds = estimate_seconds(10, LONGER, VOCABULARY, workers=1, num_domains=2)
+    assert 10 * 0.3 < seconds < 10 * 60

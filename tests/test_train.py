@@ -1,0 +1,235 @@
+"""One proxy: the model, the loss, the loop, and the files that it leaves."""
+
+import errno
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
+
+from proxy_training.model import build_proxy, flops_per_token, proxy_config, total_parameters
+from proxy_training.plan import training_plan
+from proxy_training.settings import SHAPES, Run, TrainSettings
+from proxy_training.train import TokenData, evenly_spaced, is_done, train, train_run
+from proxymix.errors import InputError, StageError
+from proxymix.files import read_yaml
+from proxymix.schemas import read_table
+
+EVEN = Run("n00001", {"a": 0.5, "b": 0.25, "c": 0.25}, seed=0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> TokenData:
+    return TokenData.open(write_tokens(tmp_path_factory.mktemp("tokens"), {"a": 2000, "b": 1000, "c": 200}), TINY)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "2m"}, r"train\.model is '2m'; choose one of 50k"),
+        ({"tokens": 63}, r"train\.tokens is 63, less than one step"),
+        ({"batch_size": 0}, r"train\.batch_size is 0; a whole number"),
+        ({"learning_rate": float("nan")}, r"train\.learning_rate is nan"),
+        ({"warmup": 1.0}, r"train\.warmup is 1\.0"),
+        ({"min_learning_rate": 4e1}, r"train\.min_learning_rate is 40\.0; it is a fraction"),
+        ({"valid_tokens": 15}, r"train\.valid_tokens is 15, less than one block of 16"),
+        ({"precision": "fp16"}, r"train\.precision is 'fp16'; choose auto, fp32 or bf16"),
+    ],
+)
+def test_a_setting_that_cannot_be_says_which_and_what_to_do(change, message):
+    with pytest.raises(InputError, match=message):
+        replace(TINY, **change)
+
+
+def test_regmix_1m_has_the_published_size_and_cost():
+    assert round(SHAPES["1m"].num_parameters, -5) == 1_300_000
+    assert round(total_parameters("1m", 50_432), -5) == 27_100_000
+    assert round(flops_per_token("1m", 50_432, 2048), -5) == 97_900_000
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_proxy_is_as_large_as_its_name_says_and_as_litgpt_counts(name):
+    import torch
+    from litgpt import GPT
+
+    config = proxy_config(name, 1000, 32)
+    with torch.device("meta"):
+        model = GPT(config)
+    assert sum(p.numel() for p in model.parameters()) == total_parameters(name, 1000)
+    unit = {"k": 1e3, "m": 1e6, "b": 1e9}[name[-1]]
+    assert SHAPES[name].num_parameters == pytest.approx(float(name[:-1]) * unit, rel=0.35)
+    assert config.padded_vocab_size == 1000  # no rows that no text has
+
+
+def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatch):
+    import torch
+
+    from proxy_training import head
+
+    monkeypatch.setattr(head, "CPU_CHUNK_BYTES", 1)  # 32 rows a piece: 3 whole ones and a rest
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(100, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
+    targets = torch.randint(50, (100,))
+    wanted = torch.nn.functional.cross_entropy(hidden @ weight.t(), targets)
+    gradients = torch.autograd.grad(wanted, (hidden, weight))
+    loss = head.linear_cross_entropy(hidden, weight, targets)
+    torch.testing.assert_close(loss, wanted)
+    for ours, theirs in zip(torch.autograd.grad(3 * loss, (hidden, weight)), gradients, strict=True):
+        torch.testing.assert_close(ours, 3 * theirs)
+    losses = head.token_losses(hidden.detach(), weight.detach(), targets)
+    assert losses.shape == (100,)
+    torch.testing.assert_close(losses.mean(), wanted.detach())
+
+
+def test_a_proxy_trains_as_the_plain_loop_over_litgpt_does(data, tmp_path):
+    """The same numbers from GPT.forward, torch's cross entropy, litgpt's schedule and a loop anyone would write."""
+    import torch
+    from litgpt.pretrain import get_lr
+
+    train_run(EVEN, data, tmp_path / "run", TINY)
+    model = build_proxy(proxy_config("50k", VOCABULARY, 16), seed=0)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1)
+    plan = training_plan(EVEN.weights, {n: d.num_blocks for n, d in data.train.items()}, 80, seed=0)
+    losses = []
+    for step in range(20):
+        items = range(4 * step, 4 * step + 4)
+        rows = [data.train["abc"[plan.domain[k]]].gather(plan.block[k : k + 1])[0] for k in items]
+        ids = torch.from_numpy(np.stack(rows))
+        loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.param_groups[0]["lr"] = get_lr(0.01, step + 1, 1, 20, 0.001)
+        optimizer.step()
+        losses.append(loss.item())
+    table = read_table(tmp_path / "run" / "metrics.csv")
+    np.testing.assert_allclose(table["train_loss"], losses, atol=1e-4)
+    with torch.no_grad():
+        for domain, blocks in data.valid.items():
+            ids = torch.from_numpy(blocks.gather(evenly_spaced(blocks.num_blocks, 4)))
+            loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+            assert table[f"metric/{domain}_val_loss"].iloc[-1] == pytest.approx(loss.item(), abs=1e-4)
+
+
+def test_a_run_leaves_its_curves_its_losses_and_last_its_manifest(data, tmp_path):
+    train_run(EVEN, data, tmp_path / "n00001", TINY)
+    metrics = read_table(tmp_path / "n00001" / "metrics.csv")
+    assert metrics["step"].tolist() == list(range(1, 21)) and metrics["tokens"].iloc[-1] == 1280
+    assert metrics["metric/a_val_loss"].notna().tolist() == [step in (10, 20) for step in range(1, 21)]
+    assert metrics["learning_rate"].iloc[[0, -1]].tolist() == pytest.approx([0.01, 0.001])
+    losses = read_table(tmp_path / "n00001" / "losses.csv").set_index("domain")
+    assert losses.loc["a", "loss_nats"] == metrics["metric/a_val_loss"].iloc[-1]
+    np.testing.assert_allclose(
+        losses["bpb"], losses["loss_nats"] / np.log(2) / 4
+    )  # the test corpus has 4 bytes a token
+    assert losses["tokens"].tolist() == [64, 64, 64]
+    manifest = read_yaml(tmp_path / "n00001" / "manifest.yaml")
+    assert manifest["declared_tokens"] == manifest["realised_tokens"] == {"a": 640, "b": 320, "c": 320}
+    assert manifest["epochs"]["c"] == pytest.approx(20 / data.train["c"].num_blocks)
+    assert manifest["settings"] == asdict(TINY) and manifest["weights"] == EVEN.weights
+    assert str(tmp_path) not in (tmp_path / "n00001" / "manifest.yaml").read_text()
+
+
+def test_a_mixture_teaches_what_it_holds(data, tmp_path):
+    settings = replace(TINY, tokens=6400)
+    for name, run in {"a": Run("x", {"a": 1.0}, 0), "b": Run("x", {"b": 1.0}, 0)}.items():
+        train_run(run, data, tmp_path / name, settings)
+    on_a, on_b = (read_table(tmp_path / name / "losses.csv").set_index("domain")["loss_nats"] for name in "ab")
+    assert on_a["a"] < on_b["a"] - 0.5 and on_b["b"] < on_a["b"] - 0.5
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(data, tmp_path):
+    for name, seed in (("one", 0), ("two", 0), ("other", 1)):
+        train_run(replace(EVEN, seed=seed), data, tmp_path / name, TINY)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert contents(tmp_path / "one")["losses.csv"] != contents(tmp_path / "other")["losses.csv"]
+
+
+def test_runs_of_one_seed_begin_from_the_same_weights():
+    import torch
+
+    config = proxy_config("50k", VOCABULARY, 16)
+    one, two, other = (build_proxy(config, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not torch.equal(one["lm_head.weight"], other["lm_head.weight"])
+
+
+def test_bf16_trains_to_about_the_same_losses(data, tmp_path):
+    for precision in ("fp32", "bf16"):
+        train_run(EVEN, data, tmp_path / precision, replace(TINY, precision=precision))
+    fp32, bf16 = (read_table(tmp_path / p / "losses.csv")["loss_nats"] for p in ("fp32", "bf16"))
+    np.testing.assert_allclose(fp32, bf16, atol=0.05)
+    assert fp32.tolist() != bf16.tolist()
+
+
+@given(st.integers(1, 300), st.integers(1, 50))
+def test_validation_blocks_are_distinct_and_spread_over_the_domain(num_blocks, wanted):
+    blocks = evenly_spaced(num_blocks, wanted)
+    count = min(num_blocks, wanted)
+    assert len(set(blocks.tolist())) == count and blocks.min() >= 0 and blocks.max() < num_blocks
+    edges = np.arange(count + 1) * num_blocks / count
+    assert ((blocks >= np.floor(edges[:-1])) & (blocks <= edges[1:])).all()  # one in each of `count` equal parts
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(data, tmp_path):
+    with pytest.raises(
+        StageError, match=r"n00001: the training loss is \S+ at step \d+ of 20 .*lower train\.learning_rate"
+    ):
+        train_run(EVEN, data, tmp_path / "run", replace(TINY, learning_rate=1e30, gradient_clip=1e30))
+    assert not contents(tmp_path / "run")
+
+
+def test_a_full_disk_leaves_no_manifest(data, tmp_path, monkeypatch):
+    import proxymix.files
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(proxymix.files, "_fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        train_run(EVEN, data, tmp_path / "run", TINY)
+    assert not contents(tmp_path / "run")
+
+
+def test_a_domain_smaller_than_a_block_says_how_small_and_what_to_do(tmp_path):
+    tokens = write_tokens(tmp_path / "tokens", {"a": 500, "b": 16})
+    data = TokenData.open(tokens, TINY)
+    with pytest.raises(InputError, match=r"n1: .*train/b has 16 tokens, and one block .* needs 17"):
+        data.check(Run("n1", {"a": 0.5, "b": 0.5}, 0))
+    data.check(Run("n1", {"a": 1.0, "b": 0.0}, 0))
+    with pytest.raises(InputError, match=r"n1: .*no domain 'c'; it has a, b"):
+        data.check(Run("n1", {"a": 0.5, "c": 0.5}, 0))
+    with pytest.raises(InputError, match=r"valid/a has 100 tokens.*needs 129"):
+        TokenData.open(tokens, replace(TINY, sequence_length=128, valid_tokens=128))
+
+
+def test_the_train_stage_trains_the_listed_runs_and_skips_what_is_done(tmp_path, capsys):
+    tokens = write_tokens(tmp_path / "tokens", {"a": 500, "b": 500})
+    mixtures = write_mixtures(tmp_path / "mixtures", [{"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 0.0}, {"a": 0.1, "b": 0.9}])
+    train(mixtures, tokens, tmp_path / "out", ["n00002", "n00003"], TINY, wandb="disabled")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["n00002", "n00003"]
+    first = contents(tmp_path / "out")
+    train(mixtures, tokens, tmp_path / "out", ["n00003"], TINY, wandb="disabled")
+    assert "n00003: done already" in capsys.readouterr().err
+    assert contents(tmp_path / "out") == first
+    with pytest.raises(InputError, match=r"no mixture n00009\.yaml; there are 3, from n00001 to n00003"):
+        train(mixtures, tokens, tmp_path / "out", ["n00009"], TINY, wandb="disabled")
+    with pytest.raises(InputError, match="no mixtures"):
+        train(tmp_path / "nowhere", tokens, tmp_path / "out", ["n00001"], TINY, wandb="disabled")
+
+
+def test_a_run_is_done_only_for_the_same_settings_seed_mixture_and_tokens(data, tmp_path):
+    train_run(EVEN, data, tmp_path, TINY)
+    assert is_done(tmp_path, EVEN, TINY, data.sha256)
+    assert not is_done(tmp_path, replace(EVEN, seed=1), TINY, data.sha256)
+    assert not is_done(tmp_path, replace(EVEN, weights={"a": 1.0}), TINY, data.sha256)
+    assert not is_done(tmp_path, EVEN, replace(TINY, learning_rate=0.02), data.sha256)
+    assert not is_done(tmp_path, EVEN, TINY, "another")
+    assert not is_done(Path(tmp_path / "nowhere"), EVEN, TINY, data.sha256)
+
+
+def test_defaults_are_valid():
+    assert TrainSettings().num_steps > 1
