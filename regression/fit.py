@@ -23,7 +23,7 @@ from proxymix.errors import InputError
 from proxymix.files import read_json, read_text, remove, sha256, write_json
 from proxymix.progress import progress, say
 from proxymix.schemas import write_table
-from regression.objective import Objective, describe_objective, objective_weights
+from regression.objective import Objective, describe_objective, objective_weights, resolved_objective
 from regression.regressors import BASELINE, REGRESSORS, Regressor, make_regressor, single_thread
 from regression.table import Runs, read_runs
 
@@ -44,7 +44,7 @@ class Fit:
     Attributes:
         model: Name of the regressors, a key of REGRESSORS.
         preset: The preset asked for, if any.
-        objective: The objective by which the model was chosen, as given.
+        objective: The objective by which the model was chosen: "mean" or {loss column: weight}.
         runs: The training data; `domains` and `targets` are its columns.
         regressors: One per target.
         std_scale: Per target, what a regressor's own standard deviation is multiplied by.
@@ -204,10 +204,9 @@ def fit(
     validation, fitted = cross_validate(runs, [BASELINE, *names], folds, workers)
     scores = score(runs, validation, weights)
     chosen = choose(scores, names)
-    result = calibrated(runs, chosen, fitted[chosen], validation, preset, objective, {
-        "mixtures": sha256(mixtures),
-        "losses": sha256(losses),
-    })  # fmt: skip
+    inputs = {"mixtures": sha256(mixtures), "losses": sha256(losses)}
+    asked = resolved_objective(objective, runs.targets)
+    result = calibrated(runs, chosen, fitted[chosen], validation, preset, asked, inputs)
     settings = {"model": model, "targets": targets, "num_folds": num_folds, "num_repeats": num_repeats, "seed": seed}
     save_fit(out, result, scores, held_out(result, validation, weights), settings)
     _say_scores(scores, chosen, describe_objective(objective, runs.targets))

@@ -42,6 +42,14 @@ def objective_weights(objective: Objective, targets: Sequence[str]) -> np.ndarra
     return _weights(objective, targets, where)
 
 
+def resolved_objective(objective: Objective, targets: Sequence[str]) -> Objective:
+    """The same objective without a file behind it: "mean", or {loss column: weight} with weights that sum to 1."""
+    weights = objective_weights(objective, targets)
+    if objective == "mean":
+        return "mean"
+    return {target: float(weight) for target, weight in zip(targets, weights, strict=True) if weight > 0}
+
+
 def describe_objective(objective: Objective, targets: Sequence[str]) -> str:
     """The objective in words, for a report: 'mean of 13 targets', 'pile_cc', 'weighted mean: 0.7 code, 0.3 prose'."""
     weights = objective_weights(objective, targets)

@@ -154,11 +154,11 @@ class LightGBM(Regressor):
 class SmallLightGBM(LightGBM):
     """Boosted trees for 32 to 128 runs: four leaves of three runs or more, thresholds drawn at random (smoother).
 
-    RegMix's mean Spearman over 13 targets from 64 runs: .976, against .909 with RegMix's own settings.
+    From 64 of RegMix's runs the median Spearman over 13 targets is .977, against .909 with RegMix's own settings.
     """
 
     settings: ClassVar[dict[str, Any]] = {
-        "num_iterations": 500,
+        "num_iterations": 300,
         "learning_rate": 0.05,
         "num_leaves": 4,
         "min_data_in_leaf": 3,
@@ -398,7 +398,7 @@ def _matern(squared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def single_thread() -> Iterator[None]:
     """One thread for linear algebra: small matrices gain nothing from more, and results depend on how many there are."""
     import scipy.linalg  # noqa: F401  # its own BLAS must be loaded for the limit to reach it
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1):
         yield

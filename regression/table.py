@@ -70,7 +70,7 @@ def read_runs(mixtures: Path, losses: Path, targets: Sequence[str] | None = None
     domains, weights = _weights(left, left_index, key, mixtures)
     columns = _target_columns(right, targets, losses)
     values = _numbers(right, columns, right_index, key, losses)
-    index = sorted(left_index)  # type: ignore[type-var]  # all int or all str: _index
+    index = sorted(left_index)  # all numbers or all text
     left_rows, right_rows = [{run: row for row, run in enumerate(rows)} for rows in (left_index, right_index)]
     left_order, right_order = [left_rows[run] for run in index], [right_rows[run] for run in index]
     return Runs(index, domains, columns, weights[left_order], values[right_order])
@@ -200,7 +200,7 @@ def _numbers(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key]
         if len(bad):
             found = table[column].iloc[bad[0]]
             raise InputError(
-                f"{path}: {column} of {key} {_some([index[row] for row in bad])} is {'empty' if pd.isna(found) else found!r}, "
+                f"{path}: {column} of {key} {_some([index[int(row)] for row in bad])} is {'empty' if pd.isna(found) else found!r}, "
                 f"not a finite number; correct it, or remove the run from both files"
             )
     return values

@@ -1,0 +1,38 @@
+"""A regression + mixtures -> the losses that proxies trained on them would have, with standard deviations.
+
+python regression/predict.py --fit regression --mixtures new.csv --out predictions.csv
+"""
+
+from pathlib import Path
+
+from proxymix.cli import run
+from proxymix.schemas import write_table
+from regression.fit import load_fit
+from regression.table import align_domains, read_mixtures
+
+
+def predict(fit: Path, mixtures: Path, out: Path) -> None:
+    """Predict every target's loss for every mixture of a table.
+
+    Args:
+        fit: Folder of the regression (`proxymix fit`).
+        mixtures: Table of mixtures to predict: index, and a column train_<domain> for every domain of the fit.
+        out: The table to write: index, and per target its loss column and <loss column>_std, a run's standard
+            deviation around the prediction.
+
+    Raises:
+        InputError: If the folder holds no fit, or the mixtures name other domains.
+    """
+    fitted = load_fit(fit)
+    table = read_mixtures(mixtures)
+    mean, std = fitted.predict(align_domains(table.weights, table.domains, fitted.domains, str(mixtures)))
+    header = ["index", *(column for target in fitted.targets for column in (target, f"{target}_std"))]
+    rows = [
+        [index, *(float(v) for pair in zip(m, s, strict=True) for v in pair)]
+        for index, m, s in zip(table.index, mean, std, strict=True)
+    ]
+    write_table(out, header, rows)
+
+
+if __name__ == "__main__":
+    run(predict)
