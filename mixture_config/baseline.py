@@ -267,7 +267,7 @@ def _check_settings(
 
 def _path_shares(datasets: Sequence[Dataset], distribution: dict[str, float]) -> dict[str, float]:
     totals = {group: sum(d.tokens for d in datasets if d.group == group) for group in distribution}
-    return {d.path: distribution[d.group] * d.tokens / totals[d.group] if d.tokens else 0.0 for d in datasets}
+    return {d.path: distribution[d.group] * (d.tokens / totals[d.group]) if d.tokens else 0.0 for d in datasets}
 
 
 def _table(distribution: dict[str, float]) -> str:

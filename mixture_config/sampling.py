@@ -16,8 +16,8 @@ from proxymix.errors import InputError
 
 NUM_STRENGTHS = 15
 CHUNK = 1 << 20  # numbers per chunk of draws: 8 MB an array
-PASSES = 10  # of the planned draws, before those outside the bounds are scaled into them
-USUAL_DRAWS = 100  # RegMix's number per mixture; a smaller sample_multiplier gets more passes, up to as many draws
+PASSES = 10  # times the planned draws to spend before those outside the bounds are scaled into them, or it is given up
+USUAL_DRAWS = 100  # RegMix's number per mixture: a smaller sample_multiplier may spend as many before that
 
 
 @dataclass(frozen=True)
@@ -110,13 +110,13 @@ def draw_mixtures(
             kept[over] = water_fill(kept[over], low / num_steps, caps[over] / num_steps)
         return round_to_grid(kept, num_steps, low, caps)
 
-    planned = num_mixtures * sample_multiplier
     chunk = max(CHUNK // len(center), 1)
     num_drawn = num_fitting = 0
 
-    def fill(pool: _Pool, scale: bool) -> None:
+    def fill(pool: _Pool, multiplier: int, scale: bool) -> None:
         nonlocal num_drawn, num_fitting
-        passes = max(PASSES, USUAL_DRAWS // sample_multiplier)
+        planned = pool.size * multiplier
+        passes = max(PASSES * sample_multiplier, USUAL_DRAWS) // multiplier
         for passes_left in reversed(range(passes)):
             before = len(pool)
             for start in range(0, planned, chunk):
@@ -131,12 +131,12 @@ def draw_mixtures(
                 return
 
     pool = _Pool(num_mixtures, coefficients, exclude)
-    fill(pool, scale=False)
+    fill(pool, sample_multiplier, scale=False)
     steps = pool.steps
     num_scaled = num_mixtures - len(steps)
     if num_scaled:
         pool = _Pool(num_scaled, coefficients, steps if exclude is None else np.concatenate([exclude, steps]))
-        fill(pool, scale=True)
+        fill(pool, min(sample_multiplier, 4), scale=True)  # scaling costs ten times what drawing does
         steps = np.concatenate([steps, pool.steps])
     if len(steps) < num_mixtures:
         raise InputError(_too_few(len(steps), num_mixtures, num_drawn, num_steps, live, high, names))
