@@ -20,9 +20,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from proxy_training.model import total_parameters
+from proxy_training.model import activation_bytes, total_parameters
 from proxy_training.settings import Run, TrainSettings
-from proxy_training.train import TokenData, is_done, read_runs
+from proxy_training.train import ACTIVATION_BYTES, TokenData, is_done, read_runs
 from proxymix.cli import run as run_stage
 from proxymix.errors import InputError, StageError
 from proxymix.progress import progress, say
@@ -39,7 +39,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_TOP_PAD_": str(2**26),
 }
-IMPORT_BYTES = 600 * 2**20  # a worker's memory before it has a model, measured
+IMPORT_BYTES = 600 * 2**20  # a worker before it has a model: 430 MiB measured, and wandb's service beside it
 
 
 def sweep(
@@ -151,10 +151,8 @@ def default_workers(settings: TrainSettings, vocabulary: int) -> int:
 
     if _has_gpu():
         return 1
-    activations = (
-        4 * settings.tokens_per_step * settings.shape.layers * (16 * settings.shape.width + 5 * settings.shape.mlp)
-    )
-    need = IMPORT_BYTES + 20 * total_parameters(settings.model, vocabulary) + activations
+    activations = min(ACTIVATION_BYTES["cpu"], settings.tokens_per_step * activation_bytes(settings.model))
+    need = IMPORT_BYTES + 20 * total_parameters(settings.model, vocabulary) + 2 * activations
     return max(1, min(joblib.cpu_count(only_physical_cores=True), psutil.virtual_memory().available // need))
 
 

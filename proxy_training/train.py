@@ -4,7 +4,7 @@ python proxy_training/train.py --mixtures STUDY/mixtures --tokens STUDY/tokens -
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from data_preparation.shards import TokenDomain, open_domain
-from proxy_training.model import build_proxy, flops_per_token, proxy_config, total_parameters
+from proxy_training.model import activation_bytes, build_proxy, flops_per_token, proxy_config, total_parameters
 from proxy_training.plan import Plan, training_plan
 from proxy_training.settings import Run, TrainSettings
 from proxymix.cli import run as run_stage
@@ -25,6 +25,7 @@ from proxymix.schemas import TokensManifest, loss_column, read_mixture, read_tok
 if TYPE_CHECKING:
     import torch
 
+ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}  # what a micro-batch may keep for its backward pass
 REPORTS = 100  # times a run reports progress and looks at its losses; reading a loss makes a GPU wait
 
 
@@ -284,15 +285,16 @@ def fit(
         losses = torch.zeros(steps, device=device)
         rows: list[dict[str, float]] = []
         for step in range(1, steps + 1):
-            inputs, targets = batches.take(step)
-            loss = linear_cross_entropy(_hidden(model, inputs, precision), model.lm_head.weight, targets)
-            loss.backward()
+            for inputs, targets in batches.take(step):
+                share = len(inputs) / settings.batch_size
+                loss = linear_cross_entropy(_hidden(model, inputs, precision), model.lm_head.weight, targets) * share
+                loss.backward()
+                losses[step - 1] += loss.detach()
             torch.nn.utils.clip_grad_norm_(parameters, settings.gradient_clip, foreach=True)
             for group in optimizer.param_groups:
                 group["lr"] = rates[step - 1]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            losses[step - 1] = loss.detach()
             if step in report_at:
                 new = [
                     {
@@ -327,23 +329,31 @@ def device_and_precision(precision: str) -> tuple[str, str]:
     return device, precision
 
 
+def micro_batch(settings: TrainSettings, device: str) -> int:
+    """Sequences that pass through the model at once; larger batches go in pieces, which changes no result."""
+    return max(1, ACTIVATION_BYTES[device] // (activation_bytes(settings.model) * settings.sequence_length))
+
+
 class _Batches:
     """A plan's items as batches of ids, each gathered when it is needed; counts what was fed."""
 
     def __init__(self, plan: Plan, data: TokenData, settings: TrainSettings, device: str) -> None:
         self.plan, self.data, self.settings, self.device = plan, data, settings, device
+        self.piece = micro_batch(settings, device)
         self.fed = dict.fromkeys(plan.domains, 0)
 
-    def take(self, step: int) -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Inputs of shape (batch, sequence) and flat targets of step 1, 2, ..."""
-        items = slice((step - 1) * self.settings.batch_size, step * self.settings.batch_size)
-        domain, block = self.plan.domain[items], self.plan.block[items]
-        ids = np.empty((len(domain), self.settings.sequence_length + 1), dtype=np.int64)
-        for number in np.unique(domain):
-            name, chosen = self.plan.domains[number], domain == number
-            ids[chosen] = self.data.train[name].gather(block[chosen])
-            self.fed[name] += int(chosen.sum())
-        return _inputs_and_targets(ids, self.device)
+    def take(self, step: int) -> Iterator[tuple["torch.Tensor", "torch.Tensor"]]:
+        """The batch of step 1, 2, ... in pieces that fit in memory: inputs of shape (n, sequence) and flat targets."""
+        end = step * self.settings.batch_size
+        for start in range(end - self.settings.batch_size, end, self.piece):
+            items = slice(start, min(start + self.piece, end))
+            domain, block = self.plan.domain[items], self.plan.block[items]
+            ids = np.empty((len(domain), self.settings.sequence_length + 1), dtype=np.int64)
+            for number in np.unique(domain):
+                name, chosen = self.plan.domains[number], domain == number
+                ids[chosen] = self.data.train[name].gather(block[chosen])
+                self.fed[name] += int(chosen.sum())
+            yield _inputs_and_targets(ids, self.device)
 
 
 class _Validation:
@@ -354,10 +364,9 @@ class _Validation:
         ids = {name: domain.gather(evenly_spaced(domain.num_blocks, wanted)) for name, domain in data.valid.items()}
         self.blocks = {name: len(blocks) for name, blocks in ids.items()}
         self.tokens = {name: count * settings.sequence_length for name, count in self.blocks.items()}
-        stacked = np.concatenate(list(ids.values()))
+        stacked, piece = np.concatenate(list(ids.values())), min(micro_batch(settings, device), settings.batch_size)
         self.batches = [
-            _inputs_and_targets(stacked[start : start + settings.batch_size], device)
-            for start in range(0, len(stacked), settings.batch_size)
+            _inputs_and_targets(stacked[start : start + piece], device) for start in range(0, len(stacked), piece)
         ]
 
     def losses(self, model: Any, precision: str) -> dict[str, float]:

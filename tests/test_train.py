@@ -114,6 +114,14 @@ def test_a_proxy_trains_as_the_plain_loop_over_litgpt_does(data, tmp_path):
             assert table[f"metric/{domain}_val_loss"].iloc[-1] == pytest.approx(loss.item(), abs=1e-4)
 
 
+def test_a_batch_in_pieces_gives_the_same_losses(data, tmp_path, monkeypatch):
+    train_run(EVEN, data, tmp_path / "whole", TINY)
+    monkeypatch.setattr("proxy_training.train.micro_batch", lambda settings, device: 3)  # of 4: pieces of 3 and 1
+    train_run(EVEN, data, tmp_path / "pieces", TINY)
+    whole, pieces = (read_table(tmp_path / name / "metrics.csv") for name in ("whole", "pieces"))
+    np.testing.assert_allclose(whole.to_numpy(), pieces.to_numpy(), atol=1e-4)
+
+
 def test_a_run_leaves_its_curves_its_losses_and_last_its_manifest(data, tmp_path):
     train_run(EVEN, data, tmp_path / "n00001", TINY)
     metrics = read_table(tmp_path / "n00001" / "metrics.csv")
