@@ -3,7 +3,9 @@
 proxymix run --config configs/quickstart.yaml;  proxymix status studies/quickstart
 """
 
+import contextlib
 import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +74,8 @@ def run_study(config: Mapping[str, Any], update: bool = False, dry_run: bool = F
                 say(f"{title}: done already")
                 continue
             say(f"{title}: {stage.help}")
-            study.perform(stage, stage.load(), calls[stage.name])
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
+                study.perform(stage, stage.load(), calls[stage.name])
     print(answer(study.path))
 
 

@@ -48,7 +48,8 @@ def schema() -> dict[str, Parameter]:
             if parameter.is_section:
                 keys |= {f"{name}.{key}": value for key, value in parameters(parameter.type).items()}
             elif name in SHARED_KEY:
-                keys.setdefault(SHARED_KEY[name], parameter)
+                if SHARED_KEY[name] not in keys or keys[SHARED_KEY[name]].default is None:
+                    keys[SHARED_KEY[name]] = parameter
             else:
                 keys[f"{stage.section}.{name}"] = parameter
     return {
