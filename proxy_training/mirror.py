@@ -6,16 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from proxymix.progress import say
-
 PROJECT = "proxymix"
 
 
 class Mirror:
     """Passes rows on until the first failure, which is said once."""
 
-    def __init__(self, run: str, start: Callable[[], Any] | None) -> None:
-        self._run = run
+    def __init__(self, run: str, start: Callable[[], Any] | None, warn: Callable[[str], None]) -> None:
+        self._run, self._warn = run, warn
         self._wandb: Any = None if start is None else self._guarded(start)
 
     def log(self, rows: Sequence[Mapping[str, float]]) -> None:
@@ -32,14 +30,19 @@ class Mirror:
         try:
             return action()
         except Exception as error:  # a mirror must never stop what it mirrors
-            say(f"{self._run}: wandb failed and is left out of this run ({type(error).__name__}: {error})")
+            self._warn(f"{self._run}: wandb failed and is left out of this run ({type(error).__name__}: {error})")
             self._wandb = None
             return None
 
 
 @contextmanager
 def open_mirror(
-    mode: Literal["offline", "online", "disabled"], folder: Path, run: str, group: str, config: Mapping[str, Any]
+    mode: Literal["offline", "online", "disabled"],
+    folder: Path,
+    run: str,
+    group: str,
+    config: Mapping[str, Any],
+    warn: Callable[[str], None],
 ) -> Iterator[Mirror]:
     """A wandb run in folder/wandb, closed with the block; one that does nothing where wandb is disabled or fails.
 
@@ -49,6 +52,7 @@ def open_mirror(
         run: Its id, which wandb shows as the name.
         group: What wandb groups it by: the study and the stage.
         config: Settings and mixture.
+        warn: Told once when wandb fails.
     """
 
     def start() -> Any:
@@ -75,7 +79,7 @@ def open_mirror(
             reinit="finish_previous",
         )
 
-    mirror = Mirror(run, None if mode == "disabled" else start)
+    mirror = Mirror(run, None if mode == "disabled" else start, warn)
     failed = True
     try:
         yield mirror

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 from proxy_training.model import activation_bytes, total_parameters
 from proxy_training.settings import Run, TrainSettings
@@ -168,17 +168,21 @@ class _Worker:
     """A worker process: a job at its start, then runs; its answers in order."""
 
     def __init__(self, job: dict[str, Any]) -> None:
-        self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the worker
+        # wandb's temporary files go with the worker, which ends without cleaning up.
+        self._scratch = tempfile.TemporaryDirectory(prefix="proxymix-", ignore_cleanup_errors=True)
+        self._stderr = Path(self._scratch.name) / "stderr"
         root = str(Path(__file__).resolve().parents[1])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "proxy_training.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)},
-            text=True,
-        )
+        environment = {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name}
+        with self._stderr.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "proxy_training.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, **WORKER_ENVIRONMENT, **environment},
+                text=True,
+            )
         self.send(job)
 
     def __enter__(self) -> "_Worker":
@@ -190,6 +194,7 @@ class _Worker:
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
+        self._scratch.cleanup()
 
     def send(self, message: dict[str, Any]) -> None:
         """Hand over a job or a run; a dead worker is noticed at the next answer."""
@@ -209,8 +214,7 @@ class _Worker:
         code = self._process.wait()
         if code == -signal.SIGKILL:
             return "it was killed, perhaps because memory ran out (then use fewer workers)"
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        lines = self._stderr.read_text(errors="replace").strip().splitlines()
         return f"exit status {code}{': ' + lines[-1] if lines else ''}"
 
 
@@ -230,6 +234,7 @@ class _Team:
         for run in self.todo:
             self._queue.put(run)
         self._lock = threading.Lock()
+        self._warned: set[str] = set()
 
     @property
     def waiting(self) -> list[str]:
@@ -267,6 +272,9 @@ class _Team:
         while True:
             answer = worker.answer()
             with self._lock:
+                if "warning" in answer:
+                    self._warn_once(answer["warning"])
+                    continue
                 if "steps" in answer:
                     seen += answer["steps"]
                     self.advance(answer["steps"])
@@ -283,6 +291,12 @@ class _Team:
                         answer["error"] if known else f"{run.id}: {answer['kind']}: {answer['error']}"
                     )
                 return True
+
+    def _warn_once(self, message: str) -> None:
+        what = message.partition(": ")[2]  # without the run: the same trouble is said for the first of them
+        if what not in self._warned:
+            self._warned.add(what)
+            say(message)
 
 
 def _what_failed(team: _Team, num_runs: int) -> str:

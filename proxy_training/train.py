@@ -162,6 +162,7 @@ def train_run(
     wandb: Literal["offline", "online", "disabled"] = "disabled",
     group: str = "",
     on_steps: Callable[[int], None] = lambda count: None,
+    warn: Callable[[str], None] = say,
 ) -> None:
     """Train one proxy and write its folder: metrics.csv, losses.csv, and manifest.yaml last.
 
@@ -173,6 +174,7 @@ def train_run(
         wandb: Where the mirror of the metrics goes.
         group: wandb's name for the runs that belong together.
         on_steps: Told how many more steps are done, about a hundred times a run.
+        warn: Told what went wrong without stopping the run.
 
     Raises:
         InputError: If the mixture asks for a domain that is not there.
@@ -201,7 +203,7 @@ def train_run(
     config = {**asdict(settings), "run": run.id, "seed": run.seed, "mixture": run.weights, **domains, **details}
     from proxy_training.mirror import open_mirror
 
-    with open_mirror(wandb, folder, run.id, group, config) as mirror:
+    with open_mirror(wandb, folder, run.id, group, config, warn) as mirror:
         result = fit(run, plan, data, settings, device, precision, mirror.log, on_steps)
     assert result.tokens_fed == details["declared_tokens"], "the run was not fed what its plan declares"
 

@@ -64,6 +64,7 @@ def serve(read: Callable[[], dict[str, Any]], answer: Callable[[Answer], None]) 
                 job["wandb"],
                 job["group"],
                 on_steps=lambda count: answer({"steps": count}),
+                warn=lambda message: answer({"warning": message}),
             )
             answer({"done": run.id})
         except Exception as error:

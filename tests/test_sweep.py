@@ -130,6 +130,15 @@ def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeyp
         sweep(mixtures, tokens, tmp_path / "out", TINY, workers=1, wandb="disabled")
 
 
+def test_a_failing_wandb_is_said_once_and_changes_nothing(
+    tokens, mixtures, uninterrupted, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.setitem(sweep_module.WORKER_ENVIRONMENT, "WANDB__SERVICE_WAIT", "not a number")
+    sweep(mixtures, tokens, tmp_path, LONGER, workers=1)
+    assert capfd.readouterr().err.count("wandb failed") == 1
+    assert contents(tmp_path) == uninterrupted
+
+
 def test_workers_fit_the_memory(monkeypatch):
     class Memory:
         available = 2**31
