@@ -96,6 +96,13 @@ class Fit:
         std = np.hypot(curve, run_noise) if noise else curve
         return mean @ weights[used], self._aggregate(std, weights)
 
+    def mean_objective(self, X: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The objective alone, shape (num_rows,): several times as fast as with its standard deviation."""
+        with single_thread():
+            return sum(
+                (w * self.regressors[t].predict(X) for t, w in enumerate(weights) if w > 0), start=np.zeros(len(X))
+            )
+
     def gains(self, baselines: np.ndarray, proposal: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How much lower the objective is at the proposal than at each baseline, and the standard deviation of that.
 

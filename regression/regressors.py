@@ -276,41 +276,41 @@ class TransformedGP(Regressor):
         return self._amplitude + self._slope / Z.shape[1] * np.einsum("ij,ij->i", Z, Z) + self._constant
 
     def _mode(self, prior: np.ndarray, width: np.ndarray, start: np.ndarray, steps: int) -> np.ndarray:
-        from scipy.linalg.lapack import dpotri
         from scipy.optimize import minimize
 
-        Z, y, num_domains = self._Z, self._y, self._Z.shape[1]
-        linear = Z @ Z.T / num_domains
-
-        def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-            """Negative log posterior of theta, and its gradient."""
-            A = Z / np.exp(theta[:num_domains])
-            amplitude, slope, noise = np.exp(2 * theta[num_domains:])
-            smooth, derivative = _matern(_squared_distances(A, A))
-            covariance = amplitude * smooth + slope * linear + self._constant
-            covariance.flat[:: len(y) + 1] += noise + self._jitter
-            try:
-                cholesky = np.linalg.cholesky(covariance)
-            except np.linalg.LinAlgError:
-                return 1e10, np.zeros_like(theta)
-            lower, _ = dpotri(cholesky, lower=1)
-            inverse = np.tril(lower) + np.tril(lower, -1).T
-            alpha = inverse @ y
-            outer = inverse - np.outer(alpha, alpha)
-            weighted = amplitude * outer * derivative
-            # sum_ab weighted_ab (A_aj - A_bj)^2 for every domain j at once
-            lengths = weighted.sum(axis=1) @ (A * A) - np.einsum("ij,ij->j", weighted @ A, A)
-            gradient = np.append(
-                lengths,
-                [amplitude * np.vdot(outer, smooth), slope * np.vdot(outer, linear), noise * np.trace(outer)],
-            )
-            away = (theta - prior) / width
-            value = 0.5 * (y @ alpha) + np.log(np.diag(cholesky)).sum() + 0.5 * (away @ away)
-            return float(value), gradient + away / width
-
-        bounds = [(middle - 4 * max(w, 1), middle + 4 * max(w, 1)) for middle, w in zip(prior, width, strict=True)]
+        reach = 4 * np.maximum(width, 1)
+        bounds = list(zip(prior - reach, prior + reach, strict=True))
         options = {"maxiter": steps, "ftol": 1e-6}
-        return np.asarray(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x)
+        arguments = (prior, width)
+        found = minimize(self._loss, start, arguments, "L-BFGS-B", jac=True, bounds=bounds, options=options)
+        return np.asarray(found.x)
+
+    def _loss(self, theta: np.ndarray, prior: np.ndarray, width: np.ndarray) -> tuple[float, np.ndarray]:
+        """Negative log posterior of the hyperparameters (up to a constant), and its gradient."""
+        from scipy.linalg.lapack import dpotri
+
+        Z, y, num_domains = self._Z, self._y, self._Z.shape[1]
+        A = Z / np.exp(theta[:num_domains])
+        amplitude, slope, noise = np.exp(2 * theta[num_domains:])
+        smooth, derivative = _matern(_squared_distances(A, A))
+        linear = Z @ Z.T / num_domains
+        covariance = amplitude * smooth + slope * linear + self._constant
+        covariance.flat[:: len(y) + 1] += noise + self._jitter
+        try:
+            cholesky = np.linalg.cholesky(covariance)
+        except np.linalg.LinAlgError:  # the line search stepped where rounding wins; it steps back from a high value
+            return 1e10, np.zeros_like(theta)
+        lower, _ = dpotri(cholesky, lower=1)
+        inverse = np.tril(lower) + np.tril(lower, -1).T
+        alpha = inverse @ y
+        outer = inverse - np.outer(alpha, alpha)
+        weighted = amplitude * outer * derivative
+        # for every domain j at once: half of sum_ab weighted_ab (A_aj - A_bj)^2
+        lengths = weighted.sum(axis=1) @ (A * A) - np.einsum("ij,ij->j", weighted @ A, A)
+        others = [amplitude * np.vdot(outer, smooth), slope * np.vdot(outer, linear), noise * np.trace(outer)]
+        away = (theta - prior) / width
+        value = 0.5 * (y @ alpha) + np.log(np.diag(cholesky)).sum() + 0.5 * (away @ away)
+        return float(value), np.append(lengths, others) + away / width
 
 
 class RootGP(TransformedGP):

@@ -198,9 +198,10 @@ def _numbers(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key]
     for position, column in enumerate(columns):
         bad = np.flatnonzero(~np.isfinite(values[:, position]))
         if len(bad):
-            found = table[column].iloc[bad[0]]
+            value = table[column].iloc[bad[0]]
+            found = "empty" if pd.isna(value) else repr(value) if isinstance(value, str) else str(value)
             raise InputError(
-                f"{path}: {column} of {key} {_some([index[int(row)] for row in bad])} is {'empty' if pd.isna(found) else found!r}, "
+                f"{path}: {column} of {key} {_some([index[int(row)] for row in bad])} is {found}, "
                 f"not a finite number; correct it, or remove the run from both files"
             )
     return values

@@ -1,0 +1,287 @@
+"""Fits are judged on held-out runs, say how uncertain they are, and come back from disk as they were."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted import DOMAINS, TARGETS, planted_losses, planted_runs, write_runs
+
+from proxymix.errors import InputError
+from proxymix.schemas import read_table
+from regression import fit as fit_module
+from regression.fit import choose, fit, load_fit, split
+from regression.predict import predict
+from regression.regressors import GP, REGRESSORS, LightGBM, LogGP, RootGP, make_regressor
+from regression.table import Runs, read_runs
+
+SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
+ONE = {"num_repeats": 1, "workers": 1}
+
+
+@pytest.fixture(scope="module")
+def fitted_folder(tmp_path_factory):
+    """A fit of 40 planted runs with every model tried."""
+    folder = tmp_path_factory.mktemp("planted")
+    fit(*write_runs(folder, *planted_runs(40)), folder / "fit", num_repeats=2, workers=1)
+    return folder / "fit"
+
+
+def scores_of(folder: Path, target: str = "objective") -> dict[str, dict]:
+    table = read_table(folder / "scores.csv")
+    return {row["model"]: row for row in table[table["target"] == target].to_dict("records")}
+
+
+def test_a_planted_law_is_learnt_far_better_than_by_its_mean(fitted_folder):
+    fitted = load_fit(fitted_folder)
+    around_prior, _ = planted_runs(200, seed=7)
+    anywhere = np.random.default_rng(7).dirichlet(np.ones(4), 200)
+    for weights, most in ((around_prior, 0.2), (anywhere, 0.35)):
+        truth = planted_losses(weights)
+        error = np.sqrt(np.mean((fitted.predict(weights)[0] - truth) ** 2, axis=0))
+        assert (error < most * truth.std(axis=0)).all()
+
+
+def test_auto_prefers_the_process_that_bends_to_a_line_on_a_law_that_bends(fitted_folder):
+    scores = scores_of(fitted_folder)
+    assert set(scores) == {"mean", *REGRESSORS}
+    assert load_fit(fitted_folder).model == "gp"
+    assert scores["gp"]["spearman"] > 0.95 > scores["linear"]["spearman"]
+    assert scores["gp"]["rmse"] < 0.3 * scores["mean"]["rmse"]
+
+
+def test_a_model_that_cannot_rank_scores_zero_and_never_nan(fitted_folder):
+    table = read_table(fitted_folder / "scores.csv")
+    assert table.select_dtypes("number").notna().all().all()
+    scores = scores_of(fitted_folder)
+    assert scores["mean"]["spearman"] == 0
+    assert scores["lightgbm"]["spearman"] == 0  # a leaf of 20 runs does not split 32
+
+
+def test_held_out_predictions_are_those_of_models_that_never_saw_the_run(tmp_path):
+    """Losses shuffled over the runs: a model that saw its own runs would rank them anyway."""
+    weights, losses = planted_runs(40)
+    losses = np.random.default_rng(3).permutation(losses)
+    fit(*write_runs(tmp_path, weights, losses), tmp_path / "fit", model="gp", **ONE)
+    assert abs(scores_of(tmp_path / "fit")["gp"]["spearman"]) < 0.4
+    table = read_table(tmp_path / "fit" / "predictions.csv")
+    own = table[table["target"] == TARGETS[0]]
+    assert own["std"].mean() > 0.7 * losses[:, 0].std()
+
+
+def test_intervals_hold_what_they_promise(fitted_folder):
+    weights, losses = planted_runs(400, seed=11)
+    mean, std = load_fit(fitted_folder).predict(weights)
+    inside = np.abs(losses - mean) < 1.645 * std
+    assert 0.8 < inside.mean() < 0.99
+    objective, objective_std = load_fit(fitted_folder).predict_objective(weights, np.full(4, 0.25))
+    np.testing.assert_allclose(objective, mean.mean(axis=1))
+    assert 0.75 < (np.abs(losses.mean(axis=1) - objective) < 1.645 * objective_std).mean() <= 1
+
+
+def test_uncertainty_grows_away_from_the_runs(fitted_folder):
+    fitted = load_fit(fitted_folder)
+    _, std = fitted.predict(np.array([fitted.runs.weights.mean(axis=0), [0, 0, 0, 1.0]]))
+    assert (std[1] > 1.5 * std[0]).all()
+
+
+def test_errors_that_targets_share_do_not_average_out(tmp_path):
+    weights, losses = planted_runs(32)
+    losses[:, 1] = losses[:, 0] - 1
+    fit(*write_runs(tmp_path, weights, losses), tmp_path / "fit", targets=["code", "law"], model="gp", **ONE)
+    fitted = load_fit(tmp_path / "fit")
+    _, one = fitted.predict_objective(weights, np.array([1.0, 0.0]))
+    _, both = fitted.predict_objective(weights, np.array([0.5, 0.5]))
+    np.testing.assert_allclose(both, one, rtol=1e-3)
+
+
+def test_a_mixture_gains_nothing_over_itself(fitted_folder):
+    fitted = load_fit(fitted_folder)
+    gain, std = fitted.gains(fitted.runs.weights[:3], fitted.runs.weights[1], np.full(4, 0.25))
+    assert gain[1] == pytest.approx(0, abs=1e-12)
+    assert std[1] == pytest.approx(0, abs=1e-6)
+    assert (std[[0, 2]] > 1e-3).all()
+    mean = fitted.mean_objective(fitted.runs.weights[:3], np.full(4, 0.25))
+    np.testing.assert_allclose(gain, mean - mean[1], atol=1e-9)
+
+
+@pytest.mark.parametrize("model", REGRESSORS)
+def test_a_fit_comes_back_from_disk_as_it_was(tmp_path, model):
+    weights, losses = planted_runs(48)
+    mixtures, measured = write_runs(tmp_path, weights, losses)
+    fit(mixtures, measured, tmp_path / "fit", targets=["code", "poems"], model=model, **ONE)
+    runs = read_runs(mixtures, measured, ["code", "poems"])
+    new = np.random.default_rng(1).dirichlet(np.ones(4), 30)
+    expected = np.column_stack([make_regressor(model).fit(runs.weights, y).predict(new) for y in runs.losses.T])
+    mean, std = load_fit(tmp_path / "fit").predict(new)
+    np.testing.assert_allclose(mean, expected, atol=1e-9, rtol=0)
+    assert (std > 0).all()
+
+
+def test_the_same_runs_give_the_same_bytes_in_one_process_or_two(tmp_path):
+    files = write_runs(tmp_path, *planted_runs(24))
+    for workers in (1, 2):
+        fit(*files, tmp_path / f"fit{workers}", model="gp", num_repeats=1, workers=workers)
+    written = sorted(path.name for path in (tmp_path / "fit1").iterdir())
+    assert written == ["fit.json", "models.json", "predictions.csv", "runs.csv", "scores.csv"]
+    for name in written:
+        assert (tmp_path / "fit1" / name).read_bytes() == (tmp_path / "fit2" / name).read_bytes()
+
+
+def test_other_files_in_the_folder_survive_a_fit(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    fit(*write_runs(tmp_path, *planted_runs(16)), tmp_path, model="linear", **ONE)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_an_unfinished_or_edited_fit_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no finished fit; run `proxymix fit`"):
+        load_fit(tmp_path)
+    fit(*write_runs(tmp_path, *planted_runs(16)), tmp_path / "fit", model="linear", **ONE)
+    runs = tmp_path / "fit" / "runs.csv"
+    runs.write_text(runs.read_text().replace("0.", "1.", 1))
+    with pytest.raises(InputError, match=r"runs\.csv: not as `proxymix fit` wrote it"):
+        load_fit(tmp_path / "fit")
+
+
+def test_a_fit_that_is_killed_leaves_no_finished_one(tmp_path, monkeypatch):
+    files = write_runs(tmp_path, *planted_runs(16))
+    fit(*files, tmp_path / "fit", model="linear", **ONE)
+    monkeypatch.setattr(fit_module, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        fit(*files, tmp_path / "fit", model="lightgbm_small", **ONE)
+    with pytest.raises(InputError, match="no finished fit"):
+        load_fit(tmp_path / "fit")
+
+
+def test_the_record_names_inputs_model_and_objective(fitted_folder):
+    content = json.loads((fitted_folder / "fit.json").read_text())
+    assert content["model"] == "gp"
+    assert content["objective"] == "mean"
+    assert content["domains"] == DOMAINS
+    assert set(content["inputs"]) == {"mixtures", "losses"}
+    assert all(len(digest) == 64 for digest in content["inputs"].values())
+
+
+def test_predictions_are_written_per_target_with_their_spread(tmp_path, fitted_folder):
+    weights, _ = planted_runs(5, seed=2)
+    mixtures, _ = write_runs(tmp_path, weights[:, ::1], planted_losses(weights))
+    predict(fitted_folder, mixtures, tmp_path / "predictions.csv")
+    table = read_table(tmp_path / "predictions.csv")
+    assert list(table.columns)[:3] == ["index", TARGETS[0], f"{TARGETS[0]}_std"]
+    mean, std = load_fit(fitted_folder).predict(weights)
+    np.testing.assert_allclose(table[TARGETS], mean, atol=1e-9)
+    np.testing.assert_allclose(table[[f"{t}_std" for t in TARGETS]], std, atol=1e-9)
+
+
+def test_mixtures_of_other_domains_are_not_predicted(tmp_path, fitted_folder):
+    (tmp_path / "other.csv").write_text("index,train_code,train_law,train_news,train_verse\n1,0.25,0.25,0.25,0.25\n")
+    with pytest.raises(InputError, match=r"other\.csv: lacks poems and has the unknown verse"):
+        predict(fitted_folder, tmp_path / "other.csv", tmp_path / "out.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": "gpp"}, "model: no 'gpp'; nearest: gp"),
+        ({"preset": "regmix", "model": "gp"}, "preset regmix is LightGBM"),
+        ({"num_folds": 1}, "num_folds is 1"),
+        ({"num_repeats": 0}, "num_repeats is 0"),
+        ({"objective": "lwa"}, "no target 'lwa'; nearest: law"),
+        ({"targets": ["nwes"]}, r"losses\.csv: no target 'nwes'; nearest: news"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        fit(*write_runs(tmp_path, *planted_runs(16)), tmp_path / "fit", **change)
+
+
+def test_runs_that_teach_nothing_are_refused(tmp_path):
+    weights, losses = planted_runs(16)
+    flat = losses.copy()
+    flat[:, 1] = 3.0
+    for rows, message in (
+        ((weights[:5], losses[:5]), "5 runs; a fit needs at least 8"),
+        ((weights, flat), "metric/law_val_loss is 3 for all 16 runs"),
+        ((np.tile(weights[0], (16, 1)), losses), "all 16 runs have one and the same mixture"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit(*write_runs(tmp_path, *rows), tmp_path / "fit", **ONE)
+
+
+def test_the_regmix_preset_is_lightgbm_with_a_thousand_rounds(tmp_path):
+    fit(*write_runs(tmp_path, *planted_runs(60)), tmp_path / "fit", targets=["code"], preset="regmix", **ONE)
+    fitted = load_fit(tmp_path / "fit")
+    assert (fitted.model, fitted.preset) == ("lightgbm", "regmix")
+    assert fitted.regressors[0].booster_.current_iteration() == 1000
+
+
+def test_lightgbm_stops_early_on_a_validation_split():
+    weights, losses = planted_runs(120)
+    held = (weights[80:], losses[80:, 0] * 0 + losses[:80, 0].mean())  # nothing to learn for the validation split
+    assert LightGBM().fit(weights[:80], losses[:80, 0], validation=held).booster_.current_iteration() < 20
+
+
+@pytest.mark.parametrize("kind", [RootGP, LogGP])
+def test_the_gradient_of_the_likelihood_is_exact(kind):
+    from scipy.optimize import approx_fprime
+
+    weights, losses = planted_runs(20)
+    process = kind()
+    process._prepare(weights, losses[:, 0])
+    prior, width = process._prior(4)
+    for seed in range(3):
+        theta = prior + np.random.default_rng(seed).normal(0, 0.7, len(prior))
+        _, gradient = process._loss(theta, prior, width)
+        numeric = approx_fprime(theta, lambda t: process._loss(t, prior, width)[0], 1e-6)
+        np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-3)
+
+
+def test_the_process_agrees_with_its_own_covariance():
+    weights, losses = planted_runs(30)
+    process = GP().fit(weights, losses[:, 0])
+    new = np.random.default_rng(0).dirichlet(np.ones(4), 6)
+    _, std = process.predict(new, return_std=True)
+    np.testing.assert_allclose(np.diag(process.covariance(new)), std**2 - process.noise_**2, rtol=1e-6, atol=1e-12)
+
+
+def test_folds_are_equal_and_drawn_anew():
+    folds = split(num_runs=11, num_folds=3, num_repeats=2, seed=0)
+    assert [np.bincount(row).tolist() for row in folds] == [[4, 4, 3], [4, 4, 3]]
+    assert (folds[0] != folds[1]).any()
+    np.testing.assert_array_equal(folds, split(11, 3, 2, seed=0))
+
+
+def test_regret_is_what_the_pick_of_a_fold_loses():
+    y = np.array([1.0, 2.0, 3.0, 1.0, 5.0, 9.0])
+    predicted = np.array([2.0, 1.0, 3.0, 0.0, 1.0, 2.0])  # picks the 2 (regret 1), then the 1 (regret 0)
+    folds = np.array([0, 0, 0, 1, 1, 1])
+    assert fit_module._measures(y, predicted, folds)[3] == pytest.approx(0.5)
+    assert fit_module._measures(y, np.zeros(6), folds)[3] == pytest.approx((1 + 4) / 2)  # ties: the fold's mean
+
+
+def test_models_that_rank_alike_are_told_apart_by_regret():
+    def row(model, spearman, regret):
+        return {"model": model, "target": "objective", "spearman": spearman, "regret": regret}
+
+    assert choose([row("a", 0.951, 0.3), row("b", 0.949, 0.1), row("c", 0.9, 0.0)], ["a", "b", "c"]) == "b"
+    assert choose([row("a", 0.97, 0.3), row("b", 0.949, 0.1), row("c", 0.9, 0.0)], ["a", "b", "c"]) == "a"
+
+
+@pytest.mark.skipif(not (SWEEPS / "regmix").exists(), reason="the published sweeps are not here")
+def test_64_of_regmix_runs_rank_its_test_runs():
+    from scipy.stats import spearmanr
+
+    column = "metric/the_pile_pile_cc_val_loss"
+    train, test = (
+        read_runs(SWEEPS / f"regmix/{s}_mixture_1m.csv", SWEEPS / f"regmix/{s}_pile_loss_1m.csv", [column])
+        for s in ("train", "test")
+    )
+    assert isinstance(train, Runs)
+    correlations = []
+    for seed in range(3):
+        rows = np.random.default_rng(1000 + seed).permutation(512)[:64]
+        process = GP().fit(train.weights[rows], train.losses[rows, 0])
+        correlations.append(spearmanr(process.predict(test.weights), test.losses[:, 0]).statistic)
+    assert np.mean(correlations) > 0.97

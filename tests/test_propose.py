@@ -1,0 +1,193 @@
+"""The proposal is near the planted optimum, always feasible, and says what it is and how sure."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted import DOMAINS, PRIOR, TARGETS, planted_losses, planted_optimum, planted_runs, write_catalogue, write_runs
+
+from mixture_config.simplex import epoch_bounds
+from proxymix.errors import InputError
+from proxymix.schemas import read_mixture, write_mixture
+from regression.fit import fit, load_fit
+from regression.propose import propose, search
+
+MEAN = np.full(4, 0.25)
+QUICK = {"num_candidates": 2000, "top": 32}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A fit of 48 planted runs, and a catalogue with the planted prior."""
+    folder = tmp_path_factory.mktemp("planted")
+    fit(*write_runs(folder, *planted_runs(48)), folder / "fit", model="gp", num_repeats=1, workers=1)
+    write_catalogue(folder / "domains.csv", (1e6 * PRIOR).astype(int))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fitted(folder):
+    return load_fit(folder / "fit")
+
+
+@pytest.mark.parametrize("objective", ["mean", "poems", {"code": 0.5, "news": 0.5}])
+def test_the_planted_optimum_is_found(folder, tmp_path, objective):
+    from regression.objective import objective_weights
+
+    propose(
+        folder / "fit", tmp_path / "optimal.yaml", folder / "domains.csv", objective=objective, num_candidates=20_000
+    )
+    weights, _ = read_mixture(tmp_path / "optimal.yaml")
+    proposal = np.array([weights[domain] for domain in DOMAINS])
+    wanted = objective_weights(objective, TARGETS)
+
+    def loss(w):
+        return float((planted_losses(w) @ wanted)[0])
+
+    best = loss(planted_optimum(wanted))
+    assert loss(proposal) - best < 0.2 * (loss(PRIOR) - best)
+    runs, _ = planted_runs(48)
+    assert loss(proposal) < (planted_losses(runs) @ wanted).min() + 0.005
+
+
+def test_the_prediction_and_the_gain_hold_the_truth(folder, tmp_path):
+    propose(folder / "fit", tmp_path / "optimal.yaml", folder / "domains.csv", **QUICK)
+    weights, extra = read_mixture(tmp_path / "optimal.yaml")
+    truth = float((planted_losses(np.array(list(weights.values()))) @ MEAN)[0])
+    assert extra["predicted"]["low"] < truth < extra["predicted"]["high"]
+    for name, baseline in (("prior", PRIOR), ("uniform", MEAN)):
+        gain = extra["baselines"][name]["gain"]
+        assert gain["low"] < float((planted_losses(baseline) @ MEAN)[0]) - truth < gain["high"]
+    assert extra["baselines"]["prior"]["gain"]["low"] > 0
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    tokens=st.lists(st.integers(1, 10**9), min_size=4, max_size=4),
+    tightness=st.floats(0.01, 1.0),
+    max_epochs=st.floats(0.5, 8.0),
+    seed=st.integers(0, 5),
+)
+def test_a_proposal_is_feasible_whatever_the_data_can_feed(fitted, tokens, tightness, max_epochs, seed):
+    counts = np.array(tokens, dtype=float)
+    budget = max(1, int(tightness * max_epochs * counts.sum()))
+    try:
+        upper = epoch_bounds(counts, budget, max_epochs)
+    except InputError:
+        return
+    rng = np.random.default_rng(seed)
+    proposal = search(fitted, MEAN, counts / counts.sum(), upper, 200, 16, caution=0.5, rng=rng)
+    assert abs(proposal.sum() - 1) < 1e-9
+    assert (proposal >= 0).all()
+    assert (proposal <= upper + 1e-9).all()
+
+
+def test_caps_bind_and_epochs_are_told(folder, tmp_path):
+    propose(folder / "fit", tmp_path / "o.yaml", folder / "domains.csv", budget=1_000_000, max_epochs=2, **QUICK)
+    weights, extra = read_mixture(tmp_path / "o.yaml")
+    assert extra["caps"] == pytest.approx({"code": 1.0, "law": 0.5, "news": 0.2, "poems": 0.1})
+    assert weights["poems"] == pytest.approx(0.1, abs=1e-6)  # the free optimum takes more
+    assert extra["epochs"]["poems"] == pytest.approx(2, abs=1e-4)
+    assert extra["epochs"]["code"] == pytest.approx(weights["code"] / 0.6)
+    assert max(extra["epochs"].values()) <= 2 + 1e-9
+    assert not extra["baselines"]["uniform"]["feasible"]
+    assert extra["baselines"]["prior"]["feasible"]
+
+
+def test_a_budget_the_data_cannot_feed_says_what_it_can(folder, tmp_path):
+    with pytest.raises(
+        InputError, match=r"domains\.csv: 1,000,000 tokens at 4 epochs cannot fill 9,000,000.*4,000,000"
+    ):
+        propose(folder / "fit", tmp_path / "o.yaml", folder / "domains.csv", budget=9_000_000)
+    assert not (tmp_path / "o.yaml").exists()
+
+
+def test_wrong_settings_are_named(folder, tmp_path):
+    out = tmp_path / "o.yaml"
+    with pytest.raises(InputError, match="give --domains"):
+        propose(folder / "fit", out, budget=1000)
+    with pytest.raises(InputError, match="top is 300"):
+        propose(folder / "fit", out, num_candidates=200, top=300)
+    with pytest.raises(InputError, match="caution is -1"):
+        propose(folder / "fit", out, caution=-1)
+    (tmp_path / "domains.csv").write_text("domain,tokens\ncode,5\nlaw,5\nnews,5\nverse,5\n")
+    with pytest.raises(InputError, match=r"domains\.csv: lacks poems and has the unknown verse"):
+        propose(folder / "fit", out, tmp_path / "domains.csv")
+
+
+def test_domains_meet_by_name_whatever_their_order(folder, tmp_path):
+    header, *rows = (folder / "domains.csv").read_text().splitlines()
+    (tmp_path / "domains.csv").write_text("\n".join([header, *reversed(rows)]) + "\n")
+    for name, domains in (("a.yaml", folder / "domains.csv"), ("b.yaml", tmp_path / "domains.csv")):
+        propose(folder / "fit", tmp_path / name, domains, budget=1_000_000, max_epochs=2, **QUICK)
+    assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
+
+
+def test_the_file_says_what_was_asked_and_from_what(folder, tmp_path):
+    write_mixture(tmp_path / "heuristic.yaml", dict(zip(DOMAINS, [0.4, 0.3, 0.2, 0.1], strict=True)), {})
+    propose(
+        folder / "fit",
+        tmp_path / "o.yaml",
+        folder / "domains.csv",
+        objective={"code": 3, "law": 1},
+        heuristic=tmp_path / "heuristic.yaml",
+        seed=3,
+        **QUICK,
+    )
+    _, extra = read_mixture(tmp_path / "o.yaml")
+    assert extra["valid"] == {f"valid_{domain}": 1.0 for domain in DOMAINS}
+    assert extra["objective"] == {TARGETS[0]: 0.75, TARGETS[1]: 0.25}
+    assert list(extra["baselines"]) == ["prior", "heuristic", "uniform", "best_seen"]
+    assert extra["regression"]["model"] == "gp"
+    assert set(extra["regression"]["inputs"]) == {"mixtures", "losses"}
+    assert extra["search"]["seed"] == 3
+    assert "epochs" not in extra
+
+
+def test_without_token_counts_the_mean_of_the_sweep_stands_for_the_prior(folder, tmp_path):
+    propose(folder / "fit", tmp_path / "o.yaml", **QUICK)
+    _, extra = read_mixture(tmp_path / "o.yaml")
+    assert list(extra["baselines"]) == ["sweep_mean", "uniform", "best_seen"]
+
+
+def test_caution_keeps_a_proposal_nearer_to_the_runs(tmp_path):
+    """A loss that falls along a direction no run explored far: without caution the search follows it out."""
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(PRIOR * 60, 32)
+    losses = planted_losses(weights) + rng.normal(0, 0.02, (32, 4))
+    fit(*write_runs(tmp_path, weights, losses), tmp_path / "fit", model="gp", num_repeats=1, workers=1)
+    fitted = load_fit(tmp_path / "fit")
+
+    def spread(caution):
+        found = search(fitted, MEAN, PRIOR, np.ones(4), 2000, 32, caution, np.random.default_rng(0))
+        return fitted.predict_objective(found[None], MEAN, noise=False)[1][0]
+
+    assert spread(2.0) < 0.8 * spread(0.0)
+
+
+def test_noise_gives_no_certain_gain(tmp_path):
+    weights, _ = planted_runs(40)
+    losses = np.random.default_rng(5).normal(3, 0.1, (40, 4))
+    fit(*write_runs(tmp_path, weights, losses), tmp_path / "fit", model="gp", num_repeats=1, workers=1)
+    propose(tmp_path / "fit", tmp_path / "o.yaml", **QUICK)
+    _, extra = read_mixture(tmp_path / "o.yaml")
+    for name in ("sweep_mean", "uniform"):
+        assert extra["baselines"][name]["gain"]["low"] < 0
+
+
+@pytest.mark.parametrize("preset", [None, "regmix"])
+def test_trees_are_searched_by_simulation_alone_and_stay_feasible(tmp_path, preset):
+    fit(
+        *write_runs(tmp_path, *planted_runs(60)),
+        tmp_path / "fit",
+        model="lightgbm",
+        preset=preset,
+        num_repeats=1,
+        workers=1,
+    )
+    domains = write_catalogue(tmp_path / "domains.csv", (1e6 * PRIOR).astype(int))
+    for name in ("a.yaml", "b.yaml"):
+        propose(tmp_path / "fit", tmp_path / name, domains, budget=1_000_000, max_epochs=2, **QUICK)
+    weights, _ = read_mixture(tmp_path / "a.yaml")
+    assert weights["poems"] <= 0.1 + 1e-9
+    assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
