@@ -1,0 +1,310 @@
+"""What a study holds -> the report's figures: the table behind each, and its words for those who do not see it."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from proxymix.schemas import loss_domain, read_table
+from regression import figures
+from regression.confirm import PROPOSAL, WORDS
+from regression.evidence import Evidence
+from regression.figures import Figure, signed
+from regression.fit import OBJECTIVE
+from regression.objective import objective_weights
+from regression.paired import interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CURVES = 100  # lines of a figure; more of them hide each other
+
+
+def mixtures_figure(found: Evidence) -> Figure | None:
+    """The optimum beside the prior and the heuristic."""
+    import pandas as pd
+
+    if not found.optimum:
+        return None
+    columns = {"prior": found.prior, "heuristic": found.heuristic, "optimum": found.optimum}
+    table = pd.DataFrame({"domain": found.domains})
+    for name, weights in columns.items():
+        if weights:
+            table[name] = [weights.get(d, 0.0) for d in found.domains]
+    largest = max(found.optimum, key=lambda d: found.optimum[d])
+    return Figure(
+        "mixtures",
+        table,
+        figures.mixture_bars,
+        f"Weights per domain. The largest of the optimum is {largest} with {figures.percent(found.optimum[largest])}.",
+        height=_rows_height(len(table), 27),
+    )
+
+
+def differences_figure(found: Evidence) -> Figure | None:
+    """Measured differences between the proposal and every baseline."""
+    import pandas as pd
+
+    if found.confirmed is None:
+        return None
+    by_seed = found.confirmed.pivot(index="seed", columns="mixture", values="objective")
+    rows = [
+        {
+            "baseline": name,
+            **{key: difference["objective"][key] for key in ("mean", "low", "high")},
+            "better": name in found.confirmation["better_than"],
+            **{f"seed_{seed}": row[PROPOSAL] - row[name] for seed, row in by_seed.iterrows()},
+        }
+        for name, difference in found.confirmation["differences"].items()
+    ]
+    table = _with_unit(pd.DataFrame(rows), found)
+    alt = "; ".join(
+        f"against {WORDS[row['baseline']]} {signed(row['mean'])}, 95% interval {signed(row['low'])} to {signed(row['high'])}"
+        for row in rows
+    )
+    return Figure(
+        "differences", table, figures.paired_differences, f"Proposal minus baseline: {alt}.", 70 + 62 * len(rows)
+    )
+
+
+def seeds_figure(found: Evidence) -> Figure | None:
+    """What every seed measured at every mixture, beside the prediction."""
+    if found.confirmed is None:
+        return None
+    table = found.confirmed[["mixture", "seed", "objective"]].rename(columns={"objective": "measured"})
+    mixtures = found.confirmation["mixtures"]
+    table["predicted"] = [mixtures[name]["predicted"]["mean"] for name in table["mixture"]]
+    alt = "; ".join(f"{figures.NAMES[name]} {entry['measured']['mean']:.3f}" for name, entry in mixtures.items())
+    return Figure(
+        "seeds",
+        _with_unit(table, found),
+        figures.seed_dots,
+        f"Measured objective, mean over seeds: {alt}.",
+        90 + 34 * len(mixtures),
+    )
+
+
+def domain_changes_figure(found: Evidence) -> Figure | None:
+    """What the proposal changes on every validation domain, against the prior."""
+    import pandas as pd
+
+    if found.confirmed is None or "prior" in found.confirmation["mixtures"][PROPOSAL].get("same_as", ""):
+        return None
+    columns = [c for c in found.confirmed.columns if loss_domain(c) != c]
+    order = [t for t in found.targets if t in columns] + [c for c in columns if c not in found.targets]
+    at = {name: rows.set_index("seed")[order] for name, rows in found.confirmed.groupby("mixture")}
+    change = at[PROPOSAL] - at["prior"]
+    rows = [(loss_domain(c), float(change[c].mean()), *interval(change[c].to_numpy())) for c in order]
+    table = _with_unit(pd.DataFrame(rows, columns=["domain", "mean", "low", "high"]), found)
+    alt = "; ".join(f"{name} {signed(mean)}" for name, mean, _, _ in rows)
+    return Figure(
+        "domain_changes",
+        table,
+        figures.domain_changes,
+        f"Proposal minus prior per domain: {alt}.",
+        _rows_height(len(table), 24),
+    )
+
+
+def predicted_figure(found: Evidence) -> Figure | None:
+    """Out-of-fold predictions of the objective against measurements."""
+    import pandas as pd
+
+    objective = out_of_fold_objective(found)
+    if objective is None:
+        return None
+    table = objective.assign(kind="out of fold")[["kind", "index", "measured", "predicted"]]
+    for name, entry in found.confirmation.get("mixtures", {}).items():
+        row = [name, "", entry["measured"]["mean"], entry["predicted"]["mean"]]
+        table = pd.concat([table, pd.DataFrame([row], columns=table.columns)], ignore_index=True)
+    table.attrs["spearman"] = rank_text(found, objective)
+    alt = f"Predicted against measured objective of {len(objective)} runs out of fold, Spearman {table.attrs['spearman']}."
+    return Figure(
+        "predicted", _with_unit(table, found), figures.predicted_against_measured, alt, height=500, narrow_height=400
+    )
+
+
+def rank_text(found: Evidence, objective: "pd.DataFrame") -> str:
+    """Spearman of held-out predictions: over repeated splits as scores.csv has it, else of the predictions at hand."""
+    scores = found.scores
+    if scores is not None and found.fit is not None and np.allclose(
+        objective_weights(found.fit.objective, found.runs.targets), found.objective
+    ):  # fmt: skip
+        row = scores[(scores["model"] == found.fit.model) & (scores["target"] == OBJECTIVE)].iloc[0]
+        return f"{row['spearman']:.3f}" + (f" ± {row['spearman_sd']:.3f}" if row["spearman_sd"] > 0 else "")
+    return f"{figures.spearman(objective['predicted'], objective['measured']):.3f}"
+
+
+def sensitivity_figure(found: Evidence) -> Figure | None:
+    """What the regression says about moving each domain away from the optimum."""
+    import pandas as pd
+
+    if not found.optimum or found.fit is None:
+        return None
+    optimum = np.array([found.optimum.get(d, 0.0) for d in found.fit.domains])
+    step = 0.5 / len(optimum)
+    moved = [moved_weight(optimum, j, sign * step) for j in range(len(optimum)) for sign in (1, -1)]
+    weights = objective_weights(found.asked, found.fit.targets)
+    objective, _ = found.fit.predict_objective(np.stack([optimum, *moved]), weights)
+    change = (objective[1:] - objective[0]).reshape(-1, 2)
+    order = [found.fit.domains.index(d) for d in found.domains]
+    table = pd.DataFrame({"domain": found.domains, "more": change[order, 0], "less": change[order, 1]})
+    table.attrs["step"] = step
+    steepest = found.domains[int(table["less"].argmax())]
+    return Figure(
+        "sensitivity",
+        _with_unit(table, found),
+        figures.sensitivity,
+        f"Change of the predicted objective when a domain moves; less of {steepest} costs most.",
+        _rows_height(len(table), 24),
+    )
+
+
+def correlation_figure(found: Evidence) -> Figure:
+    """Rank correlations between weights and losses over the sweep."""
+    import pandas as pd
+
+    runs = found.runs
+    ranks = pd.DataFrame(runs.weights, columns=runs.domains)
+    losses = pd.DataFrame(runs.losses, columns=runs.targets)[found.targets]
+    losses.columns = pd.Index([loss_domain(t) for t in found.targets])
+    if len(found.targets) > 1:
+        losses.insert(0, "objective", runs.losses @ found.objective, allow_duplicates=True)
+    values = correlations(ranks[found.domains].to_numpy(), losses.to_numpy())
+    table = pd.DataFrame(values, columns=losses.columns)
+    table.insert(0, "domain", found.domains)
+    cell = 26 if values.shape[1] <= 20 else 14
+    alt = f"Rank correlation between the weight of each domain and each loss over {len(runs.index)} runs."
+    if np.isfinite(values).any():
+        row, column = (int(i) for i in np.unravel_index(np.nanargmax(np.abs(values)), values.shape))
+        strongest = f"{found.domains[row]} on {losses.columns[column]}, {signed(float(values[row, column]), 2)}"
+        alt += f" The strongest is {strongest}."
+    return Figure(
+        "correlation",
+        table,
+        figures.correlation_map,
+        alt,
+        height=170 + cell * len(table),
+        width=108 + (cell - 4 if cell > 20 else cell) * values.shape[1],
+    )
+
+
+def curves_figure(found: Evidence) -> Figure | None:
+    """The objective over training, for the sweep, the prior and the proposal."""
+    import pandas as pd
+
+    folders = found.run_folders
+    evenly = (
+        sorted({round(i) for i in np.linspace(0, len(folders) - 1, min(len(folders), MOST_CURVES))}) if folders else []
+    )
+    chosen = [("sweep", folders[i]) for i in evenly]
+    mixtures = found.confirmation.get("mixtures", {})
+    for name in ("prior", PROPOSAL):
+        trained = mixtures.get(name, {}).get("same_as", name)
+        chosen += [
+            (name, found.folder / "confirmation" / f"{trained}-s{seed}") for seed in found.confirmation.get("seeds", [])
+        ]
+    parts = []
+    for group, folder in chosen:
+        if not (folder / "metrics.csv").exists():
+            continue
+        table = read_table(folder / "metrics.csv")
+        if not set(found.runs.targets) <= set(table.columns):
+            return None
+        table = table.dropna(subset=found.runs.targets)
+        parts.append(
+            pd.DataFrame(
+                {"run": folder.name, "group": group, "tokens": table["tokens"], "objective": found.objective_of(table)}
+            )
+        )
+    if not parts or max(len(part) for part in parts) < 2:
+        return None
+    table = pd.concat(parts, ignore_index=True)
+    table.attrs["halfway"] = halfway_rank(table[table["group"] == "sweep"])
+    alt = f"The objective over training tokens for {len(evenly)} runs of the sweep, the prior and the proposal."
+    return Figure("curves", _with_unit(table, found), figures.loss_curves, alt, height=360)
+
+
+def halfway_rank(table: "pd.DataFrame") -> float:
+    """Rank correlation over runs between the objective halfway through training and at its end."""
+    at = table.pivot_table(index="run", columns="tokens", values="objective").dropna(axis="columns")
+    tokens = at.columns.to_numpy(dtype=float)
+    return (
+        figures.spearman(at.iloc[:, np.abs(tokens - tokens.max() / 2).argmin()], at.iloc[:, -1])
+        if len(tokens)
+        else math.nan
+    )
+
+
+def noise_figure(found: Evidence) -> Figure | None:
+    """Spread of losses over mixtures beside their seed noise."""
+    import pandas as pd
+
+    if not found.confirmation:
+        return None
+    noise = found.confirmation["noise"]
+    entries = [("objective", noise["objective"])]
+    entries += [(loss_domain(t), noise["targets"][t]) for t in found.targets if t in noise["targets"]]
+    rows = [(name, e["over_mixtures"], e["over_seeds"], e["ratio"]) for name, e in entries if "ratio" in e]
+    if not rows or rows[0][0] != "objective":
+        return None
+    table = _with_unit(pd.DataFrame(rows, columns=["target", "spread", "noise", "ratio"]), found)
+    alt = f"Spread over mixtures is {rows[0][3]:.3g} times the seed noise on the objective."
+    return Figure("noise", table, figures.noise_ratio, alt, _rows_height(len(rows), 24))
+
+
+FIGURES = (
+    mixtures_figure,
+    differences_figure,
+    seeds_figure,
+    domain_changes_figure,
+    predicted_figure,
+    sensitivity_figure,
+    correlation_figure,
+    curves_figure,
+    noise_figure,
+)
+
+
+def out_of_fold_objective(found: Evidence) -> "pd.DataFrame | None":
+    """index, measured and predicted objective of every run, predicted by fits that have not seen it.
+
+    Put together from the targets, since a fit's own objective need not be the one that the proposal was asked for.
+    """
+    import pandas as pd
+
+    table = found.out_of_fold
+    if table is None:
+        return None
+    values = table.pivot(index="index", columns="target", values=["measured", "predicted"])
+    sums = {kind: values[kind][found.runs.targets] @ found.objective for kind in ("measured", "predicted")}
+    return pd.DataFrame(sums).reset_index()
+
+
+def moved_weight(weights: np.ndarray, position: int, step: float) -> np.ndarray:
+    """A mixture with one weight moved by `step` (kept within 0 and 1), the others in their own proportions."""
+    weight = float(np.clip(weights[position] + step, 0, 1))
+    rest = 1 - weights[position]
+    others = np.ones_like(weights) / (len(weights) - 1) if rest <= 0 else weights / rest
+    moved = others * (1 - weight)
+    moved[position] = weight
+    return moved / moved.sum()
+
+
+def correlations(weights: np.ndarray, losses: np.ndarray) -> np.ndarray:
+    """Spearman's correlations, shape (num_domains, num_targets); not a number where a column does not vary."""
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(values, axis=0) for values in (weights, losses))
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (a.T @ b) / np.sqrt((a**2).sum(axis=0)[:, None] * (b**2).sum(axis=0))
+
+
+def _with_unit(table: "pd.DataFrame", found: Evidence) -> "pd.DataFrame":
+    table.attrs["unit"] = found.unit
+    return table
+
+
+def _rows_height(num_rows: int, each: int) -> int:
+    return 96 + (each if num_rows <= 24 else 17) * num_rows

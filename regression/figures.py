@@ -1,0 +1,630 @@
+"""Tables -> the report's figures: each function takes a table and an Axes, answers one question, returns the Axes.
+
+One colour per role throughout: prior grey, proposed blue, measured black; a mark is never told by its colour alone.
+`Figure.svg` gives markup whose colours are the page's (so a dark page has light lines), `Figure.png` the same on white.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+# Every colour is a role; the page gives each another value in the dark, so no two may be equal.
+INK, MUTED, RULE, FAINT, SURFACE = "#1b2026", "#5a646e", "#d5dade", "#b9c0c7", "#fefefe"
+PRIOR, PROPOSED, MEASURED, OTHER = "#8b939b", "#0b66c3", "#12161a", "#b45309"
+ROLES = {
+    INK: "ink",
+    MUTED: "muted",
+    RULE: "rule",
+    FAINT: "faint",
+    SURFACE: "surface",
+    PRIOR: "prior",
+    PROPOSED: "proposed",
+    MEASURED: "measured",
+    OTHER: "other",
+}
+"""Colour -> the name of the page's CSS variable for it."""
+
+WIDE, NARROW = 680, 350  # CSS pixels, the widths of a figure on a desk and on a phone
+PIXEL = 1 / 96  # inches
+NAMES = {
+    "proposal": "proposal",
+    "prior": "prior",
+    "heuristic": "heuristic",
+    "uniform": "uniform",
+    "best_seen": "best of sweep",
+    "sweep_mean": "mean of sweep",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture that answers one question, and the table it is drawn from.
+
+    Attributes:
+        name: Of its PNG and CSV.
+        table: What it shows.
+        draw: Draws the table into an Axes.
+        alt: What it shows, in words, for those who do not see it.
+        height: Its height in CSS pixels.
+        width: Its smallest width in CSS pixels; the page scrolls sideways where it has less.
+        narrow_height: Its height on a phone, where that is another.
+    """
+
+    name: str
+    table: "pd.DataFrame"
+    draw: "Callable[[pd.DataFrame, Axes], Axes]"
+    alt: str
+    height: int
+    width: int = 0
+    narrow_height: int = 0
+
+    def svg(self, width: int) -> str:
+        """Markup to place in a page that defines the roles' colours as CSS variables; the same bytes every time."""
+        buffer = io.StringIO()
+        with _style(f"{self.name}-{width}"):
+            nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+            self._figure(width).savefig(buffer, format="svg", transparent=True, metadata=nothing)
+        return _inline(buffer.getvalue(), self.alt, f"{self.name}-{width}-")
+
+    def png(self) -> bytes:
+        """The picture at its desk width on white, at twice the resolution of a screen."""
+        buffer = io.BytesIO()
+        with _style(self.name):
+            self._figure(WIDE).savefig(buffer, format="png", dpi=2 / PIXEL, metadata={"Software": None})
+        return buffer.getvalue()
+
+    def _figure(self, width: int) -> Any:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure as Canvas
+
+        height = self.narrow_height or self.height if width == NARROW else self.height
+        size = (max(width, self.width) * PIXEL, height * PIXEL)
+        figure = Canvas(figsize=size, layout="constrained", facecolor=SURFACE)
+        FigureCanvasAgg(figure)
+        self.draw(self.table, figure.add_subplot())
+        return figure
+
+
+def _style(salt: str) -> Any:
+    """Matplotlib's settings for one figure, on top of its defaults: a user's matplotlibrc must not change a report."""
+    from contextlib import ExitStack
+
+    import matplotlib as mpl
+
+    stack = ExitStack()
+    stack.enter_context(mpl.rc_context())
+    mpl.rcdefaults()
+    mpl.rcParams.update(
+        {
+            "svg.fonttype": "none",
+            "svg.hashsalt": salt,
+            "font.family": "DejaVu Sans",
+            "font.size": 9,
+            "text.color": INK,
+            "axes.edgecolor": FAINT,
+            "axes.labelcolor": MUTED,
+            "axes.labelsize": 9,
+            "axes.linewidth": 0.8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.axisbelow": True,
+            "axes.facecolor": "none",
+            "axes.unicode_minus": True,
+            "text.parse_math": False,  # a name may hold a dollar sign
+            "grid.color": RULE,
+            "grid.linewidth": 0.6,
+            "xtick.color": FAINT,
+            "ytick.color": FAINT,
+            "xtick.labelcolor": MUTED,
+            "ytick.labelcolor": INK,
+            "xtick.labelsize": 8.5,
+            "ytick.labelsize": 9,
+            "xtick.major.size": 3,
+            "ytick.major.size": 0,
+            "figure.constrained_layout.h_pad": 0.03,
+            "figure.constrained_layout.w_pad": 0.03,
+            "legend.frameon": False,
+            "legend.fontsize": 8.5,
+            "legend.handlelength": 1.4,
+            "legend.handletextpad": 0.6,
+            "legend.columnspacing": 1.4,
+            "legend.borderpad": 0,
+            "legend.borderaxespad": 0.3,
+        }
+    )
+    return stack
+
+
+def _inline(svg: str, alt: str, prefix: str) -> str:
+    """A matplotlib SVG file -> markup for a page: roles for colours, the page's font, ids of its own, a text for alt."""
+    from html import escape
+
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"\s*<(metadata|style).*?</\1>", "", svg, flags=re.DOTALL)  # a style would reach the whole page
+    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
+    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
+    svg = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    for colour, role in ROLES.items():
+        svg = svg.replace(colour, f"var(--{role})")
+    width, height = re.findall(r'(?:width|height)="([0-9.]+)pt"', svg)[:2]
+    head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width} {height}" class="figure" '
+    head += f'style="width: {float(width) * 4 / 3:.0f}px" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    return head + svg[svg.index(">") + 1 :].strip()
+
+
+def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """How does the optimum differ from the prior and the heuristic?
+
+    Args:
+        table: domain, prior and optimum (weights), and heuristic where there is one; drawn in its order.
+        axes: Where to draw.
+    """
+    rows = np.arange(len(table))
+    shares = table.drop(columns="domain") * 100
+    axes.grid(axis="x")
+    if "prior" in table:
+        axes.barh(rows, shares["prior"], height=0.74, color=PRIOR, alpha=0.45, linewidth=0, label="prior (token share)")
+    axes.barh(rows, shares["optimum"], height=0.36, color=PROPOSED, linewidth=0, label="proposed optimum")
+    if "heuristic" in table:
+        axes.plot(
+            shares["heuristic"],
+            rows,
+            linestyle="none",
+            marker="D",
+            markersize=4.5,
+            markerfacecolor=SURFACE,
+            markeredgecolor=MEASURED,
+            markeredgewidth=1.0,
+            label="heuristic",
+        )
+    uniform = 100 / len(table)
+    axes.axvline(uniform, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), label=f"uniform ({uniform:.3g}%)")
+    largest = shares.to_numpy().max()
+    axes.set_xlim(0, max(largest, uniform) * 1.04)
+    for row, value in enumerate(shares["optimum"]):
+        _beside(axes, row, percent(value / 100), color=PROPOSED, weight="bold")
+    axes.set_xlabel("weight in the mixture (%)")
+    _domain_rows(axes, table["domain"])
+    return _legend(axes, columns=4 if _wide(axes) else 2, order=("prior", "proposed", "heuristic", "uniform"))
+
+
+def paired_differences(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """Which baselines does the proposal beat, and by how much?
+
+    Args:
+        table: A row per baseline: baseline, mean, low, high (of the 95% interval), better (whether the verdict says so),
+            and seed_<n>, the difference on each seed; proposal minus baseline.
+        axes: Where to draw.
+    """
+    seeds = [c for c in table.columns if c.startswith("seed_")]
+    axes.grid(axis="x")
+    axes.axvline(0, color=INK, linewidth=1)
+    for row, entry in enumerate(table.to_dict("records")):
+        colour = PROPOSED if entry["better"] else MEASURED
+        axes.plot(
+            [entry[c] for c in seeds],
+            [row + 0.2] * len(seeds),
+            linestyle="none",
+            marker="o",
+            markersize=4,
+            markerfacecolor="none",
+            markeredgecolor=colour,
+            markeredgewidth=0.9,
+            alpha=0.8,
+        )
+        axes.plot([entry["low"], entry["high"]], [row, row], color=colour, linewidth=2.4, solid_capstyle="butt")
+        axes.plot([entry["mean"]], [row], marker="s" if entry["better"] else "D", markersize=6, color=colour)
+        axes.annotate(
+            f"{signed(entry['mean'])}  [{signed(entry['low'])}, {signed(entry['high'])}]",
+            (entry["mean"], row),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            color=colour,
+            fontsize=8.5,
+            bbox={"facecolor": SURFACE, "edgecolor": "none", "pad": 1.5},
+        )
+    drawn = table[["low", "high", *seeds]].to_numpy()
+    low, high = min(drawn.min(), 0.0), max(drawn.max(), 0.0)
+    room = (0.14 if _wide(axes) else 0.34) * (high - low)
+    axes.set_xlim(low - room, high + room)
+    axes.set_ylim(len(table) - 0.5, -0.65)
+    axes.set_yticks(range(len(table)), [f"vs {NAMES.get(name, name)}" for name in table["baseline"]])
+    axes.spines["left"].set_visible(False)
+    between = "; " if _wide(axes) else "\n"
+    axes.set_xlabel(f"proposal − baseline ({_unit(table)}){between}left of 0 the proposal is better")
+    return axes
+
+
+def seed_dots(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """What was measured at each mixture on each seed, and what had the regression predicted?
+
+    Args:
+        table: A row per mixture and seed: mixture, seed, measured, predicted (the same on every seed; empty if unknown).
+        axes: Where to draw.
+    """
+    names = list(dict.fromkeys(table["mixture"]))
+    axes.grid(axis="x")
+    for row, name in enumerate(names):
+        rows = table[table["mixture"] == name]
+        colour = {"proposal": PROPOSED, "prior": PRIOR}.get(name, MEASURED)
+        axes.plot(
+            rows["measured"],
+            [row] * len(rows),
+            linestyle="none",
+            marker="o",
+            markersize=5.5,
+            color=colour,
+            alpha=0.6,
+            markeredgewidth=0,
+        )
+        mean = rows["measured"].mean()
+        axes.plot([mean, mean], [row - 0.26, row + 0.26], color=colour, linewidth=2)
+        predicted = rows["predicted"].iloc[0]
+        if np.isfinite(predicted):
+            axes.plot(
+                [predicted],
+                [row],
+                marker="D",
+                markersize=6,
+                markerfacecolor="none",
+                markeredgecolor=INK,
+                markeredgewidth=1.1,
+            )
+    axes.plot([], [], "o", color=MEASURED, alpha=0.6, markeredgewidth=0, label="a seed")
+    axes.plot([], [], "|", color=MEASURED, markersize=9, markeredgewidth=2, label="mean over seeds")
+    if table["predicted"].notna().any():
+        axes.plot([], [], "D", markerfacecolor="none", markeredgecolor=INK, label="predicted")
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), [NAMES.get(name, name) for name in names])
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.05)
+    _label(axes, "objective", _unit(table))
+    return _legend(axes, columns=3)
+
+
+def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """Does the regression rank mixtures that it has not seen?
+
+    Args:
+        table: kind ("out of fold", or a confirmed mixture's name), measured, predicted; and in its attrs spearman, as text.
+        axes: Where to draw.
+    """
+    unseen = table[table["kind"] == "out of fold"]
+    others = table[table["kind"] != "out of fold"]
+    both = table[["measured", "predicted"]].to_numpy()
+    low, high = both.min(), both.max()
+    room = 0.06 * (high - low) or 0.01
+    axes.grid()
+    axes.plot([low - room, high + room], [low - room, high + room], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
+    axes.plot(
+        unseen["predicted"],
+        unseen["measured"],
+        linestyle="none",
+        marker="o",
+        markersize=5 if len(unseen) < 200 else 3.5,
+        color=MEASURED,
+        alpha=0.5,
+        markeredgewidth=0,
+        label="a run of the sweep, predicted out of fold",
+    )
+    marks = {"proposal": ("s", PROPOSED), "prior": ("^", PRIOR)}
+    for kind, predicted, measured in others[["kind", "predicted", "measured"]].itertuples(index=False):
+        if kind in marks:
+            marker, colour = marks[kind]
+            axes.plot(
+                [predicted],
+                [measured],
+                marker=marker,
+                markersize=8,
+                color=colour,
+                markeredgecolor=SURFACE,
+                linestyle="none",
+                label=f"{NAMES[kind]}, confirmed",
+            )
+    axes.set_xlim(low - room, high + room)
+    axes.set_ylim(low - room, high + room)
+    axes.set_aspect("equal", anchor="W")
+    axes.tick_params(axis="y", labelcolor=MUTED, labelsize=8.5)
+    axes.set_xlabel(f"predicted objective ({_unit(table)})")
+    axes.set_ylabel(f"measured objective ({_unit(table)})")
+    axes.text(
+        0.97,
+        0.05,
+        f"n = {len(unseen)}\nSpearman {table.attrs['spearman']}",
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom",
+        color=INK,
+        fontsize=10,
+        weight="bold",
+        linespacing=1.5,
+    )
+    return _legend(axes, columns=3 if _wide(axes) else 1)
+
+
+def loss_curves(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """Do the proxies learn, and when do mixtures separate?
+
+    Args:
+        table: run, group ("sweep", "prior" or "proposal"), tokens, objective; a row per evaluation.
+        axes: Where to draw.
+    """
+    from matplotlib.collections import LineCollection
+
+    axes.grid(axis="y")
+    sweep = table[table["group"] == "sweep"]
+    lines = [run[["tokens", "objective"]].to_numpy() / [1e6, 1] for _, run in sweep.groupby("run", sort=False)]
+    axes.add_collection(LineCollection(lines, colors=FAINT, linewidths=0.8, alpha=0.8))
+    axes.plot([], [], color=FAINT, linewidth=1.4, label=f"runs of the sweep ({len(lines)})")
+    for group, colour, style in (("prior", PRIOR, (0, (4, 1.5))), ("proposal", PROPOSED, "-")):
+        runs = table[table["group"] == group]
+        if len(runs):
+            mean = runs.groupby("tokens")["objective"].mean()
+            label = f"{group}, mean of {runs['run'].nunique()} seeds"
+            axes.plot(mean.index / 1e6, mean, color=colour, linewidth=2.2, linestyle=style, label=label, zorder=3)
+    # The first evaluation is far above the rest; what tells mixtures apart is below.
+    axes.set_xlim(0, table["tokens"].max() / 1e6 * 1.02)
+    low, high = table["objective"].min(), table["objective"].max()
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    axes.tick_params(axis="y", labelcolor=MUTED, labelsize=8.5)
+    axes.set_xlabel("training tokens (millions)")
+    axes.set_ylabel(f"objective ({_unit(table)})")
+    return _legend(axes, columns=3 if _wide(axes) else 1)
+
+
+def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """Which domain moves which loss?
+
+    Args:
+        table: domain, then a column per target of rank correlations between weight and loss over the sweep.
+        axes: Where to draw.
+    """
+    from matplotlib.patches import Rectangle
+
+    values = table.drop(columns="domain").to_numpy(dtype=float)
+    targets = [c for c in table.columns if c != "domain"]
+    numbers = len(targets) <= 20
+    for row, column in np.ndindex(values.shape):
+        value = float(values[row, column])
+        if not np.isfinite(value):
+            continue
+        axes.add_patch(
+            Rectangle(
+                (column - 0.5, row - 0.5),
+                1,
+                1,
+                facecolor=PROPOSED if value < 0 else OTHER,
+                alpha=round(0.72 * abs(value), 3),
+                linewidth=0,
+            )
+        )
+        if numbers:
+            size = 8 if _wide(axes) else 6.5
+            axes.text(column, row, short(value), ha="center", va="center", fontsize=size, color=INK)
+    axes.set_xlim(-0.5, len(targets) - 0.5)
+    axes.set_ylim(len(table) - 0.5, -0.5)
+    for position in np.arange(0.5, len(targets) - 1):
+        axes.axvline(position, color=SURFACE, linewidth=1)
+    for position in np.arange(0.5, len(table) - 1):
+        axes.axhline(position, color=SURFACE, linewidth=1)
+    axes.xaxis.tick_top()
+    axes.set_xticks(range(len(targets)), shorten(targets, 20), rotation=90, color=INK)
+    axes.tick_params(length=0)
+    axes.set_yticks(range(len(table)), shorten(table["domain"], 24 if _wide(axes) else 14))
+    axes.set_xlabel("loss on ...", color=MUTED)
+    axes.xaxis.set_label_position("top")
+    if _wide(axes):
+        axes.set_ylabel("more of ...", color=MUTED)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return axes
+
+
+def sensitivity(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """How much does the predicted objective lose when one domain moves away from the optimum?
+
+    Args:
+        table: domain, more, less: the change of the predicted objective; and step, the weight moved, in its attrs.
+        axes: Where to draw.
+    """
+    rows = np.arange(len(table))
+    step = table.attrs.get("step", 0.05) * 100
+    axes.grid(axis="x")
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.hlines(
+        rows, table[["more", "less"]].min(axis=1), table[["more", "less"]].max(axis=1), color=FAINT, linewidth=1.2
+    )
+    axes.plot(
+        table["less"],
+        rows,
+        linestyle="none",
+        marker="o",
+        markersize=6.5,
+        markerfacecolor=SURFACE,
+        markeredgecolor=PROPOSED,
+        markeredgewidth=1.4,
+        label=f"{step:.2g} points less of it (or none)",
+    )
+    axes.plot(
+        table["more"],
+        rows,
+        linestyle="none",
+        marker="o",
+        markersize=6.5,
+        color=PROPOSED,
+        label=f"{step:.2g} points more of it",
+    )
+    axes.margins(x=0.06)
+    _label(axes, "change of the predicted objective", _unit(table))
+    _domain_rows(axes, table["domain"])
+    return _legend(axes, columns=2 if _wide(axes) else 1)
+
+
+def domain_changes(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """Which domains gain and which pay, at the proposal against one baseline?
+
+    Args:
+        table: domain, mean, low, high: measured change of the validation loss and its 95% interval.
+        axes: Where to draw.
+    """
+    rows = np.arange(len(table))
+    axes.grid(axis="x")
+    axes.axvline(0, color=INK, linewidth=1)
+    better, worse = (table["high"] < 0).to_numpy(), (table["low"] > 0).to_numpy()
+    kinds = (
+        (better, "s", PROPOSED, PROPOSED, "lower"),
+        (~better & ~worse, "D", SURFACE, MEASURED, "no clear change"),
+        (worse, "^", OTHER, OTHER, "higher"),
+    )
+    for chosen, marker, face, edge, label in kinds:
+        if chosen.any():
+            axes.hlines(rows[chosen], table["low"][chosen], table["high"][chosen], color=edge, linewidth=2)
+            axes.plot(
+                table["mean"][chosen],
+                rows[chosen],
+                linestyle="none",
+                marker=marker,
+                markersize=6,
+                markerfacecolor=face,
+                markeredgecolor=edge,
+                label=label,
+            )
+    axes.margins(x=0.06)
+    _label(axes, "change of the validation loss", _unit(table))
+    _domain_rows(axes, table["domain"])
+    return _legend(axes, columns=3)
+
+
+def noise_ratio(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """Do losses vary with the mixture far beyond what another seed changes?
+
+    Args:
+        table: target, spread (over the mixtures of the sweep), noise (over seeds), both standard deviations, and ratio.
+        axes: Where to draw.
+    """
+    rows = np.arange(len(table))
+    axes.set_xscale("log")
+    axes.grid(axis="x")
+    axes.hlines(rows, table["noise"], table["spread"], color=FAINT, linewidth=1.2)
+    axes.plot(
+        table["noise"],
+        rows,
+        linestyle="none",
+        marker="o",
+        markersize=6.5,
+        markerfacecolor=SURFACE,
+        markeredgecolor=MEASURED,
+        markeredgewidth=1.3,
+        label="over seeds (noise)",
+    )
+    axes.plot(
+        table["spread"],
+        rows,
+        linestyle="none",
+        marker="o",
+        markersize=6.5,
+        color=MEASURED,
+        label="over mixtures (signal)",
+    )
+    for row, ratio in enumerate(table["ratio"]):
+        _beside(axes, row, f"×{ratio:.3g}", color=INK, weight="bold" if row == 0 else "normal")
+    both = table[["noise", "spread"]].to_numpy()
+    both = both[both > 0]
+    axes.set_xlim(both.min() / 1.4, both.max() * 1.4)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_formatter("")
+    _label(axes, "standard deviation of the loss", f"{_unit(table)}, log scale")
+    _domain_rows(axes, table["target"])
+    return _legend(axes, columns=2)
+
+
+def spearman(a: Any, b: Any) -> float:
+    """Rank correlation; not a number where there is nothing to rank."""
+    import pandas as pd
+
+    return float(pd.Series(np.asarray(a)).corr(pd.Series(np.asarray(b)), method="spearman"))
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """-0.0841 -> '−0.084', with a sign that is as wide as the plus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def percent(weight: float) -> str:
+    """A weight for a reader: 0.0823 -> '8.23%', 0.136 -> '13.6%'."""
+    if weight < 5e-5:
+        return "0%" if weight == 0 else "< 0.01%"
+    return f"{100 * weight:.2f}%" if weight < 0.0995 else f"{100 * weight:.1f}%"
+
+
+def short(value: float) -> str:
+    """A correlation in a small cell: -0.46 -> '−.46'."""
+    text = f"{value:.2f}"
+    text = "0" if float(text) == 0 else text.replace("0.", ".", 1).removesuffix(".00")
+    return text.replace("-", "−")
+
+
+def shorten(names: Iterable[str], most: int) -> list[str]:
+    """Names as labels: where one is too long, all lose the prefix that they share, and then their middle."""
+    kept = [str(name) for name in names]
+    if len(kept) > 1 and max(map(len, kept)) > most:
+        alike = next((i for i, letters in enumerate(zip(*kept, strict=False)) if len(set(letters)) > 1), 0)
+        cut = max(kept[0].rfind(mark, 0, alike) for mark in "_-./") + 1
+        kept = [name[cut:] for name in kept]
+    return [name if len(name) <= most else f"{name[: most - most // 3 - 1]}…{name[-(most // 3) :]}" for name in kept]
+
+
+def _domain_rows(axes: "Axes", names: Iterable[str]) -> None:
+    labels = shorten(names, 30 if _wide(axes) else 17)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_yticks(range(len(labels)), labels)
+    if len(labels) > 32:
+        axes.tick_params(axis="y", labelsize=8)
+
+
+def _beside(axes: "Axes", row: int, text: str, **style: Any) -> None:
+    """Text of a row in a column right of the axes, where nothing is drawn."""
+    axes.annotate(
+        text,
+        (1, row),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(38, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        fontsize=8.5,
+        **style,
+    )
+
+
+def _unit(table: "pd.DataFrame") -> str:
+    return str(table.attrs.get("unit", "nats/token"))
+
+
+def _legend(axes: "Axes", columns: int, order: Sequence[str] = ()) -> "Axes":
+    """A legend above the axes, from the figure's left edge, so that long labels have its whole width."""
+    entries = list(zip(*axes.get_legend_handles_labels(), strict=True))
+    entries.sort(key=lambda entry: next((i for i, start in enumerate(order) if entry[1].startswith(start)), len(order)))
+    handles, labels = zip(*entries, strict=True)
+    axes.figure.legend(handles, labels, loc="outside upper left", ncols=columns, alignment="left")
+    return axes
+
+
+def _label(axes: "Axes", quantity: str, unit: str) -> None:
+    axes.set_xlabel(f"{quantity}{' ' if _wide(axes) else chr(10)}({unit})")
+
+
+def _wide(axes: "Axes") -> bool:
+    return float(axes.figure.bbox.width / axes.figure.dpi) > 0.5 * (WIDE + NARROW) * PIXEL

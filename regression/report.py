@@ -1,0 +1,634 @@
+"""A study -> one page for a colleague: what was asked, the answer, how sure, and every figure with the CSV behind it.
+
+python regression/report.py --study studies/quickstart
+
+Needs mixtures.csv and losses.csv; whatever else the study holds is shown, and what it lacks is said.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxymix.cli import run
+from proxymix.files import read_json, read_text, read_yaml, replacing
+from proxymix.progress import progress
+from proxymix.schemas import loss_domain
+from proxymix.stages import STAGES
+from regression import page
+from regression.confirm import PROPOSAL, WORDS
+from regression.evidence import Evidence
+from regression.exhibits import FIGURES, MOST_CURVES
+from regression.figures import NAMES, Figure, percent, signed
+from regression.fit import OBJECTIVE
+from regression.page import Cell
+from regression.paired import listed
+
+MODELS = {
+    "gp": "Gaussian process",
+    "linear": "linear",
+    "lightgbm": "LightGBM as in RegMix",
+    "lightgbm_small": "LightGBM for few runs",
+    "mean": "predicting the mean",
+}
+
+
+def report(study: Path, out: Path) -> None:
+    """Write a study's page, report/index.html, with every figure also as PNG and the CSV behind it.
+
+    The page is one file that needs no network. Stages that have not run are named where they are missed.
+
+    Args:
+        study: Folder with mixtures.csv and losses.csv, and whatever else the stages have left there.
+        out: Folder to write; what was in it is replaced.
+
+    Raises:
+        InputError: If the study has no runs yet, or files in it contradict each other.
+    """
+    found = Evidence(Path(study))
+    drawn = [figure for make in FIGURES if (figure := make(found)) is not None]
+    with replacing(out) as folder, progress("report", 2 * len(drawn), "figures") as bar:
+        folder.mkdir()
+        for figure in drawn:
+            figure.table.to_csv(folder / f"{figure.name}.csv", index=False, lineterminator="\n")
+            (folder / f"{figure.name}.png").write_bytes(figure.png())
+            bar.advance()
+        (folder / "index.html").write_text(compose(found, {figure.name: figure for figure in drawn}), encoding="utf-8")
+        bar.advance(len(drawn))
+
+
+def compose(found: Evidence, drawn: Mapping[str, Figure]) -> str:
+    """The page."""
+    title = headline(found)
+    parts = [
+        _header(found, title, drawn),
+        _question(found),
+        _answer(found, drawn),
+        _confidence(found, drawn),
+        _regression(found, drawn),
+        _domains(found, drawn),
+        _proxies(found, drawn),
+        _use(found),
+        _made(found),
+        "<footer>Made by proxymix, after RegMix (arXiv:2407.01492). The PNG and CSV of every figure lie beside this file.</footer>",
+    ]
+    return page.page(title, parts)
+
+
+def headline(found: Evidence) -> str:
+    """The verdict in one sentence without numbers."""
+    if not found.optimum:
+        return f"{len(found.runs.index)} proxy runs, and no proposal yet"
+    if not found.confirmation:
+        return "A mixture proposed by the regression, not yet confirmed by training"
+    infeasible = {name for name, entry in found.confirmation["mixtures"].items() if "over_the_cap" in entry}
+    better, same, worse = (found.confirmation[key] for key in ("better_than", "no_better_than", "worse_than"))
+
+    def named(baselines: Sequence[str]) -> str:
+        return listed([WORDS[b] + (", which the data cannot feed" if b in infeasible else "") for b in baselines])
+
+    if not same and not worse:
+        return f"The proposed mixture beats every baseline: {listed([WORDS[b] for b in better])}"
+    parts = [f"beats {listed([WORDS[b] for b in better])}"] if better else []
+    parts += [f"is no better than {named(same)}"] if same else []
+    parts += [f"is worse than {named(worse)}"] if worse else []
+    return f"The proposed mixture {'; it '.join(parts)}"
+
+
+def _header(found: Evidence, title: str, drawn: Mapping[str, Figure]) -> str:
+    from html import escape
+
+    tiles = []
+    differences = found.confirmation.get("differences", {})
+    shown = [name for name in ("prior",) if name in differences]
+    others = [name for name in differences if name not in shown]
+    if others:
+        shown.append(max(others, key=lambda name: differences[name]["objective"]["mean"]))
+    for name in shown:
+        d = differences[name]["objective"]
+        strongest = " (the strongest baseline)" if name != "prior" else ""
+        label = f"measured against {WORDS[name]}{strongest}; 95% interval {signed(d['low'])} to {signed(d['high'])}"
+        better = name in found.confirmation["better_than"]
+        tiles.append(page.tile(signed(d["mean"]), found.unit, label, "proposed" if better else ""))
+    if not differences and (expected := found.proposal[1].get("baselines", {}).get("prior", {}).get("gain")):
+        low, high = signed(-expected["high"]), signed(-expected["low"])
+        tiles.append(
+            page.tile(
+                signed(-expected["mean"]), found.unit, f"predicted against the prior; 95% interval {low} to {high}"
+            )
+        )
+    if "predicted" in drawn:
+        table = drawn["predicted"].table
+        rank, num_runs = table.attrs["spearman"].partition(" ")[0], int((table["kind"] == "out of fold").sum())
+        tiles.append(page.tile(rank, "Spearman", f"predicted against measured objective, {num_runs} runs out of fold"))
+    if "noise" in drawn:
+        ratio = drawn["noise"].table["ratio"].iloc[0]
+        tiles.append(
+            page.tile(f"×{ratio:.3g}", "", "spread of the objective over mixtures, in units of its seed noise")
+        )
+    body = f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+    lede = f"Objective: {found.objective_phrase}; lower is better."
+    if found.confirmation:
+        seeds = len(found.confirmation["seeds"])
+        lede += (
+            f" Every mixture was trained on {seeds} fresh seeds; beaten means: at 5%, corrected for all comparisons."
+        )
+    elif found.optimum:
+        lede += " What follows is the regression's word alone; `proxymix confirm` puts it to the test."
+    return (
+        f'<header>\n<p class="kicker">Data mixture report</p>\n<h1>{escape(title)}</h1>\n'
+        f'<p class="lede">{page.prose(lede)}</p>\n{body}\n</header>'
+    )
+
+
+def _question(found: Evidence) -> str:
+    used = [(loss_domain(t), w) for t, w in zip(found.runs.targets, found.objective, strict=True) if w > 0]
+    items = [
+        (
+            "Objective",
+            found.objective_phrase,
+            f"({found.unit}; {len(used)} of {len(found.runs.targets)} measured losses enter)",
+        )
+    ]
+    if found.catalogue:
+        tokens = sum(d.tokens for d in found.catalogue)
+        first, last = found.domains[0], found.domains[-1]
+        items.append(
+            (
+                "Domains",
+                f"{len(found.domains)}, with {_count(tokens)} unique training tokens",
+                f"(from {first}, {percent(found.prior[first])} of them, to {last}, {percent(found.prior[last])})",
+            )
+        )
+    else:
+        items.append(("Domains", f"{len(found.domains)}", "(token counts not given, so there is no prior)"))
+    if found.budget:
+        cap = f"at most {found.max_epochs:g} passes over any domain" if found.max_epochs else "no cap on passes"
+        items.append(("Final training", f"{_count(found.budget)} tokens", f"({cap})"))
+    else:
+        items.append(("Final training", "no budget given", "(so no domain's share is capped by its size)"))
+    trained = read_yaml(found.run_folders[0] / "manifest.yaml") if found.run_folders else {}
+    settings = trained.get("settings", {})
+    if settings:
+        size = (
+            f"{_count(trained['num_parameters'])} parameters without embeddings" if "num_parameters" in trained else ""
+        )
+        each = f"({size}; {_count(settings['tokens'])} tokens each, sequences of {settings['sequence_length']})"
+        items.append(("Proxies", f"{len(found.runs.index)} runs of the {settings['model']} model", each))
+    else:
+        items.append(("Proxies", f"{len(found.runs.index)} runs", "(trained elsewhere; only their losses are here)"))
+    question = f"Which mixture of {len(found.domains)} domains gives the lowest {found.objective_phrase}?"
+    return page.section("question", "What was asked", question, page.definitions(items))
+
+
+def _answer(found: Evidence, drawn: Mapping[str, Figure]) -> str:
+    if not found.optimum:
+        return page.section(
+            "answer",
+            "The answer",
+            "",
+            page.caution(["No mixture has been proposed yet: `proxymix fit`, then `proxymix propose`."]),
+        )
+    notes = ["Thick bar: the prior. Thin bar and number: the optimum. Domains are in the order of the prior."]
+    capped = _capped(found)
+    if capped:
+        notes.append(f"Held at the cap of {found.max_epochs:g} epochs: {listed(capped)}.")
+    return page.section(
+        "answer",
+        "The answer",
+        _changes(found),
+        page.picture(drawn["mixtures"], "Weights of the mixture", *notes),
+        "<h3>The mixture in numbers</h3>",
+        _mixture_table(found),
+        page.caution([_over_the_cap(found)] if _over_the_cap(found) else []),
+    )
+
+
+def _changes(found: Evidence) -> str:
+    """The largest moves from the prior, in words."""
+    if not found.prior:
+        top = sorted(found.optimum, key=lambda d: -found.optimum[d])[:3]
+        return f"Most weight goes to {listed([f'{d} ({percent(found.optimum[d])})' for d in top])}."
+    change = {d: found.optimum.get(d, 0.0) - found.prior.get(d, 0.0) for d in found.domains}
+
+    def moves(sign: int) -> list[str]:
+        order = sorted(change, key=lambda d: -sign * change[d])[:3]
+        return [
+            f"{d} ({percent(found.prior.get(d, 0.0))} → {percent(found.optimum.get(d, 0.0))})"
+            for d in order
+            if sign * change[d] >= 0.01
+        ]
+
+    more, less = moves(1), moves(-1)
+    if not more and not less:
+        return "The optimum is within a percent of the prior on every domain."
+    parts = [f"more of {listed(more)}"] if more else []
+    parts += [f"less of {listed(less)}"] if less else []
+    return f"Against the prior, the optimum takes {'; '.join(parts)}."
+
+
+def _mixture_table(found: Evidence) -> str:
+    tokens = {d.domain: d.tokens for d in found.catalogue}
+    epochs = _epochs(found)
+    header = ["domain"]
+    header += ["prior", "optimum", "optimum / prior"] if found.prior else ["optimum"]
+    header += ["heuristic"] if found.heuristic else []
+    header += [f"epochs at {_count(found.budget)}"] if epochs and found.budget else []
+    header += ["tokens"] if found.prior else []
+    rows: list[list[str | Cell]] = []
+    for d in found.domains:
+        weight, share = found.optimum.get(d, 0.0), found.prior.get(d, 0.0)
+        row: list[str | Cell] = [d]
+        row += [percent(share)] if found.prior else []
+        row += [Cell(percent(weight), "proposed")]
+        row += [_times(weight, share)] if found.prior else []
+        row += [percent(found.heuristic.get(d, 0.0))] if found.heuristic else []
+        row += [f"{epochs[d]:.2f}{' (cap)' if d in _capped(found) else ''}"] if epochs else []
+        row += [f"{tokens.get(d, 0):,}"] if found.prior else []
+        rows.append(row)
+    return page.table(header, rows)
+
+
+def _epochs(found: Evidence) -> dict[str, float]:
+    if not found.budget or not found.catalogue:
+        return {}
+    tokens = {d.domain: d.tokens for d in found.catalogue}
+    return {d: found.optimum.get(d, 0.0) * found.budget / tokens[d] if tokens.get(d) else 0.0 for d in found.domains}
+
+
+def _capped(found: Evidence) -> list[str]:
+    cap = found.max_epochs
+    return [d for d, epochs in _epochs(found).items() if cap and epochs >= cap * (1 - 1e-3)]
+
+
+def _over_the_cap(found: Evidence) -> str:
+    mixtures = found.confirmation.get("mixtures", {})
+    over = [
+        f"{WORDS[name]} ({entry['over_the_cap']})"
+        for name, entry in mixtures.items()
+        if entry.get("over_the_cap") and name in WORDS
+    ]
+    if not over:
+        return ""
+    return (
+        f"Not every baseline could feed the final training within the cap on epochs: {listed(over)}. "
+        "They are compared all the same, at the proxies' own length."
+    )
+
+
+def _confidence(found: Evidence, drawn: Mapping[str, Figure]) -> str:
+    name, title = "confidence", "How sure"
+    if not found.optimum:
+        return ""
+    if not found.confirmation:
+        stale = "The confirmation in this study is of another proposal and is not shown. " if found.stale else ""
+        note = page.caution(
+            [
+                f"{stale}This mixture has not been confirmed yet. A search finds the regression's luckiest error as readily as a better mixture, so its "
+                "prediction is no evidence: `proxymix confirm` trains at the proposal and at every baseline on fresh seeds."
+            ]
+        )
+        predicted = _predicted_table(found)
+        return page.section(
+            name, title, "", note, "<h3>What the regression predicts</h3>" if predicted else "", predicted
+        )
+    seeds = len(found.confirmation["seeds"])
+    wins = {b: d["objective"]["wins"] for b, d in found.confirmation["differences"].items()}
+    won = sum(wins.values())
+    first, difference = next(iter(found.confirmation["differences"].items()))
+    d = difference["objective"]
+    finding = (
+        f"Measured afresh, the objective is {signed(d['mean'])} {found.unit} against {WORDS[first]} (95% interval {signed(d['low'])} to "
+        f"{signed(d['high'])}), and lower at the proposal on {won} of {seeds * len(wins)} pairs of runs."
+    )
+    same = [
+        f"{NAMES[n]} is the same mixture as {NAMES[e['same_as']]} and was trained once with it."
+        for n, e in found.confirmation["mixtures"].items()
+        if e.get("same_as")
+    ]
+    best = found.confirmation["mixtures"].get("best_seen", {}).get("origin", "")
+    parts = [
+        page.picture(
+            drawn["differences"],
+            "Proposal against every baseline",
+            "Circles: one seed each, both mixtures trained on the same seed and scored on the same validation blocks, so what "
+            "the seed does to both cancels. Bar: 95% t interval of the mean.",
+            "Square: better, at 5% after Holm's correction for the number of baselines. Diamond: not shown to be better.",
+        ),
+        "<h3>Measured and predicted</h3>",
+        _confirmation_table(found),
+        page.picture(
+            drawn["seeds"],
+            "Every seed at every mixture",
+            "Diamond: what the regression predicted before these runs. It was fitted to the sweep's seed; a shift that all "
+            "mixtures share is that seed's, and does not touch the differences.",
+            f"Best of sweep is {best}." if best else "",
+        ),
+        page.caution(same),
+    ]
+    if "domain_changes" in drawn:
+        changes = drawn["domain_changes"].table
+        lower, higher = int((changes["high"] < 0).sum()), int((changes["low"] > 0).sum())
+        parts.append(
+            page.picture(
+                drawn["domain_changes"],
+                "What the proposal gains and pays, per domain",
+                f"Measured, proposal minus prior on the same seeds: {lower} of {len(changes)} validation losses fall and {higher} "
+                "rise, by 95% intervals that are not corrected for their number.",
+            )
+        )
+    return page.section(name, title, finding, *parts)
+
+
+def _confirmation_table(found: Evidence) -> str:
+    header = (
+        "mixture",
+        "measured",
+        "proposal − it",
+        "95% interval",
+        "p (Holm)",
+        "seeds won",
+        "predicted",
+        "predicted difference",
+    )
+    rows: list[list[str | Cell]] = []
+    seeds = len(found.confirmation["seeds"])
+    for name, entry in found.confirmation["mixtures"].items():
+        named = Cell(NAMES[name], dot=name if name in (PROPOSAL, "prior") else "other")
+        measured = f"{entry['measured']['mean']:.3f} ± {entry['measured']['sd']:.3f}"
+        predicted = f"{entry['predicted']['mean']:.3f} ± {entry['predicted']['std']:.3f}"
+        if name == PROPOSAL:
+            rows.append([named, measured, "", "", "", "", predicted, ""])
+            continue
+        difference = found.confirmation["differences"][name]
+        objective, expected = difference["objective"], difference["predicted"]
+        rows.append(
+            [
+                named,
+                measured,
+                Cell(signed(objective["mean"]), "proposed" if name in found.confirmation["better_than"] else ""),
+                f"{signed(objective['low'])} to {signed(objective['high'])}",
+                "< 0.001" if objective["p_holm"] < 0.001 else f"{objective['p_holm']:.3f}",
+                f"{objective['wins']} of {seeds}",
+                predicted,
+                f"{signed(expected['mean'])} ± {expected['std']:.3f}",
+            ]
+        )
+    text = (
+        f"Objective in {found.unit}; ± is one standard deviation: over seeds where measured, of a single run where predicted, of the "
+        "expected difference in the last column."
+    )
+    return page.table(header, rows, chosen=0) + page.remark(text)
+
+
+def _predicted_table(found: Evidence) -> str:
+    """The regression's own word on the proposal and the baselines, as `propose` wrote it."""
+    settings = found.proposal[1]
+    if "predicted" not in settings or "baselines" not in settings:
+        return ""
+    rows: list[list[str | Cell]] = [[Cell("proposal", dot=PROPOSAL), _span(settings["predicted"]), "", ""]]
+    for name, entry in settings["baselines"].items():
+        gain = {key: -value for key, value in entry["gain"].items()}
+        feasible = "" if entry["feasible"] else "the data cannot feed it"
+        difference = f"{signed(gain['mean'])} ({signed(gain['high'])} to {signed(gain['low'])})"
+        named = Cell(NAMES.get(name, name), dot="prior" if name == "prior" else "other")
+        rows.append([named, _span(entry["predicted"]), difference, Cell(feasible, "text")])
+    text = f"Predicted objective in {found.unit} with 95% intervals: of a single run, and of the expected difference."
+    return page.table(["mixture", "predicted", "proposal − it", ""], rows, chosen=0) + page.remark(text)
+
+
+def _span(entry: Mapping[str, float]) -> str:
+    return f"{entry['mean']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})"
+
+
+def _regression(found: Evidence, drawn: Mapping[str, Figure]) -> str:
+    name, title = "regression", "Does the regression hold"
+    if found.scores is None or "predicted" not in drawn:
+        return page.section(
+            name,
+            title,
+            "",
+            page.caution(["No regression has been fitted yet: `proxymix fit`. What follows is the sweep as measured."]),
+        )
+    rank = drawn["predicted"].table.attrs["spearman"]
+    table = drawn["predicted"].table[drawn["predicted"].table["kind"] == "out of fold"]
+    error = float(np.sqrt(((table["predicted"] - table["measured"]) ** 2).mean()))
+    spread = float(table["measured"].std(ddof=1))
+    finding = (
+        f"On runs it had not seen, its predictions rank with Spearman {rank} and are off by {error:.3f} (root mean square), "
+        f"where the runs differ by {spread:.3f}."
+    )
+    return page.section(
+        name,
+        title,
+        finding,
+        page.picture(
+            drawn["predicted"],
+            "Predicted against measured",
+            "Each run is predicted by a fit to the folds without it. On the dashed line the prediction is right.",
+            "Blue square and grey triangle: the proposal and the prior, measured afresh (mean over seeds)."
+            if found.confirmation
+            else "",
+        ),
+        "<h3>Models compared by cross-validation</h3>",
+        _scores_table(found),
+    )
+
+
+def _scores_table(found: Evidence) -> str:
+    """How every model ranked held-out runs on the objective, and the chosen one on every target."""
+    scores = found.scores
+    assert scores is not None
+    chosen = found.fit.model if found.fit else ""
+
+    def row(entry: Mapping[Any, Any], name: str) -> list[str | Cell]:
+        spread = f" ± {entry['spearman_sd']:.3f}" if entry["spearman_sd"] > 0 else ""
+        numbers = (
+            f"{entry['spearman']:.3f}{spread}",
+            f"{entry['rmse']:.4f}",
+            f"{entry['r2']:.3f}",
+            f"{entry['regret']:.4f}",
+        )
+        return [name, *(number.replace("-", "−") for number in numbers)]
+
+    header = ["model", "Spearman", f"error ({found.unit})", "R²", f"regret ({found.unit})"]
+    models = scores[scores["target"] == OBJECTIVE].sort_values("spearman", ascending=False).to_dict("records")
+    names = [MODELS.get(entry["model"], str(entry["model"])) for entry in models]
+    stressed = next((i for i, entry in enumerate(models) if entry["model"] == chosen), None)
+    labels = [f"{name}, chosen" if i == stressed else name for i, name in enumerate(names)]
+    compared = page.table(header, [row(e, label) for e, label in zip(models, labels, strict=True)], stressed)
+    rows = scores[(scores["model"] == chosen) & (scores["target"] != OBJECTIVE)].set_index("target")
+    order = [t for t in found.targets if t in rows.index]
+    per_target = page.table(["loss on", *header[1:]], [row(rows.loc[t].to_dict(), loss_domain(t)) for t in order])
+    return (
+        compared
+        + page.remark(
+            "On the objective, for runs held out of the fit (± over repeated splits). Error: root mean square. Regret: how much "
+            "worse than the best held-out run is the one that the model would have picked."
+        )
+        + (page.details(f"The chosen model on each of {len(order)} losses", per_target) if order else "")
+    )
+
+
+def _domains(found: Evidence, drawn: Mapping[str, Figure]) -> str:
+    parts = []
+    finding = ""
+    if "sensitivity" in drawn:
+        table = drawn["sensitivity"].table
+        worst = table.sort_values("less", ascending=False)["domain"].tolist()[:3]
+        finding = f"By the regression, the objective leans most on {listed(worst)}: taking some of it away costs most."
+        gains = table[table["more"] < -1e-4].sort_values("more")["domain"].tolist()[:3]
+        parts.append(
+            page.picture(
+                drawn["sensitivity"],
+                "Around the optimum",
+                "One domain's share moves, the others shrink or grow in proportion. Right of 0 is worse: at an optimum that no cap "
+                "holds, every move costs.",
+                f"More of {listed(gains)} would still help by the regression, but a cap or the search's caution stops it."
+                if gains
+                else "",
+            )
+        )
+    parts.append(
+        page.picture(
+            drawn["correlation"],
+            "Over the whole sweep",
+            f"Spearman correlation between a domain's weight and a loss over {len(found.runs.index)} runs. Blue, negative: more of the "
+            "domain goes with a lower loss. Orange, positive: with a higher one.",
+            "Weights sum to 1, so a large domain correlates with what it displaces; read it as an association over this sweep.",
+        )
+    )
+    return page.section("domains", "Which domains matter", finding, *parts)
+
+
+def _proxies(found: Evidence, drawn: Mapping[str, Figure]) -> str:
+    parts = []
+    if "noise" in drawn:
+        parts.append(
+            page.picture(
+                drawn["noise"],
+                "Signal and noise",
+                "Filled: how much the loss differs between the mixtures of the sweep. Hollow: how much it differs between seeds at one "
+                "mixture (pooled over those confirmed). The number is their ratio; below 3 a loss says little about mixtures.",
+            )
+        )
+    if "curves" in drawn:
+        num_runs = len(found.run_folders)
+        some = f" {MOST_CURVES} of {num_runs} runs are drawn." if num_runs > MOST_CURVES else ""
+        halfway = drawn["curves"].table.attrs["halfway"]
+        stable = (
+            f"Halfway through, the runs rank as at the end with Spearman {halfway:.2f}: the closer to 1, the less longer proxies "
+            "would change the answer."
+        )
+        notes = [f"The objective at every evaluation of a run.{some}", stable if halfway == halfway else ""]
+        parts.append(page.picture(drawn["curves"], "Loss curves", *notes))
+    if not parts:
+        return ""
+    finding = ""
+    if "noise" in drawn:
+        table = drawn["noise"].table
+        lowest = int(table["ratio"].iloc[1:].argmin()) + 1
+        finding = (
+            f"The mixture moves the objective {table['ratio'].iloc[0]:.3g} times as much as the seed does; per domain, at least "
+            f"{table['ratio'].iloc[lowest]:.3g} times ({table['target'].iloc[lowest]})."
+        )
+    return page.section("proxies", "The proxies", finding, *parts)
+
+
+def _use(found: Evidence) -> str:
+    if not found.optimum:
+        return ""
+    weights = "\n".join(f"  train_{d}: {weight!r}" for d, weight in found.optimum.items())
+    blend = " ".join(f"{weight:.6g} {d}" for d, weight in found.optimum.items() if weight > 0)
+    commands = []
+    if any(stage.name == "export" for stage in STAGES):
+        commands = [
+            page.paragraph("For a trainer's own format:"),
+            page.code("proxymix export --mixture optimal_mixture.yaml --to megatron --out FILE"),
+        ]
+    return page.section(
+        "use",
+        "Use it",
+        "",
+        page.paragraph("The file `optimal_mixture.yaml` holds the weights at full precision, in RegMix's keys:"),
+        page.code(f"train:\n{weights}"),
+        page.paragraph(
+            "As one line, weight and domain in turn, for trainers that take a blend (put your paths for the names):"
+        ),
+        page.code(blend, wrap=True),
+        *commands,
+    )
+
+
+def _made(found: Evidence) -> str:
+    parts = []
+    versions: dict[str, str] = {}
+    for record in found.records:
+        versions |= record.get("versions", {})
+    if versions:
+        parts.append(page.definitions([("Versions", ", ".join(f"{name} {v}" for name, v in versions.items()), "")]))
+    tokens = found.folder / "tokens" / "manifest.json"
+    if tokens.exists():
+        tokenizer = read_json(tokens)["tokenizer"]
+        parts.append(
+            page.definitions(
+                [
+                    (
+                        "Tokenizer",
+                        f"{tokenizer['name']}, {tokenizer['vocabulary']:,} ids",
+                        f"sha256 {tokenizer['sha256'][:16]}",
+                    )
+                ]
+            )
+        )
+    hashes = [(name, digest) for name, digest in _hashes(found).items() if digest]
+    if hashes:
+        parts.append(
+            page.details(
+                "Hashes of the files this page was made from (SHA-256)",
+                page.table(["file", "sha256"], [[name, Cell(digest, "text")] for name, digest in hashes]),
+            )
+        )
+    if (found.folder / "study.yaml").exists():
+        parts.append(
+            page.details("Settings of the study (study.yaml)", page.code(read_text(found.folder / "study.yaml")))
+        )
+    if not parts:
+        return ""
+    return page.section("made", "How it was made", "", *parts)
+
+
+def _hashes(found: Evidence) -> dict[str, str]:
+    from proxymix.files import sha256
+
+    names = (
+        "study.yaml",
+        "tokens/manifest.json",
+        "domains.csv",
+        "heuristic_mixture.yaml",
+        "mixtures.csv",
+        "losses.csv",
+        "regression/fit.json",
+        "optimal_mixture.yaml",
+        "confirmation.csv",
+    )
+    return {name: sha256(found.folder / name) for name in names if (found.folder / name).exists()}
+
+
+def _count(number: float) -> str:
+    """1234567 -> '1.23 million'."""
+    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return f"{number:,.0f}"
+
+
+def _times(weight: float, prior: float) -> str:
+    if prior == 0:
+        return "new" if weight > 0 else "–"
+    return f"× {weight / prior:.2f}" if weight else "dropped"
+
+
+if __name__ == "__main__":
+    run(report)

@@ -1,0 +1,186 @@
+"""A planted law of losses -> a study folder as the stages leave it, in seconds and without training.
+
+The loss on a domain falls with what the mixture holds of it and of its relatives. A run adds noise, most of it shared
+by all mixtures of a seed, as in training.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from proxy_training.settings import Run, TrainSettings
+from proxymix.files import write_json, write_yaml
+from proxymix.schemas import Domain, loss_column, read_table, run_id, write_domains, write_mixture, write_table
+
+NAMES = [
+    "python_source",
+    "c_headers",
+    "documentation",
+    "javascript",
+    "type_stubs",
+    "json_data",
+    "licences",
+    "html",
+    "language_reference",
+    "stylesheets",
+]
+SETTINGS = TrainSettings(model="50k", sequence_length=128, tokens=409_600, batch_size=32, evaluations=8)
+BUDGET, MAX_EPOCHS = 4_000_000, 4.0
+
+
+class Law:
+    """The planted truth: `losses(weights)` without noise, `measure(weights, seed)` with it."""
+
+    def __init__(self, num_domains: int = 10, noise: float = 1.0) -> None:
+        rng = np.random.default_rng(0)
+        numbers = np.arange(num_domains)
+        self.domains = NAMES[:num_domains] if num_domains <= len(NAMES) else [f"topic_{i:02d}" for i in numbers]
+        sizes = 4e6 * 1.7**-numbers if num_domains <= 20 else 4e6 / (1.0 + numbers)
+        self.tokens = (sizes * rng.uniform(0.7, 1.3, num_domains)).astype(int) + 20_000
+        self.floor = rng.uniform(2.6, 4.2, num_domains)
+        self.scale = rng.uniform(0.5, 1.1, num_domains) / 2.2
+        self.transfer = np.eye(num_domains) + 0.25 * rng.beta(0.4, 2.0, (num_domains, num_domains))
+        self.noise = noise
+
+    @property
+    def prior(self) -> np.ndarray:
+        return self.tokens / self.tokens.sum()
+
+    def losses(self, weights: np.ndarray) -> np.ndarray:
+        return self.floor + self.scale * (weights @ self.transfer.T + 0.02) ** -0.3
+
+    def measure(self, weights: np.ndarray, seed: int) -> np.ndarray:
+        shared = np.random.default_rng(seed).normal(0, 0.008, len(self.domains))
+        own = np.random.default_rng([seed, *np.round(np.asarray(weights) * 1e6).astype(int)])
+        return self.losses(weights) + self.noise * (shared + own.normal(0, 0.006, len(self.domains)))
+
+
+def write_study(folder: Path, law: Law, num_runs: int = 40, model: str = "gp", confirmed: bool = True) -> Path:
+    """A whole study: the real fit, proposal and confirmation, with the law in place of training."""
+    from regression.fit import fit
+    from regression.propose import propose
+
+    write_sweep(folder, law, num_runs)
+    write_data(folder, law)
+    write_proxies(folder, law)
+    write_settings(folder)
+    fit(
+        folder / "mixtures.csv",
+        folder / "losses.csv",
+        folder / "regression",
+        model=model,
+        num_folds=4,
+        num_repeats=1,
+        workers=1,
+    )
+    propose(
+        folder / "regression",
+        folder / "optimal_mixture.yaml",
+        domains=folder / "domains.csv",
+        budget=BUDGET,
+        max_epochs=MAX_EPOCHS,
+        heuristic=folder / "heuristic_mixture.yaml",
+        num_candidates=4000,
+        top=16,
+    )
+    if confirmed:
+        confirm_study(folder, law)
+    return folder
+
+
+def confirm_study(folder: Path, law: Law, **changed: Any) -> list[Run]:
+    """Call the confirmation as a study does; returns the runs that it asked for."""
+    from regression.confirm import confirm
+
+    asked: list[Run] = []
+    arguments = {
+        "fit": folder / "regression",
+        "proposal": folder / "optimal_mixture.yaml",
+        "domains": folder / "domains.csv",
+        "mixtures": folder / "mixtures.csv",
+        "losses": folder / "losses.csv",
+        "tokens": folder / "tokens",
+        "proxies": folder / "confirmation",
+        "out": folder / "confirmation.csv",
+        "heuristic": folder / "heuristic_mixture.yaml",
+        "train": SETTINGS,
+    }
+    with mock.patch("proxy_training.sweep.train_runs", training_of(law, asked)):
+        confirm(**(arguments | changed))
+    return asked
+
+
+def training_of(law: Law, asked: list[Run]) -> Callable[..., None]:
+    """A `train_runs` that measures the law instead of training."""
+
+    def train_runs(runs: Sequence[Run], tokens: Path, out: Path, settings: TrainSettings, **_: object) -> None:
+        asked.extend(runs)
+        for run in runs:
+            write_run(Path(out) / run.id, law, run, settings)
+
+    return train_runs
+
+
+def write_sweep(folder: Path, law: Law, num_runs: int = 40, seed: int = 0) -> None:
+    """mixtures.csv and losses.csv: all that the regression needs."""
+    rng = np.random.default_rng(seed)
+    strengths = np.exp(rng.uniform(np.log(1.0), np.log(6.0), num_runs)) * len(law.domains) / 8
+    center = law.prior**0.5 / (law.prior**0.5).sum()
+    weights = np.stack([rng.dirichlet(strength * center) for strength in strengths])
+    weights[weights < 2e-4] = 0
+    weights /= weights.sum(axis=1, keepdims=True)
+    losses = np.stack([law.measure(row, seed) for row in weights])
+    for name, columns, values in (
+        ("mixtures.csv", [f"train_{d}" for d in law.domains], weights),
+        ("losses.csv", [loss_column(d) for d in law.domains], losses),
+    ):
+        write_table(folder / name, ("index", *columns), [(i, *row.tolist()) for i, row in enumerate(values, start=1)])
+
+
+def write_data(folder: Path, law: Law) -> None:
+    """domains.csv, heuristic_mixture.yaml and a token manifest."""
+    counted = list(zip(law.domains, law.tokens.tolist(), strict=True))
+    write_domains(folder / "domains.csv", [Domain(d, t, t // 400, t * 3, t / law.tokens.sum()) for d, t in counted])
+    shares = law.prior**0.8 / (law.prior**0.8).sum()
+    heuristic = dict(zip(law.domains, shares.tolist(), strict=True))
+    write_mixture(folder / "heuristic_mixture.yaml", heuristic, {"model_name": "baseline"})
+    split = {d: {"tokens": t, "documents": 9, "bytes": t * 3, "source": [], "shards": []} for d, t in counted}
+    tokenizer = {"name": "bpe-4096", "sha256": "ab" * 32, "vocabulary": 4096, "eos": 0, "eos_token": "<|eos|>"}
+    manifest = {"tokenizer": tokenizer, "dtype": "uint16", "settings": {}, "train": split, "valid": split}
+    write_json(folder / "tokens" / "manifest.json", manifest)
+
+
+def write_proxies(folder: Path, law: Law, seed: int = 0) -> None:
+    """A run folder for every row of mixtures.csv."""
+    for row in read_table(folder / "mixtures.csv").itertuples(index=False):
+        weights = dict(zip(law.domains, map(float, row[1:]), strict=True))
+        write_run(folder / "proxies" / run_id(int(row[0])), law, Run(run_id(int(row[0])), weights, seed))
+
+
+def write_run(folder: Path, law: Law, run: Run, settings: TrainSettings = SETTINGS) -> None:
+    """A run folder, manifest last."""
+    weights = np.array([run.weights[d] for d in law.domains])
+    final = law.measure(weights, run.seed)
+    columns = [loss_column(d) for d in law.domains]
+    evaluated = {round(settings.num_steps * k / settings.evaluations) for k in range(1, settings.evaluations + 1)}
+    rows: list[list[object]] = []
+    for step in range(5, settings.num_steps + 1, 5):
+        done = step / settings.num_steps
+        values = final + 2.4 * (np.exp(-3.2 * done) - np.exp(-3.2)) * (0.6 + weights.max())
+        losses = values.tolist() if step in evaluated else [""] * len(columns)
+        rows.append([step, step * settings.tokens_per_step, settings.learning_rate, float(values.mean()), *losses])
+    write_table(folder / "metrics.csv", ("step", "tokens", "learning_rate", "train_loss", *columns), rows)
+    scored = [(d, loss, loss / 2.2, 16_384) for d, loss in zip(law.domains, final.tolist(), strict=True)]
+    write_table(folder / "losses.csv", ("domain", "loss_nats", "bpb", "tokens"), scored)
+    manifest = {"run": run.id, "seed": run.seed, "settings": asdict(settings), "weights": dict(run.weights)}
+    write_yaml(folder / "manifest.yaml", {**manifest, "num_parameters": settings.shape.num_parameters})
+
+
+def write_settings(folder: Path) -> None:
+    """study.yaml."""
+    content = {"seed": 0, "budget": BUDGET, "max_epochs": MAX_EPOCHS, "objective": "mean"}
+    write_yaml(folder / "study.yaml", {**content, "synthesize": {"num_mixtures": 40}, "train": asdict(SETTINGS)})

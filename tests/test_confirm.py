@@ -1,0 +1,222 @@
+"""The confirmation: fair pairs, honest statistics, and a verdict that may be "no better"."""
+
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from synthetic_study import Law, confirm_study, write_study
+
+from proxymix.errors import InputError
+from proxymix.files import read_yaml
+from proxymix.schemas import read_mixture, read_table, write_mixture
+from regression.confirm import repeated
+from regression.paired import holm, listed, paired_difference, verdict
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A confirmed study of five domains whose losses follow a planted law."""
+    return write_study(tmp_path_factory.mktemp("study"), Law(5))
+
+
+@pytest.fixture
+def copy(study, tmp_path):
+    """The same study, to be changed by a test."""
+    return shutil.copytree(study, tmp_path / "study")
+
+
+def test_a_paired_difference_by_hand():
+    """Differences -1, -2, -3: mean -2, sd 1, and t(2) = 4.303 standard errors of 1/sqrt(3) to either side."""
+    difference = paired_difference(np.array([10.0, 20.0, 30.0]), np.array([11.0, 22.0, 33.0]))
+    assert (difference.mean, difference.sd, difference.wins, difference.num_seeds) == (-2, 1, 3, 3)
+    assert difference.low == pytest.approx(-2 - 4.30265 / np.sqrt(3), abs=1e-4)
+    assert difference.high == pytest.approx(-2 + 4.30265 / np.sqrt(3), abs=1e-4)
+    assert difference.p == pytest.approx(0.0742, abs=1e-4)  # t = 3.464 on 2 degrees of freedom
+
+
+def test_what_a_seed_does_to_both_mixtures_cancels():
+    seeds = np.array([0.0, 5.0, -3.0, 8.0])
+    difference = paired_difference(seeds + 1, seeds + np.array([1.2, 1.1, 1.2, 1.1]))
+    assert difference.mean == pytest.approx(-0.15)
+    assert difference.sd < 0.06
+
+
+def test_a_mixture_is_no_better_than_itself():
+    difference = paired_difference(np.ones(5), np.ones(5))
+    assert (difference.mean, difference.p, difference.wins) == (0, 1, 0)
+    assert verdict({"prior": difference}).no_better_than == ["prior"]
+
+
+def test_holm_by_hand():
+    assert holm({"a": 0.04, "b": 0.01, "c": 0.03}) == pytest.approx({"a": 0.06, "b": 0.03, "c": 0.06})
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_never_lowers_a_p_value_nor_changes_their_order(p_values):
+    plain = {str(i): p for i, p in enumerate(p_values)}
+    adjusted = holm(plain)
+    assert all(adjusted[name] >= plain[name] for name in plain)
+    by_plain = sorted(plain, key=plain.get)
+    assert [adjusted[name] for name in by_plain] == sorted(adjusted.values())
+
+
+def test_pure_noise_is_hardly_ever_called_better_or_worse():
+    """Four baselines that equal the proposal: a claim in at most 5% of confirmations, not in 4 x 5%."""
+    rng = np.random.default_rng(0)
+    claims = 0
+    for _ in range(600):
+        proposal = rng.normal(size=5)
+        found = verdict({str(i): paired_difference(proposal, rng.normal(size=5)) for i in range(4)})
+        claims += bool(found.better_than or found.worse_than)
+    assert claims / 600 < 0.075
+
+
+def test_a_claim_always_has_an_interval_that_excludes_zero():
+    rng = np.random.default_rng(1)
+    for _ in range(200):
+        differences = {
+            str(i): paired_difference(rng.normal(size=5), rng.normal(rng.uniform(-2, 2), 1, 5)) for i in range(4)
+        }
+        found = verdict(differences)
+        assert all(differences[name].high < 0 for name in found.better_than)
+        assert all(differences[name].low > 0 for name in found.worse_than)
+        assert sorted(found.better_than + found.no_better_than + found.worse_than) == sorted(differences)
+
+
+def test_names_are_listed_as_a_sentence_has_them():
+    assert [listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])] == ["a", "a and b", "a, b and c"]
+
+
+def test_mixtures_that_are_equal_are_found_whatever_their_names():
+    mixtures = {"proposal": np.array([0.5, 0.5]), "prior": np.array([0.9, 0.1]), "heuristic": np.array([0.9, 0.1])}
+    assert repeated({**mixtures, "uniform": np.array([0.5, 0.5 + 1e-12])}) == {
+        "heuristic": "prior",
+        "uniform": "proposal",
+    }
+
+
+def test_every_mixture_is_trained_on_the_same_fresh_seeds(copy):
+    asked = confirm_study(copy, Law(5), num_seeds=3, seed=7)
+    names = ["proposal", "prior", "heuristic", "uniform", "best_seen"]
+    assert {run.id for run in asked} == {f"{name}-s{seed}" for name in names for seed in (8, 9, 10)}
+    for run in asked:
+        assert run.id.endswith(f"-s{run.seed}")
+        assert sum(run.weights.values()) == pytest.approx(1)
+    assert read_yaml(copy / "confirmation.yaml")["seeds"] == [8, 9, 10]
+
+
+def test_the_table_holds_the_losses_of_every_run_and_their_objective(study):
+    table = read_table(study / "confirmation.csv")
+    columns = [c for c in table.columns if c.startswith("metric/")]
+    assert len(table) == 5 * 5
+    assert len(columns) == 5
+    np.testing.assert_allclose(table["mean"], table[columns].mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(table["objective"], table["mean"], rtol=1e-12)
+    row = table[(table["mixture"] == "prior") & (table["seed"] == 2)].iloc[0]
+    losses = read_table(study / "confirmation" / "prior-s2" / "losses.csv").set_index("domain")["loss_nats"]
+    assert row["metric/c_headers_val_loss"] == losses["c_headers"]
+
+
+def test_the_report_of_differences_is_that_of_the_table(study):
+    table = read_table(study / "confirmation.csv").pivot(index="seed", columns="mixture", values="objective")
+    found = read_yaml(study / "confirmation.yaml")
+    for name, difference in found["differences"].items():
+        expected = table["proposal"] - table[name]
+        assert difference["objective"]["mean"] == pytest.approx(expected.mean(), abs=1e-12)
+        assert difference["objective"]["wins"] == (expected < 0).sum()
+        assert difference["objective"]["p_holm"] >= difference["objective"]["p"]
+        assert abs(difference["predicted"]["mean"]) > 0
+    assert found["mixtures"]["best_seen"]["origin"].startswith("run ")
+
+
+def test_the_planted_optimum_is_found_better_than_the_prior(study):
+    found = read_yaml(study / "confirmation.yaml")
+    assert "prior" in found["better_than"]
+    assert found["differences"]["prior"]["objective"]["high"] < 0
+    assert "better than the prior (-0." in found["verdict"]
+
+
+def test_the_prior_as_a_proposal_is_no_better_than_the_prior(copy):
+    law = Law(5)
+    write_mixture(copy / "optimal_mixture.yaml", dict(zip(law.domains, law.prior.tolist(), strict=True)), {})
+    asked = confirm_study(copy, law)
+    found = read_yaml(copy / "confirmation.yaml")
+    assert "prior" in found["no_better_than"]
+    assert "no better than the prior" in found["verdict"]
+    assert not [run for run in asked if run.id.startswith("prior")]
+    assert found["mixtures"]["prior"]["same_as"] == "proposal"
+
+
+def test_equal_mixtures_are_trained_once_and_shown_twice(copy):
+    law = Law(5)
+    write_mixture(copy / "heuristic_mixture.yaml", dict(zip(law.domains, law.prior.tolist(), strict=True)), {})
+    asked = confirm_study(copy, law)
+    assert not [run for run in asked if run.id.startswith("heuristic")]
+    table = read_table(copy / "confirmation.csv").drop(columns="seed").groupby("mixture").mean()
+    assert table.loc["heuristic"].equals(table.loc["prior"])
+
+
+def test_a_domain_order_of_its_own_does_not_move_weights(copy):
+    weights, extra = read_mixture(copy / "optimal_mixture.yaml")
+    before = (copy / "confirmation.csv").read_bytes()
+    write_mixture(copy / "optimal_mixture.yaml", dict(reversed(weights.items())), extra)
+    confirm_study(copy, Law(5))
+    assert (copy / "confirmation.csv").read_bytes() == before
+
+
+def test_a_baseline_that_the_data_cannot_feed_is_said_to_be_so(copy):
+    law, budget = Law(5), 20_000_000
+    weights, extra = read_mixture(copy / "optimal_mixture.yaml")
+    write_mixture(copy / "optimal_mixture.yaml", weights, extra | {"budget": budget, "max_epochs": 4.0})
+    confirm_study(copy, law)
+    found = read_yaml(copy / "confirmation.yaml")
+    epochs = 0.2 * budget / law.tokens[-1]  # of the smallest domain in the uniform mixture
+    assert epochs > 4
+    assert f"type_stubs {epochs:.3g}" in found["mixtures"]["uniform"]["over_the_cap"]
+    assert "over_the_cap" not in found["mixtures"]["prior"]
+    assert found["verdict"].count("the data cannot feed it") >= 1
+
+
+def test_noise_is_told_apart_from_what_the_mixture_does(study):
+    """The law's own noise is .006 per domain and run, and .008 shared by a seed: sd .010 over seeds."""
+    noise = read_yaml(study / "confirmation.yaml")["noise"]
+    for entry in noise["targets"].values():
+        assert 0.004 < entry["over_seeds"] < 0.02
+        assert entry["ratio"] == pytest.approx(entry["over_mixtures"] / entry["over_seeds"])
+    swept = read_table(study / "losses.csv").drop(columns="index")
+    assert noise["mean"]["over_mixtures"] == pytest.approx(swept.mean(axis=1).std())
+
+
+def test_the_same_call_writes_the_same_bytes(copy):
+    before = [(copy / name).read_bytes() for name in ("confirmation.csv", "confirmation.yaml")]
+    confirm_study(copy, Law(5))
+    assert [(copy / name).read_bytes() for name in ("confirmation.csv", "confirmation.yaml")] == before
+
+
+def test_an_objective_of_one_domain_decides_by_that_domain(copy):
+    confirm_study(copy, Law(5), objective={"javascript": 1.0})
+    table = read_table(copy / "confirmation.csv")
+    np.testing.assert_allclose(table["objective"], table["metric/javascript_val_loss"], rtol=1e-12)
+    best = read_table(copy / "losses.csv").set_index("index")["metric/javascript_val_loss"].idxmin()
+    assert read_yaml(copy / "confirmation.yaml")["mixtures"]["best_seen"]["origin"] == f"run {best} of the sweep"
+
+
+def test_one_seed_is_not_enough(copy):
+    with pytest.raises(InputError, match=r"num_seeds is 1.*at least 2"):
+        confirm_study(copy, Law(5), num_seeds=1)
+
+
+def test_a_proposal_for_other_domains_is_refused(copy):
+    write_mixture(copy / "optimal_mixture.yaml", {"poetry": 1.0}, {})
+    with pytest.raises(InputError, match=r"optimal_mixture\.yaml: lacks .* poetry"):
+        confirm_study(copy, Law(5))
+
+
+def test_an_objective_that_the_tokens_do_not_measure_is_refused(copy):
+    text = (copy / "tokens" / "manifest.json").read_text()
+    head, valid = text.split('"valid"')
+    (copy / "tokens" / "manifest.json").write_text(head + '"valid"' + valid.replace("javascript", "typescript"))
+    with pytest.raises(InputError, match="metric/javascript_val_loss"):
+        confirm_study(copy, Law(5))
