@@ -32,6 +32,7 @@ OBJECTIVE = "objective"
 
 FEWEST_RUNS = 8
 TIE = 0.005  # Spearman correlations closer than this are equal; over repeats they move by .003 to .02 at 64 runs
+POOR = 0.6  # proxies of too few tokens rank like this, and their optimum is not one
 MANY_RUNS = 256  # from here on two repeats say as much as three
 ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates
 MEASURES = ("spearman", "rmse", "r2", "regret")
@@ -465,6 +466,9 @@ def _say_scores(scores: Sequence[dict[str, Any]], chosen: str, objective: str) -
         name = "predict the mean" if row["model"] == BASELINE else row["model"]
         spread = f"{row['spearman']:.3f} +- {row['spearman_sd']:.3f}"
         say(f"  {name:<28}{spread:>18}{row['rmse']:>10.4f}{row['regret']:>10.4f}{mark}")
+    best = next(row for row in rows if row["model"] == chosen)
+    if best["spearman"] < POOR:
+        say("No model ranks held-out runs well: train more proxies, or longer ones, before trusting an optimum.")
 
 
 if __name__ == "__main__":

@@ -94,6 +94,14 @@ def test_caps_bind_and_epochs_are_told(folder, tmp_path):
     assert extra["baselines"]["prior"]["feasible"]
 
 
+def test_a_domain_without_tokens_gets_no_weight_under_a_budget(folder, tmp_path):
+    domains = write_catalogue(tmp_path / "domains.csv", np.array([10**6, 10**6, 0, 10**6]))
+    propose(folder / "fit", tmp_path / "o.yaml", domains, budget=1_000_000, **QUICK)
+    weights, extra = read_mixture(tmp_path / "o.yaml")
+    assert weights["news"] == 0
+    assert extra["epochs"]["news"] == 0
+
+
 def test_a_budget_the_data_cannot_feed_says_what_it_can(folder, tmp_path):
     with pytest.raises(
         InputError, match=r"domains\.csv: 1,000,000 tokens at 4 epochs cannot fill 9,000,000.*4,000,000"
