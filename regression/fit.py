@@ -31,7 +31,7 @@ OBJECTIVE = "objective"
 """The name of the objective among the targets of scores.csv and predictions.csv."""
 
 FEWEST_RUNS = 8
-TIE = 0.005  # Spearman correlations closer than this are equal; over repeats they move by .003 to .02 at 64 runs
+TIE = 0.001  # Spearman correlations closer than this are equal, so that a better ranking is never given up for a lucky pick
 POOR = 0.6  # proxies of too few tokens rank like this, and their optimum is not one
 MANY_RUNS = 256  # from here on two repeats say as much as three
 ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates
