@@ -14,7 +14,7 @@ from proxymix.cli import Parser, _first_pass
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.progress import duration, say
-from proxymix.schemas import read_mixture
+from proxymix.schemas import loss_column, read_domains, read_mixture
 from proxymix.stages import STAGES, Stage, parameters
 from proxymix.study import Study, flatten, plain, schema, stage_settings
 
@@ -72,10 +72,13 @@ def run_study(config: Mapping[str, Any], update: bool = False, dry_run: bool = F
             title = f"[{number}/{len(stages)}] {stage.name}"
             if study.state(stage, calls[stage.name]) == "done":
                 say(f"{title}: done already")
-                continue
-            say(f"{title}: {stage.help}")
-            with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
-                study.perform(stage, stage.load(), calls[stage.name])
+            else:
+                say(f"{title}: {stage.help}")
+                with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
+                    study.perform(stage, stage.load(), calls[stage.name])
+            if stage.name == "count":  # an objective that cannot be met is said before hours of training, not after
+                targets = [loss_column(domain.domain) for domain in read_domains(study.path / "domains.csv")]
+                importlib.import_module("regression.objective").objective_weights(config["objective"], targets)
     print(answer(study.path))
 
 

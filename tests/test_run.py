@@ -180,7 +180,7 @@ def test_another_configuration_is_refused_and_update_redoes_only_what_it_touches
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--objective", "lore"], "did you mean"),
+        (["--objective", "lore"], "no target 'lore'; nearest: code"),
         (["--budget", "30000000"], "raise max_epochs to"),
         (
             ["--train.sequence_length", "4096", "--train.tokens", "65536", "--train.valid_tokens", "4096"],
@@ -194,3 +194,4 @@ def test_a_setting_that_the_data_cannot_meet_ends_with_one_clear_message(
     done = subprocess.run([*command(corpus, tmp_path / "s", config), *flags], capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "s" / "proxies").exists(), "it was said only after the training"
