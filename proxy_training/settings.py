@@ -58,9 +58,9 @@ class TrainSettings:
     """
 
     model: str = "1m"
-    sequence_length: int = 256
+    sequence_length: int = 128
     tokens: int = 1_000_000
-    batch_size: int = 16
+    batch_size: int = 4
     learning_rate: float = 2e-3
     min_learning_rate: float = 0.1
     warmup: float = 0.05
