@@ -45,7 +45,7 @@ WORDS = {
 SAME = 1e-9  # mixtures whose weights differ by no more are one mixture
 METHOD = (
     "every mixture on the same fresh seeds and validation blocks; paired t test over seeds, two-sided, at 5% with Holm's "
-    "correction for the number of baselines; intervals are 95% t intervals of one difference, uncorrected"
+    "correction for the number of distinct baselines; intervals are 95% t intervals of one difference, uncorrected"
 )
 
 
@@ -147,12 +147,14 @@ def confirm(
     of_means = {
         name: paired_difference(losses_of[PROPOSAL].mean(axis=1), losses_of[name].mean(axis=1)) for name in others
     }
-    found = verdict(differences)
+    tested = {name: differences[name].p for name in others if name not in same_as}  # equal mixtures are one comparison
+    corrected = holm(tested)
+    adjusted = {name: corrected.get(same_as.get(name, name), 1.0) for name in others}
+    found = verdict(differences, adjusted)
     asked = describe_objective(objective, fitted.targets)
     feeding = {name: _epochs(mixture, fitted.domains, catalogue, settings) for name, mixture in compared.items()}
     infeasible = [name for name, entry in feeding.items() if "over_the_cap" in entry]
-    words = sentence(found, differences, asked, num_seeds, infeasible)
-    adjusted = holm({name: difference.p for name, difference in differences.items()})
+    words = sentence(found, differences, asked, num_seeds, len(tested), infeasible)
     write_yaml(
         out.with_suffix(".yaml"),
         {
@@ -242,6 +244,7 @@ def sentence(
     differences: Mapping[str, Difference],
     objective: str,
     num_seeds: int,
+    num_tests: int,
     infeasible: Sequence[str] = (),
 ) -> str:
     """The verdict with its numbers, in words; baselines that the data cannot feed at the budget are said to be so."""
@@ -259,7 +262,7 @@ def sentence(
     parts = "; ".join(f"{words} {listed([name(b) for b in baselines])}" for words, baselines in groups if baselines)
     return (
         f"By {objective}, the proposal is {parts}. In nats per token with 95% intervals, proposal minus baseline, over "
-        f"{num_seeds} fresh seeds; what is called better or worse holds for all {len(differences)} comparisons at 5% (Holm)."
+        f"{num_seeds} fresh seeds; better and worse hold at 5%, corrected for {num_tests} comparisons (Holm)."
     )
 
 

@@ -224,7 +224,8 @@ def paired_differences(table: "pd.DataFrame", axes: "Axes") -> "Axes":
             alpha=0.8,
         )
         axes.plot([entry["low"], entry["high"]], [row, row], color=colour, linewidth=2.4, solid_capstyle="butt")
-        axes.plot([entry["mean"]], [row], marker="s" if entry["better"] else "D", markersize=6, color=colour)
+        marker = "s" if entry["better"] else "D"
+        axes.plot([entry["mean"]], [row], linestyle="none", marker=marker, markersize=6, color=colour)
         axes.annotate(
             f"{signed(entry['mean'])}  [{signed(entry['low'])}, {signed(entry['high'])}]",
             (entry["mean"], row),
@@ -276,6 +277,7 @@ def seed_dots(table: "pd.DataFrame", axes: "Axes") -> "Axes":
             axes.plot(
                 [predicted],
                 [row],
+                linestyle="none",
                 marker="D",
                 markersize=6,
                 markerfacecolor="none",
@@ -391,28 +393,22 @@ def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         table: domain, then a column per target of rank correlations between weight and loss over the sweep.
         axes: Where to draw.
     """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
 
     values = table.drop(columns="domain").to_numpy(dtype=float)
     targets = [c for c in table.columns if c != "domain"]
-    numbers = len(targets) <= 20
-    for row, column in np.ndindex(values.shape):
-        value = float(values[row, column])
-        if not np.isfinite(value):
-            continue
-        axes.add_patch(
-            Rectangle(
-                (column - 0.5, row - 0.5),
-                1,
-                1,
-                facecolor=PROPOSED if value < 0 else OTHER,
-                alpha=round(0.72 * abs(value), 3),
-                linewidth=0,
-            )
-        )
-        if numbers:
+    cells = [(int(row), int(column)) for row, column in np.argwhere(np.isfinite(values))]
+    colours = [to_rgba(PROPOSED if values[c] < 0 else OTHER, round(0.72 * abs(float(values[c])), 3)) for c in cells]
+    squares = [Rectangle((column - 0.5, row - 0.5), 1, 1) for row, column in cells]
+    axes.add_collection(PatchCollection(squares, facecolors=colours, linewidths=0))
+    if len(targets) <= 20:
+        for row, column in cells:
             size = 8 if _wide(axes) else 6.5
-            axes.text(column, row, short(value), ha="center", va="center", fontsize=size, color=INK)
+            axes.text(
+                column, row, short(float(values[row, column])), ha="center", va="center", fontsize=size, color=INK
+            )
     axes.set_xlim(-0.5, len(targets) - 0.5)
     axes.set_ylim(len(table) - 0.5, -0.5)
     for position in np.arange(0.5, len(targets) - 1):
@@ -455,7 +451,7 @@ def sensitivity(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         markerfacecolor=SURFACE,
         markeredgecolor=PROPOSED,
         markeredgewidth=1.4,
-        label=f"{step:.2g} points less of it (or none)",
+        label=f"{step:.3g} points less of it (or none)",
     )
     axes.plot(
         table["more"],
@@ -464,7 +460,7 @@ def sensitivity(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         marker="o",
         markersize=6.5,
         color=PROPOSED,
-        label=f"{step:.2g} points more of it",
+        label=f"{step:.3g} points more of it",
     )
     axes.margins(x=0.06)
     _label(axes, "change of the predicted objective", _unit(table))

@@ -85,12 +85,15 @@ class Verdict:
     worse_than: list[str]
 
 
-def verdict(differences: Mapping[str, Difference]) -> Verdict:
-    """Sort baselines by what their differences show at 5%, corrected by Holm for their number.
+def verdict(differences: Mapping[str, Difference], adjusted: Mapping[str, float]) -> Verdict:
+    """Sort baselines by what their differences show at 5%.
 
     An adjusted p-value is never below the plain one, so a claim also has a 95% interval that excludes zero.
+
+    Args:
+        differences: Baseline -> proposal minus baseline.
+        adjusted: Baseline -> p-value, corrected for the number of baselines (`holm`).
     """
-    adjusted = holm({name: difference.p for name, difference in differences.items()})
     shown = [name for name in differences if adjusted[name] < 1 - CONFIDENCE]
     return Verdict(
         better_than=[name for name in shown if differences[name].mean < 0],

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from proxymix.cli import run
-from proxymix.files import read_json, read_text, read_yaml, replacing
+from proxymix.files import read_json, read_yaml, replacing, sha256
 from proxymix.progress import progress
 from proxymix.schemas import loss_domain
 from proxymix.stages import STAGES
@@ -178,6 +179,11 @@ def _question(found: Evidence) -> str:
         items.append(("Proxies", f"{len(found.runs.index)} runs of the {settings['model']} model", each))
     else:
         items.append(("Proxies", f"{len(found.runs.index)} runs", "(trained elsewhere; only their losses are here)"))
+    sampler = found.settings.get("synthesize", {})
+    if {"temperature", "min_strength", "max_strength"} <= set(sampler):
+        strengths = f"concentration {sampler['min_strength']:g} to {sampler['max_strength']:g}"
+        around = f"(Dirichlet around the prior to the power {sampler['temperature']:g}, {strengths})"
+        items.append(("Mixtures", f"{len(found.runs.index)} drawn", around))
     question = f"Which mixture of {len(found.domains)} domains gives the lowest {found.objective_phrase}?"
     return page.section("question", "What was asked", question, page.definitions(items))
 
@@ -303,7 +309,7 @@ def _confidence(found: Evidence, drawn: Mapping[str, Figure]) -> str:
         f"{signed(d['high'])}), and lower at the proposal on {won} of {seeds * len(wins)} pairs of runs."
     )
     same = [
-        f"{NAMES[n]} is the same mixture as {NAMES[e['same_as']]} and was trained once with it."
+        f"{WORDS[n].capitalize()} is the same mixture as {WORDS.get(e['same_as'], 'the proposal')}: trained once, and one comparison."
         for n, e in found.confirmation["mixtures"].items()
         if e.get("same_as")
     ]
@@ -379,7 +385,21 @@ def _confirmation_table(found: Evidence) -> str:
         f"Objective in {found.unit}; ± is one standard deviation: over seeds where measured, of a single run where predicted, of the "
         "expected difference in the last column."
     )
-    return page.table(header, rows, chosen=0) + page.remark(text)
+    return page.table(header, rows, chosen=0) + page.remark(text) + _of_means(found)
+
+
+def _of_means(found: Evidence) -> str:
+    """The plain mean over all validation domains, where it is not what was asked for."""
+    if found.confirmed is None or np.allclose(found.confirmed["objective"], found.confirmed["mean"]):
+        return ""
+    num = sum(loss_domain(column) != column for column in found.confirmed.columns)
+    parts = [
+        f"{WORDS[name]} {signed(d['mean']['mean'])} ({signed(d['mean']['low'])} to {signed(d['mean']['high'])})"
+        for name, d in found.confirmation["differences"].items()
+    ]
+    return page.remark(
+        f"On the plain mean over all {num} validation domains, which was not the objective, the proposal differs from {listed(parts)}."
+    )
 
 
 def _predicted_table(found: Evidence) -> str:
@@ -590,18 +610,26 @@ def _made(found: Evidence) -> str:
                 page.table(["file", "sha256"], [[name, Cell(digest, "text")] for name, digest in hashes]),
             )
         )
-    if (found.folder / "study.yaml").exists():
+    if found.settings:
         parts.append(
-            page.details("Settings of the study (study.yaml)", page.code(read_text(found.folder / "study.yaml")))
+            page.details(
+                "Settings of the study (study.yaml)",
+                page.code(yaml.safe_dump(_without_paths(found.settings), sort_keys=False, width=100)),
+            )
         )
     if not parts:
         return ""
     return page.section("made", "How it was made", "", *parts)
 
 
-def _hashes(found: Evidence) -> dict[str, str]:
-    from proxymix.files import sha256
+def _without_paths(value: Any) -> Any:
+    """Settings without where they lay on this machine, which is nobody's business and would change the page's bytes."""
+    if isinstance(value, Mapping):
+        return {key: _without_paths(inner) for key, inner in value.items()}
+    return f".../{Path(value).name}" if isinstance(value, str) and Path(value).is_absolute() else value
 
+
+def _hashes(found: Evidence) -> dict[str, str]:
     names = (
         "study.yaml",
         "tokens/manifest.json",

@@ -27,6 +27,11 @@ def copy(study, tmp_path):
     return shutil.copytree(study, tmp_path / "study")
 
 
+def judged(differences):
+    """The verdict over baselines that are all distinct."""
+    return verdict(differences, holm({name: difference.p for name, difference in differences.items()}))
+
+
 def test_a_paired_difference_by_hand():
     """Differences -1, -2, -3: mean -2, sd 1, and t(2) = 4.303 standard errors of 1/sqrt(3) to either side."""
     difference = paired_difference(np.array([10.0, 20.0, 30.0]), np.array([11.0, 22.0, 33.0]))
@@ -46,7 +51,7 @@ def test_what_a_seed_does_to_both_mixtures_cancels():
 def test_a_mixture_is_no_better_than_itself():
     difference = paired_difference(np.ones(5), np.ones(5))
     assert (difference.mean, difference.p, difference.wins) == (0, 1, 0)
-    assert verdict({"prior": difference}).no_better_than == ["prior"]
+    assert judged({"prior": difference}).no_better_than == ["prior"]
 
 
 def test_holm_by_hand():
@@ -68,7 +73,7 @@ def test_pure_noise_is_hardly_ever_called_better_or_worse():
     claims = 0
     for _ in range(600):
         proposal = rng.normal(size=5)
-        found = verdict({str(i): paired_difference(proposal, rng.normal(size=5)) for i in range(4)})
+        found = judged({str(i): paired_difference(proposal, rng.normal(size=5)) for i in range(4)})
         claims += bool(found.better_than or found.worse_than)
     assert claims / 600 < 0.075
 
@@ -79,7 +84,7 @@ def test_a_claim_always_has_an_interval_that_excludes_zero():
         differences = {
             str(i): paired_difference(rng.normal(size=5), rng.normal(rng.uniform(-2, 2), 1, 5)) for i in range(4)
         }
-        found = verdict(differences)
+        found = judged(differences)
         assert all(differences[name].high < 0 for name in found.better_than)
         assert all(differences[name].low > 0 for name in found.worse_than)
         assert sorted(found.better_than + found.no_better_than + found.worse_than) == sorted(differences)
@@ -156,6 +161,10 @@ def test_equal_mixtures_are_trained_once_and_shown_twice(copy):
     assert not [run for run in asked if run.id.startswith("heuristic")]
     table = read_table(copy / "confirmation.csv").drop(columns="seed").groupby("mixture").mean()
     assert table.loc["heuristic"].equals(table.loc["prior"])
+    differences = read_yaml(copy / "confirmation.yaml")["differences"]
+    assert differences["heuristic"] == differences["prior"]
+    smallest = min(differences.values(), key=lambda d: d["objective"]["p"])["objective"]
+    assert smallest["p_holm"] == pytest.approx(3 * smallest["p"])  # prior and heuristic are one comparison of three
 
 
 def test_a_domain_order_of_its_own_does_not_move_weights(copy):

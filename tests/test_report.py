@@ -237,13 +237,13 @@ def test_names_from_the_tables_are_text_not_markup(tmp_path):
 
 
 def test_many_domains_make_a_page_too(tmp_path):
-    law = Law(40)
+    law = Law(24)
     write_sweep(tmp_path, law, num_runs=12)
     write_data(tmp_path, law)
-    write_mixture(tmp_path / "optimal_mixture.yaml", dict.fromkeys(law.domains, 1 / 40), {"objective": "mean"})
+    write_mixture(tmp_path / "optimal_mixture.yaml", dict.fromkeys(law.domains, 1 / 24), {"objective": "mean"})
     report(tmp_path, tmp_path / "report")
     table = read_table(tmp_path / "report" / "correlation.csv")
-    assert table.shape == (40, 42)
+    assert table.shape == (24, 26)
     assert list(table["domain"]) == [d for _, d in sorted(zip(-law.prior, law.domains, strict=True))]
 
 
@@ -318,7 +318,7 @@ def test_the_notebook_is_committed_without_outputs():
 
 def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     law = Law(3)
-    write_sweep(tmp_path, law, num_runs=16)
+    write_sweep(tmp_path, law, num_runs=12)
     write_data(tmp_path, law)
     monkeypatch.setenv("STUDY", str(tmp_path))
     monkeypatch.setenv("OUT", str(tmp_path / "fit"))
