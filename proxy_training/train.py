@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
 ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}  # what a micro-batch may keep for its backward pass
-VALIDATION_TOKENS = 4096  # scored at once where the batch is smaller: a batch of 256 tokens takes a third longer a token
+VALIDATION_TOKENS = 4096  # scored at once where the batch is smaller, as 256 at a time take a third longer
 REPORTS = 100  # times a run reports progress and looks at its losses; reading a loss makes a GPU wait
 
 
@@ -368,7 +368,9 @@ class _Validation:
         self.blocks = {name: len(blocks) for name, blocks in ids.items()}
         self.tokens = {name: count * settings.sequence_length for name, count in self.blocks.items()}
         stacked = np.concatenate(list(ids.values()))
-        piece = min(micro_batch(settings, device), max(settings.batch_size, VALIDATION_TOKENS // settings.sequence_length))
+        piece = min(
+            micro_batch(settings, device), max(settings.batch_size, VALIDATION_TOKENS // settings.sequence_length)
+        )
         self.batches = [
             _inputs_and_targets(stacked[start : start + piece], device) for start in range(0, len(stacked), piece)
         ]

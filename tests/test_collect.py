@@ -46,7 +46,7 @@ def test_folders_and_wandb_files_give_the_same_tables_to_the_last_digit(trained,
     assert [{d: float(row[f"train_{d}"]) for d in "ab"} for row in rows] == list(MIXTURES.values())
 
 
-def test_the_wandb_run_holds_every_step_under_regmix_names_and_the_configuration(trained):
+def test_the_wandb_run_holds_the_curves_under_regmix_names_and_the_configuration(trained, tmp_path):
     run = read_wandb_file(one_file(trained, "n00002"))
     assert run.name == "n00002" and run.exit_code == 0
     assert run.config["mixture"] == MIXTURES["n00002"] and run.config["learning_rate"] == TINY.learning_rate
@@ -55,6 +55,14 @@ def test_the_wandb_run_holds_every_step_under_regmix_names_and_the_configuration
     assert [row["metric/train_loss"] for row in run.history] == pytest.approx(metrics["train_loss"].tolist(), abs=1e-12)
     assert [row["lr"] for row in run.history] == pytest.approx(metrics["learning_rate"].tolist(), abs=1e-15)
     assert ["metric/a_val_loss" in row for row in run.history] == [step in (10, 20) for step in range(1, 21)]
+
+
+def test_a_long_run_is_mirrored_at_about_a_hundred_steps_and_all_evaluations(trained, tmp_path):
+    data, settings = TokenData.open(trained / "tokens", TINY), replace(TINY, tokens=64 * 250, evaluations=3)
+    train_run(Run("n00001", MIXTURES["n00001"], 0), data, tmp_path / "n00001", settings, wandb="offline")
+    history = read_wandb_file(one_file_of(tmp_path)).history
+    assert 100 <= len(history) <= 103 and history[-1]["step"] == 250
+    assert [row["step"] for row in history if "metric/a_val_loss" in row] == [84, 167, 250]
 
 
 def test_losses_are_the_same_when_wandb_is_off_or_fails(trained, tmp_path, monkeypatch, capsys):

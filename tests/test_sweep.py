@@ -18,7 +18,7 @@ from proxy_training import sweep as sweep_module
 from proxy_training.sweep import Run, default_workers, estimate_seconds, sweep, train_runs
 from proxymix.errors import InputError, StageError
 
-LONGER = replace(TINY, tokens=64 * 150)
+LONGER = replace(TINY, tokens=64 * 100)
 MIXTURES = [{"a": share / 10, "b": 1 - share / 10} for share in (1, 3, 5, 7, 9)]
 
 
@@ -40,7 +40,7 @@ def uninterrupted(tokens, mixtures, tmp_path_factory) -> dict[str, bytes]:
     return contents(out)
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=600.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "nothing happened"
