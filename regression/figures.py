@@ -405,7 +405,7 @@ def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.add_collection(PatchCollection(squares, facecolors=colours, linewidths=0))
     if len(targets) <= 20:
         for row, column in cells:
-            size = 8 if _wide(axes) else 6.5
+            size = 8 if _wide(axes) or len(targets) <= 8 else 6.5
             axes.text(
                 column, row, short(float(values[row, column])), ha="center", va="center", fontsize=size, color=INK
             )
@@ -416,7 +416,9 @@ def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     for position in np.arange(0.5, len(table) - 1):
         axes.axhline(position, color=SURFACE, linewidth=1)
     axes.xaxis.tick_top()
-    axes.set_xticks(range(len(targets)), shorten(targets, 20), rotation=90, color=INK)
+    first = 1 if targets[0] == "objective" else 0  # which shares no prefix with the losses
+    labels = [*targets[:first], *shorten(targets[first:], 20)]
+    axes.set_xticks(range(len(targets)), labels, rotation=90, color=INK)
     axes.tick_params(length=0)
     axes.set_yticks(range(len(table)), shorten(table["domain"], 24 if _wide(axes) else 14))
     axes.set_xlabel("loss on ...", color=MUTED)

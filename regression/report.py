@@ -197,6 +197,8 @@ def _answer(found: Evidence, drawn: Mapping[str, Figure]) -> str:
             page.caution(["No mixture has been proposed yet: `proxymix fit`, then `proxymix propose`."]),
         )
     notes = ["Thick bar: the prior. Thin bar and number: the optimum. Domains are in the order of the prior."]
+    if not found.prior:
+        notes = ["Bar and number: the optimum. Domains are in the order of their mean weight in the sweep."]
     capped = _capped(found)
     if capped:
         notes.append(f"Held at the cap of {found.max_epochs:g} epochs: {listed(capped)}.")
@@ -214,7 +216,7 @@ def _answer(found: Evidence, drawn: Mapping[str, Figure]) -> str:
 def _changes(found: Evidence) -> str:
     """The largest moves from the prior, in words."""
     if not found.prior:
-        top = sorted(found.optimum, key=lambda d: -found.optimum[d])[:3]
+        top = [d for d in sorted(found.optimum, key=lambda d: -found.optimum[d])[:3] if found.optimum[d] >= 0.01]
         return f"Most weight goes to {listed([f'{d} ({percent(found.optimum[d])})' for d in top])}."
     change = {d: found.optimum.get(d, 0.0) - found.prior.get(d, 0.0) for d in found.domains}
 
@@ -496,9 +498,11 @@ def _domains(found: Evidence, drawn: Mapping[str, Figure]) -> str:
     finding = ""
     if "sensitivity" in drawn:
         table = drawn["sensitivity"].table
-        worst = table.sort_values("less", ascending=False)["domain"].tolist()[:3]
-        finding = f"By the regression, the objective leans most on {listed(worst)}: taking some of it away costs most."
-        gains = table[table["more"] < -1e-4].sort_values("more")["domain"].tolist()[:3]
+        small = 0.05 * float(np.abs(table[["more", "less"]].to_numpy()).max())
+        worst = table[table["less"] > small].sort_values("less", ascending=False)["domain"].tolist()[:3]
+        if worst:
+            finding = f"By the regression, the objective leans most on {listed(worst)}: less of it costs most."
+        gains = table[table["more"] < -small].sort_values("more")["domain"].tolist()[:3]
         parts.append(
             page.picture(
                 drawn["sensitivity"],
