@@ -18,6 +18,7 @@ from proxymix.schemas import loss_column, read_domains, read_mixture
 from proxymix.stages import STAGES, Stage, parameters
 from proxymix.study import Study, flatten, plain, schema, stage_settings
 
+NUM_CONFIRMED = 5  # the proposal, the prior, the heuristic, the uniform mixture and the best one seen, at most
 RUN_HELP = """Everything a study needs, from text to a confirmed optimal_mixture.yaml.
 
 Stages that are done are skipped, so the same command continues after a stop, a kill or a full disk, and ends with the
@@ -110,7 +111,7 @@ def _say_estimate(
         return
     trained = sum(1 for _ in study.path.glob("proxies/n*/manifest.yaml")) if "sweep" in todo else 0
     num_runs = (int(config["synthesize.num_mixtures"]) - trained if "sweep" in todo else 0) + (
-        5 * int(config["confirm.num_seeds"]) if "confirm" in todo else 0
+        NUM_CONFIRMED * int(config["confirm.num_seeds"]) if "confirm" in todo else 0
     )
     estimate = importlib.import_module("proxy_training.sweep").estimate_seconds
     seconds = estimate(num_runs, calls["sweep"]["train"], int(config["tokenize.vocab_size"]), config["workers"])
