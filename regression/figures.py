@@ -69,7 +69,7 @@ class Figure:
     def svg(self, width: int) -> str:
         """Markup to place in a page that defines the roles' colours as CSS variables; the same bytes every time."""
         buffer = io.StringIO()
-        with _style(f"{self.name}-{width}"):
+        with _style(f"{self.name}-{width}", margin=0.03):
             nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
             self._figure(width).savefig(buffer, format="svg", transparent=True, metadata=nothing)
         return _inline(buffer.getvalue(), self.alt, f"{self.name}-{width}-")
@@ -77,7 +77,7 @@ class Figure:
     def png(self) -> bytes:
         """The picture at its desk width on white, at twice the resolution of a screen."""
         buffer = io.BytesIO()
-        with _style(self.name):
+        with _style(self.name, margin=0.14):
             self._figure(WIDE).savefig(buffer, format="png", dpi=2 / PIXEL, metadata={"Software": None})
         return buffer.getvalue()
 
@@ -93,7 +93,7 @@ class Figure:
         return figure
 
 
-def _style(salt: str) -> Any:
+def _style(salt: str, margin: float) -> Any:
     """Matplotlib's settings for one figure, on top of its defaults: a user's matplotlibrc must not change a report."""
     from contextlib import ExitStack
 
@@ -129,8 +129,8 @@ def _style(salt: str) -> Any:
             "ytick.labelsize": 9,
             "xtick.major.size": 3,
             "ytick.major.size": 0,
-            "figure.constrained_layout.h_pad": 0.03,
-            "figure.constrained_layout.w_pad": 0.03,
+            "figure.constrained_layout.h_pad": margin,
+            "figure.constrained_layout.w_pad": margin,
             "legend.frameon": False,
             "legend.fontsize": 8.5,
             "legend.handlelength": 1.4,
