@@ -23,17 +23,17 @@ from data_preparation.tokenization import tokenize
 from proxy_training.settings import Run, TrainSettings
 from proxymix.schemas import loss_column, read_tokens_manifest
 
-BASE = {"model": "50k", "sequence_length": 64, "batch_size": 4, "learning_rate": 3e-3, "valid_tokens": 4096}
+BASE = {"model": "50k", "sequence_length": 64, "batch_size": 8, "learning_rate": 4e-3, "valid_tokens": 4096}
 VARIANTS = [
     (1024, {}),
     (512, {}),
     (2048, {}),
-    (1024, {"sequence_length": 128}),
-    (1024, {"sequence_length": 128, "batch_size": 8, "learning_rate": 8e-3}),
-    (1024, {"batch_size": 8, "learning_rate": 4e-3}),
-    (1024, {"batch_size": 2}),
-    (1024, {"learning_rate": 1.5e-3}),
+    (1024, {"sequence_length": 128, "learning_rate": 8e-3}),
+    (1024, {"batch_size": 4, "learning_rate": 3e-3}),
+    (1024, {"batch_size": 16, "learning_rate": 6e-3}),
+    (1024, {"learning_rate": 2e-3}),
     (1024, {"learning_rate": 6e-3}),
+    (1024, {"min_learning_rate": 0.0}),
     (1024, {"model": "200k"}),
 ]
 

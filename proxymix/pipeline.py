@@ -128,7 +128,18 @@ def answer(folder: Path) -> str:
         lines.append(f"  {domain:<28}{weight:8.4f}  {'#' * round(40 * weight)}")
     confirmation = folder / "confirmation.yaml"
     if confirmation.exists():
-        lines += ["", str(read_yaml(confirmation).get("verdict", ""))]
+        found = read_yaml(confirmation)
+        lines += [
+            "",
+            f"Measured on {len(found['seeds'])} fresh seeds, proposal minus baseline ({found['objective']['name']}, nats/token):",
+        ]
+        for name, difference in found["differences"].items():
+            of = difference["objective"]
+            word = next(w for w in ("better", "worse", "no better") if name in found[f"{w.replace(' ', '_')}_than"])
+            interval = f"95% {of['low']:+.3f} to {of['high']:+.3f}"
+            lines.append(
+                f"  {name:<12}{of['mean']:+.3f}   {interval:<24}{word} ({of['wins']} of {of['num_seeds']} seeds)"
+            )
     lines += ["", f"Report: {folder / 'report' / 'index.html'}"]
     return "\n".join(lines)
 
