@@ -71,12 +71,13 @@ def run_study(config: Mapping[str, Any], update: bool = False, dry_run: bool = F
         _say_estimate(study, stages, calls, config)
         for number, stage in enumerate(stages, start=1):
             title = f"[{number}/{len(stages)}] {stage.name}"
-            if study.state(stage, calls[stage.name]) == "done":
+            call = stage_call(study, stage, config)
+            if study.state(stage, call) == "done":
                 say(f"{title}: done already")
             else:
                 say(f"{title}: {stage.help}")
                 with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
-                    study.perform(stage, stage.load(), calls[stage.name])
+                    study.perform(stage, stage.load(), call)
             if stage.name == "count":  # an objective that cannot be met is said before hours of training, not after
                 targets = [loss_column(domain.domain) for domain in read_domains(study.path / "domains.csv")]
                 importlib.import_module("regression.objective").objective_weights(config["objective"], targets)
@@ -86,7 +87,7 @@ def run_study(config: Mapping[str, Any], update: bool = False, dry_run: bool = F
 def stage_call(study: Study, stage: Stage, config: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments with which a study calls a stage."""
     wanted = parameters(stage.load())
-    flat = stage_settings(stage, wanted, config)
+    flat = stage_settings(stage, wanted, study.with_budget(config))
     values: dict[str, Any] = {name: path for name, path in study.paths(stage, config).items() if name in wanted}
     for name, parameter in wanted.items():
         if parameter.is_section:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from proxymix import __version__
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_json, read_yaml, sha256, write_json, write_yaml
+from proxymix.schemas import read_domains
 from proxymix.stages import SHARED, SHARED_KEY, STAGES, Parameter, Stage, parameters
 
 State = Literal["done", "stale", "missing"]
@@ -141,7 +142,7 @@ def stage_section(stage: Stage, path: Path, wanted: Mapping[str, Parameter]) -> 
 
 def stage_values(stage: Stage, study: "Study", wanted: Mapping[str, Parameter]) -> dict[str, Any]:
     """Where a stage's files lie in a study, and what study.yaml says about its settings."""
-    config = study.config()
+    config = study.with_budget(study.config())
     values = {name: str(path) for name, path in study.paths(stage, config).items() if name in wanted}
     return values | stage_settings(stage, wanted, config)
 
@@ -163,6 +164,18 @@ class Study:
         """study.yaml under dotted keys; empty when there is none."""
         path = self.path / "study.yaml"
         return flatten(read_yaml(path), schema(), str(path)) if path.exists() else {}
+
+    def with_budget(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """`config` (dotted keys) with a budget where it has none: half of the training tokens, as a round number.
+
+        So the epoch caps mean something for every corpus, and every corpus can meet them.
+        """
+        path = self.path / "domains.csv"
+        if config.get("budget") is not None or not path.exists():
+            return dict(config)
+        half = max(sum(domain.tokens for domain in read_domains(path)) // 2, 1)
+        unit = 10 ** (len(str(half)) - 1)
+        return {**config, "budget": half // unit * unit}
 
     def adopt(self, config: Mapping[str, Any], update: bool) -> None:
         """Make this folder the one that answers `config` (dotted keys), written to study.yaml.

@@ -136,3 +136,12 @@ def test_every_setting_of_a_study_has_one_place():
         known
     )
     assert not [key for key in known if key.rpartition(".")[2] in ("out", "seed", "budget") and "." in key]
+
+
+@pytest.mark.parametrize(("tokens", "budget"), [((9_000_000, 1_367_888), 5_000_000), ((700, 1), 300), ((1, 0), 1)])
+def test_a_study_without_a_budget_takes_half_of_its_tokens_as_a_round_number(tmp_path, tokens, budget):
+    study = Study(tmp_path)
+    assert study.with_budget({"budget": None}) == {"budget": None}  # before anything is counted
+    write_text(tmp_path / "domains.csv", f"domain,tokens\na,{tokens[0]}\nb,{tokens[1]}\n")
+    assert study.with_budget({"budget": None}) == {"budget": budget}
+    assert study.with_budget({"budget": 7}) == {"budget": 7}
