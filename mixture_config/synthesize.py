@@ -190,6 +190,11 @@ def _say_what_to_know(
 def _write(
     out: Path, names: Sequence[str], weights: np.ndarray, anchors: Sequence[str], settings: Mapping[str, Any]
 ) -> None:
+    others = [p.name for p in (out / "mixtures").glob("*") if not re.fullmatch(r"n\d+\.yaml", p.name)]
+    if others:
+        raise InputError(
+            f"{out / 'mixtures'}: holds {others[0]}, which is no mixture; choose another folder with --out"
+        )
     remove(out / "mixtures.csv")  # it means that all mixtures are there, so it goes before them and comes back last
     valid = yaml.safe_dump({"valid": {f"valid_{name}": 1.0 for name in names}}, sort_keys=False)
     rest = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True)

@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from proxymix.cli import run
+from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml, replacing, sha256
 from proxymix.progress import progress
 from proxymix.schemas import loss_domain
@@ -42,11 +43,14 @@ def report(study: Path, out: Path) -> None:
 
     Args:
         study: Folder with mixtures.csv and losses.csv, and whatever else the stages have left there.
-        out: Folder to write; what was in it is replaced.
+        out: Folder to write; an earlier report there is replaced, anything else is refused.
 
     Raises:
-        InputError: If the study has no runs yet, or files in it contradict each other.
+        InputError: If the study has no runs yet, files in it contradict each other, or `out` holds other things.
     """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "index.html").is_file())):
+        raise InputError(f"{out}: exists and is no earlier report; choose another folder or remove it")
     found = Evidence(Path(study))
     drawn = [figure for make in FIGURES if (figure := make(found)) is not None]
     with replacing(out) as folder, progress("report", 2 * len(drawn), "figures") as bar:

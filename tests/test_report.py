@@ -328,3 +328,10 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
         exec(compile(cell, f"notebook cell {number}", "exec"), names)
     assert sum(names["optimum"].values()) == pytest.approx(1)
     assert set(names["shown"].columns) == {"domain", "optimum", "prior"}
+
+
+def test_a_folder_that_is_no_report_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match="is no earlier report"):
+        report(tmp_path, tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"

@@ -304,3 +304,13 @@ def test_the_fixed_call_and_its_help_work(domains, tmp_path):
     assert len(read_csv(tmp_path / "out")) == 16
     explained = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True).stdout
     assert "--maximum_usage" in explained and "Dirichlet concentration" in explained
+
+
+def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path):
+    (tmp_path / "domains.csv").write_text("domain,tokens\na,10\nb,20\n")
+    (tmp_path / "mixtures").mkdir()
+    (tmp_path / "mixtures" / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match=r"holds thesis\.tex"):
+        synthesize(tmp_path / "domains.csv", tmp_path, num_mixtures=4)
+    assert (tmp_path / "mixtures" / "thesis.tex").read_text() == "precious"
+    assert not (tmp_path / "mixtures.csv").exists()
