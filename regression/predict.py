@@ -5,10 +5,11 @@ python regression/predict.py --fit regression --mixtures new.csv --out predictio
 
 from pathlib import Path
 
+from mixture_config.mixtures import read_mixtures
 from proxymix.cli import run
 from proxymix.schemas import write_table
 from regression.fit import load_fit
-from regression.table import align_domains, read_mixtures
+from regression.table import align_domains
 
 
 def predict(fit: Path, mixtures: Path, out: Path) -> None:

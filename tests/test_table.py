@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mixture_config.mixtures import read_mixtures
 from proxymix.errors import InputError
-from regression.table import align_domains, read_mixtures, read_runs, resolve_targets
+from regression.table import align_domains, read_runs, resolve_targets
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 

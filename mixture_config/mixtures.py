@@ -1,0 +1,150 @@
+"""A sweep on disk -> weights, one row a mixture: a CSV, a folder of mixture YAMLs, a study, or a single YAML.
+
+Reads ours, RegMix's (`train_<domain>` columns, a folder of n1.yaml with zeros left out) and Olmix's (plain columns, an
+unnamed first one). The rows of a table are told apart by its key (`index`, else `run`, else `name`).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxymix.errors import InputError
+from proxymix.progress import progress, say
+from proxymix.schemas import SUM_TOLERANCE, check_domain_name, read_mixture, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ("index", "run", "name")
+TRAIN_PREFIX = "train_"
+Key = int | str
+ROUNDING = 1e-9  # a sum closer to 1 than this is arithmetic, not rounded weights: nothing to mention
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """Weights of many mixtures: row i is the mixture `index[i]`, column j the domain `domains[j]`; rows sum to 1."""
+
+    index: list[Key]
+    domains: list[str]
+    weights: np.ndarray  # (num_runs, num_domains)
+
+
+def read_mixtures(path: Path) -> Mixtures:
+    """The mixtures of a CSV, a folder (of YAMLs, or a study's), or one YAML, in the file's or the names' order.
+
+    Raises:
+        InputError: If there is none, a key repeats, or weights do not sum to 1 within 1e-2.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "mixtures.csv").exists():
+        path = path / "mixtures.csv"
+    if not path.is_dir() and path.suffix.lower() not in (".yaml", ".yml"):
+        table = read_table(path)
+        key = next((k for k in KEYS if k in table.columns), None)
+        if key is None:
+            raise InputError(f"{path}: no key column; one of {', '.join(KEYS)} is needed (found {some(table.columns)})")
+        return mixtures_of(table, row_keys(table, key, path), key, path)
+    files = mixture_files(path) if path.is_dir() else [path]
+    with progress("read mixtures", total=len(files), unit="files") as bar:
+        rows = []
+        for file in files:
+            rows.append(read_mixture(file)[0])
+            bar.advance()
+    domains = list(dict.fromkeys(domain for row in rows for domain in row))
+    weights = np.array([[row.get(domain, 0.0) for domain in domains] for row in rows])
+    return Mixtures([_key(file.stem) for file in files], domains, weights)
+
+
+def mixture_files(folder: Path) -> list[Path]:
+    """The mixture YAMLs of a folder, or of its mixtures/, by their numbers (n2 before n10).
+
+    Raises:
+        InputError: If it holds none.
+    """
+    for place in (Path(folder), Path(folder) / "mixtures"):
+        files = [f for f in place.glob("*.y*ml") if f.suffix in (".yaml", ".yml") and f.name != "study.yaml"]
+        if files and (place.name == "mixtures" or not (place / "mixtures").is_dir()):
+            return sorted(files, key=lambda file: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", file.stem)])
+    raise InputError(
+        f"{folder}: no mixtures.csv and no mixture YAMLs; run `proxymix synthesize`, or name another folder"
+    )
+
+
+def _key(stem: str) -> Key:
+    return int(stem[1:]) if re.fullmatch(r"n\d+", stem) else stem
+
+
+def mixtures_of(table: "pd.DataFrame", index: Sequence[Key], key: str, path: Path) -> Mixtures:
+    """The weights of a table whose rows are `index`; those rounded to a sum near 1 are renormalised."""
+    columns = [c for c in table.columns if str(c).startswith(TRAIN_PREFIX)]
+    if not columns:
+        columns = [c for c in table.columns if c not in KEYS and not str(c).startswith("Unnamed:")]
+    domains = [check_domain_name(str(c).removeprefix(TRAIN_PREFIX), str(path)) for c in columns]
+    if not domains:
+        raise InputError(f"{path}: no columns of weights (train_<domain>); found {some(table.columns)}")
+    weights = numbers_of(table, columns, index, key, path)
+    for row, column in np.argwhere(weights < 0):
+        raise InputError(
+            f"{path}: {columns[column]} of {key} {index[row]} is {weights[row, column]:g}, below 0; correct it"
+        )
+    sums = weights.sum(axis=1)
+    off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+    if len(off):
+        raise InputError(
+            f"{path}: the weights of {len(off)} of {len(index)} rows do not sum to 1 ({key} {index[off[0]]} sums to "
+            f"{sums[off[0]]:.6g} over {len(domains)} columns, {columns[0]} to {columns[-1]}); correct the rows, or remove "
+            "columns that are no domain's"
+        )
+    rounded = np.abs(sums - 1) > ROUNDING
+    if rounded.any():
+        low, high = sums[rounded].min(), sums[rounded].max()
+        say(f"{path}: {rounded.sum()} of {len(index)} rows sum to {low:.4g} to {high:.4g}; renormalised to 1")
+        weights = np.where(rounded[:, None], weights / sums[:, None], weights)
+    return Mixtures(list(index), domains, weights)
+
+
+def row_keys(table: "pd.DataFrame", key: str, path: Path) -> list[Key]:
+    """The column `key` of a table, if it tells its rows apart."""
+    column = table[key]
+    if column.isna().any():
+        raise InputError(f"{path}: {_rows(np.flatnonzero(column.isna()))} no {key!r}; fill it in or remove the row")
+    index: list[Key] = [int(v) for v in column] if column.dtype.kind in "iu" else [str(v).strip() for v in column]
+    twice = [run for run, count in Counter(index).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: {key} {some(twice)} is there more than once; keep one row a run")
+    return index
+
+
+def numbers_of(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key], key: str, path: Path) -> np.ndarray:
+    """The columns as finite floats, or an error that names the column and its first bad rows."""
+    import pandas as pd
+
+    values = np.column_stack([pd.to_numeric(table[c], errors="coerce").to_numpy(dtype=float) for c in columns])
+    for position, column in enumerate(columns):
+        bad = np.flatnonzero(~np.isfinite(values[:, position]))
+        if len(bad):
+            value = table[column].iloc[bad[0]]
+            found = "empty" if pd.isna(value) else repr(value) if isinstance(value, str) else str(value)
+            raise InputError(
+                f"{path}: {column} of {key} {some([index[int(row)] for row in bad])} is {found}, "
+                f"not a finite number; correct it, or remove the run from both files"
+            )
+    return values
+
+
+def _rows(rows: np.ndarray) -> str:
+    lines = [int(row) + 2 for row in rows]  # the header is line 1
+    return f"line {some(lines)} has" if len(lines) == 1 else f"lines {some(lines)} have"
+
+
+def some(values: Iterable[Any], most: int = 5) -> str:
+    """The first few of some values, and how many more there are."""
+    items = [str(v) for v in values]
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
