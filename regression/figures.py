@@ -1,39 +1,38 @@
 """Tables -> the report's figures: each function takes a table and an Axes, answers one question, returns the Axes.
 
-One colour per role throughout: prior grey, proposed blue, measured black; a mark is never told by its colour alone.
-`Figure.svg` gives markup whose colours are the page's (so a dark page has light lines), `Figure.png` the same on white.
+The look, colours by role, and what makes a picture of a table are those of `proxymix.figures`.
 """
 
-import io
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from proxymix.figures import (  # noqa: F401 (the report takes all of its figures from here)
+    FAINT,
+    INK,
+    MEASURED,
+    MUTED,
+    NARROW,
+    OTHER,
+    PRIOR,
+    PROPOSED,
+    ROLES,
+    SURFACE,
+    WIDE,
+    Figure,
+    beside,
+    domain_rows,
+    is_wide,
+    legend,
+    percent,
+    shorten,
+    signed,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-# Every colour is a role; the page gives each another value in the dark, so no two may be equal.
-INK, MUTED, RULE, FAINT, SURFACE = "#1b2026", "#5a646e", "#d5dade", "#b9c0c7", "#fefefe"
-PRIOR, PROPOSED, MEASURED, OTHER = "#8b939b", "#0b66c3", "#12161a", "#b45309"
-ROLES = {
-    INK: "ink",
-    MUTED: "muted",
-    RULE: "rule",
-    FAINT: "faint",
-    SURFACE: "surface",
-    PRIOR: "prior",
-    PROPOSED: "proposed",
-    MEASURED: "measured",
-    OTHER: "other",
-}
-"""Colour -> the name of the page's CSS variable for it."""
-
-WIDE, NARROW = 680, 350  # CSS pixels, the widths of a figure on a desk and on a phone
-PIXEL = 1 / 96  # inches
 NAMES = {
     "proposal": "proposal",
     "prior": "prior",
@@ -42,125 +41,6 @@ NAMES = {
     "best_seen": "best of sweep",
     "sweep_mean": "mean of sweep",
 }
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture that answers one question, and the table it is drawn from.
-
-    Attributes:
-        name: Of its PNG and CSV.
-        table: What it shows.
-        draw: Draws the table into an Axes.
-        alt: What it shows, in words, for those who do not see it.
-        height: Its height in CSS pixels.
-        width: Its smallest width in CSS pixels; the page scrolls sideways where it has less.
-        narrow_height: Its height on a phone, where that is another.
-    """
-
-    name: str
-    table: "pd.DataFrame"
-    draw: "Callable[[pd.DataFrame, Axes], Axes]"
-    alt: str
-    height: int
-    width: int = 0
-    narrow_height: int = 0
-
-    def svg(self, width: int) -> str:
-        """Markup to place in a page that defines the roles' colours as CSS variables; the same bytes every time."""
-        buffer = io.StringIO()
-        with _style(f"{self.name}-{width}", margin=0.03):
-            nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-            self._figure(width).savefig(buffer, format="svg", transparent=True, metadata=nothing)
-        return _inline(buffer.getvalue(), self.alt, f"{self.name}-{width}-")
-
-    def png(self) -> bytes:
-        """The picture at its desk width on white, at twice the resolution of a screen."""
-        buffer = io.BytesIO()
-        with _style(self.name, margin=0.14):
-            self._figure(WIDE).savefig(buffer, format="png", dpi=2 / PIXEL, metadata={"Software": None})
-        return buffer.getvalue()
-
-    def _figure(self, width: int) -> Any:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure as Canvas
-
-        height = self.narrow_height or self.height if width == NARROW else self.height
-        size = (max(width, self.width) * PIXEL, height * PIXEL)
-        figure = Canvas(figsize=size, layout="constrained", facecolor=SURFACE)
-        FigureCanvasAgg(figure)
-        self.draw(self.table, figure.add_subplot())
-        return figure
-
-
-def _style(salt: str, margin: float) -> Any:
-    """Matplotlib's settings for one figure, on top of its defaults: a user's matplotlibrc must not change a report."""
-    from contextlib import ExitStack
-
-    import matplotlib as mpl
-
-    stack = ExitStack()
-    stack.enter_context(mpl.rc_context())
-    mpl.rcdefaults()
-    mpl.rcParams.update(
-        {
-            "svg.fonttype": "none",
-            "svg.hashsalt": salt,
-            "font.family": "DejaVu Sans",
-            "font.size": 9,
-            "text.color": INK,
-            "axes.edgecolor": FAINT,
-            "axes.labelcolor": MUTED,
-            "axes.labelsize": 9,
-            "axes.linewidth": 0.8,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "axes.axisbelow": True,
-            "axes.facecolor": "none",
-            "axes.unicode_minus": True,
-            "text.parse_math": False,  # a name may hold a dollar sign
-            "grid.color": RULE,
-            "grid.linewidth": 0.6,
-            "xtick.color": FAINT,
-            "ytick.color": FAINT,
-            "xtick.labelcolor": MUTED,
-            "ytick.labelcolor": INK,
-            "xtick.labelsize": 8.5,
-            "ytick.labelsize": 9,
-            "xtick.major.size": 3,
-            "ytick.major.size": 0,
-            "figure.constrained_layout.h_pad": margin,
-            "figure.constrained_layout.w_pad": margin,
-            "legend.frameon": False,
-            "legend.fontsize": 8.5,
-            "legend.handlelength": 1.4,
-            "legend.handletextpad": 0.6,
-            "legend.columnspacing": 1.4,
-            "legend.borderpad": 0,
-            "legend.borderaxespad": 0.3,
-        }
-    )
-    return stack
-
-
-def _inline(svg: str, alt: str, prefix: str) -> str:
-    """A matplotlib SVG file -> markup for a page: roles for colours, the page's font, ids of its own, a text for alt."""
-    from html import escape
-
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"\s*<(metadata|style).*?</\1>", "", svg, flags=re.DOTALL)  # a style would reach the whole page
-    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    svg = re.sub(r'\bid="', f'id="{prefix}', svg)
-    svg = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}", svg)
-    svg = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", svg)
-    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    for colour, role in ROLES.items():
-        svg = svg.replace(colour, f"var(--{role})")
-    width, height = re.findall(r'(?:width|height)="([0-9.]+)pt"', svg)[:2]
-    head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width} {height}" class="figure" '
-    head += f'style="width: {float(width) * 4 / 3:.0f}px" xmlns:xlink="http://www.w3.org/1999/xlink">'
-    return head + svg[svg.index(">") + 1 :].strip()
 
 
 def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -193,10 +73,10 @@ def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     largest = shares.to_numpy().max()
     axes.set_xlim(0, max(largest, uniform) * 1.04)
     for row, value in enumerate(shares["optimum"]):
-        _beside(axes, row, percent(value / 100), color=PROPOSED, weight="bold")
+        beside(axes, row, percent(value / 100), color=PROPOSED, weight="bold")
     axes.set_xlabel("weight in the mixture (%)")
-    _domain_rows(axes, table["domain"])
-    return _legend(axes, columns=4 if _wide(axes) else 2, order=("prior", "proposed", "heuristic", "uniform"))
+    domain_rows(axes, table["domain"])
+    return legend(axes, columns=4 if is_wide(axes) else 2, order=("prior", "proposed", "heuristic", "uniform"))
 
 
 def paired_differences(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -238,12 +118,12 @@ def paired_differences(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         )
     drawn = table[["low", "high", *seeds]].to_numpy()
     low, high = min(drawn.min(), 0.0), max(drawn.max(), 0.0)
-    room = (0.14 if _wide(axes) else 0.34) * (high - low)
+    room = (0.14 if is_wide(axes) else 0.34) * (high - low)
     axes.set_xlim(low - room, high + room)
     axes.set_ylim(len(table) - 0.5, -0.65)
     axes.set_yticks(range(len(table)), [f"vs {NAMES.get(name, name)}" for name in table["baseline"]])
     axes.spines["left"].set_visible(False)
-    between = "; " if _wide(axes) else "\n"
+    between = "; " if is_wide(axes) else "\n"
     axes.set_xlabel(f"proposal − baseline ({_unit(table)}){between}left of 0 the proposal is better")
     return axes
 
@@ -293,7 +173,7 @@ def seed_dots(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.spines["left"].set_visible(False)
     axes.margins(x=0.05)
     _label(axes, "objective", _unit(table))
-    return _legend(axes, columns=3)
+    return legend(axes, columns=3)
 
 
 def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -353,7 +233,7 @@ def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         weight="bold",
         linespacing=1.5,
     )
-    return _legend(axes, columns=3 if _wide(axes) else 1)
+    return legend(axes, columns=3 if is_wide(axes) else 1)
 
 
 def loss_curves(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -383,7 +263,7 @@ def loss_curves(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.tick_params(axis="y", labelcolor=MUTED, labelsize=8.5)
     axes.set_xlabel("training tokens (millions)")
     axes.set_ylabel(f"objective ({_unit(table)})")
-    return _legend(axes, columns=3 if _wide(axes) else 1)
+    return legend(axes, columns=3 if is_wide(axes) else 1)
 
 
 def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -405,7 +285,7 @@ def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.add_collection(PatchCollection(squares, facecolors=colours, linewidths=0))
     if len(targets) <= 20:
         for row, column in cells:
-            size = 8 if _wide(axes) or len(targets) <= 8 else 6.5
+            size = 8 if is_wide(axes) or len(targets) <= 8 else 6.5
             axes.text(
                 column, row, short(float(values[row, column])), ha="center", va="center", fontsize=size, color=INK
             )
@@ -420,10 +300,10 @@ def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     labels = [*targets[:first], *shorten(targets[first:], 20)]
     axes.set_xticks(range(len(targets)), labels, rotation=90, color=INK)
     axes.tick_params(length=0)
-    axes.set_yticks(range(len(table)), shorten(table["domain"], 24 if _wide(axes) else 14))
+    axes.set_yticks(range(len(table)), shorten(table["domain"], 24 if is_wide(axes) else 14))
     axes.set_xlabel("loss on ...", color=MUTED)
     axes.xaxis.set_label_position("top")
-    if _wide(axes):
+    if is_wide(axes):
         axes.set_ylabel("more of ...", color=MUTED)
     for spine in axes.spines.values():
         spine.set_visible(False)
@@ -466,8 +346,8 @@ def sensitivity(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     )
     axes.margins(x=0.06)
     _label(axes, "change of the predicted objective", _unit(table))
-    _domain_rows(axes, table["domain"])
-    return _legend(axes, columns=2 if _wide(axes) else 1)
+    domain_rows(axes, table["domain"])
+    return legend(axes, columns=2 if is_wide(axes) else 1)
 
 
 def domain_changes(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -501,8 +381,8 @@ def domain_changes(table: "pd.DataFrame", axes: "Axes") -> "Axes":
             )
     axes.margins(x=0.06)
     _label(axes, "change of the validation loss", _unit(table))
-    _domain_rows(axes, table["domain"])
-    return _legend(axes, columns=3)
+    domain_rows(axes, table["domain"])
+    return legend(axes, columns=3)
 
 
 def noise_ratio(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -537,15 +417,15 @@ def noise_ratio(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         label="over mixtures (signal)",
     )
     for row, ratio in enumerate(table["ratio"]):
-        _beside(axes, row, f"×{ratio:.3g}", color=INK, weight="bold" if row == 0 else "normal")
+        beside(axes, row, f"×{ratio:.3g}", color=INK, weight="bold" if row == 0 else "normal")
     both = table[["noise", "spread"]].to_numpy()
     both = both[both > 0]
     axes.set_xlim(both.min() / 1.4, both.max() * 1.4)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.xaxis.set_minor_formatter("")
     _label(axes, "standard deviation of the loss", f"{_unit(table)}, log scale")
-    _domain_rows(axes, table["target"])
-    return _legend(axes, columns=2)
+    domain_rows(axes, table["target"])
+    return legend(axes, columns=2)
 
 
 def spearman(a: Any, b: Any) -> float:
@@ -555,18 +435,6 @@ def spearman(a: Any, b: Any) -> float:
     return float(pd.Series(np.asarray(a)).corr(pd.Series(np.asarray(b)), method="spearman"))
 
 
-def signed(value: float, digits: int = 3) -> str:
-    """-0.0841 -> '−0.084', with a sign that is as wide as the plus."""
-    return f"{value:+.{digits}f}".replace("-", "−")
-
-
-def percent(weight: float) -> str:
-    """A weight for a reader: 0.0823 -> '8.23%', 0.136 -> '13.6%'."""
-    if weight < 5e-5:
-        return "0%" if weight == 0 else "< 0.01%"
-    return f"{100 * weight:.2f}%" if weight < 0.0995 else f"{100 * weight:.1f}%"
-
-
 def short(value: float) -> str:
     """A correlation in a small cell: -0.46 -> '−.46'."""
     text = f"{value:.2f}"
@@ -574,55 +442,9 @@ def short(value: float) -> str:
     return text.replace("-", "−")
 
 
-def shorten(names: Iterable[str], most: int) -> list[str]:
-    """Names as labels: where one is too long, all lose the prefix that they share, and then their middle."""
-    kept = [str(name) for name in names]
-    if len(kept) > 1 and max(map(len, kept)) > most:
-        alike = next((i for i, letters in enumerate(zip(*kept, strict=False)) if len(set(letters)) > 1), 0)
-        cut = max(kept[0].rfind(mark, 0, alike) for mark in "_-./") + 1
-        kept = [name[cut:] for name in kept]
-    return [name if len(name) <= most else f"{name[: most - most // 3 - 1]}…{name[-(most // 3) :]}" for name in kept]
-
-
-def _domain_rows(axes: "Axes", names: Iterable[str]) -> None:
-    labels = shorten(names, 30 if _wide(axes) else 17)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_yticks(range(len(labels)), labels)
-    if len(labels) > 32:
-        axes.tick_params(axis="y", labelsize=8)
-
-
-def _beside(axes: "Axes", row: int, text: str, **style: Any) -> None:
-    """Text of a row in a column right of the axes, where nothing is drawn."""
-    axes.annotate(
-        text,
-        (1, row),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(38, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        fontsize=8.5,
-        **style,
-    )
-
-
 def _unit(table: "pd.DataFrame") -> str:
     return str(table.attrs.get("unit", "nats/token"))
 
 
-def _legend(axes: "Axes", columns: int, order: Sequence[str] = ()) -> "Axes":
-    """A legend above the axes, from the figure's left edge, so that long labels have its whole width."""
-    entries = list(zip(*axes.get_legend_handles_labels(), strict=True))
-    entries.sort(key=lambda entry: next((i for i, start in enumerate(order) if entry[1].startswith(start)), len(order)))
-    handles, labels = zip(*entries, strict=True)
-    axes.figure.legend(handles, labels, loc="outside upper left", ncols=columns, alignment="left")
-    return axes
-
-
 def _label(axes: "Axes", quantity: str, unit: str) -> None:
-    axes.set_xlabel(f"{quantity}{' ' if _wide(axes) else chr(10)}({unit})")
-
-
-def _wide(axes: "Axes") -> bool:
-    return float(axes.figure.bbox.width / axes.figure.dpi) > 0.5 * (WIDE + NARROW) * PIXEL
+    axes.set_xlabel(f"{quantity}{' ' if is_wide(axes) else chr(10)}({unit})")
