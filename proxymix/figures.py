@@ -8,11 +8,15 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from proxymix.files import replacing, write_text
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 # Every colour is a role; the page gives each another value in the dark, so no two may be equal.
 INK, MUTED, RULE, FAINT, SURFACE = "#1b2026", "#5a646e", "#d5dade", "#b9c0c7", "#fefefe"
@@ -32,6 +36,8 @@ ROLES = {
 
 WIDE, NARROW = 680, 350  # CSS pixels, the widths of a figure on a desk and on a phone
 PIXEL = 1 / 96  # inches
+EDGE = 14  # CSS pixels around a title
+LEADING = 1.9  # CSS pixels from line to line, per point of type
 
 
 @dataclass(frozen=True)
@@ -43,9 +49,11 @@ class Figure:
         table: What it shows.
         draw: Draws the table into an Axes.
         alt: What it shows, in words, for those who do not see it.
-        height: Its height in CSS pixels.
+        height: Its height in CSS pixels, without its title and note.
         width: Its smallest width in CSS pixels; the page scrolls sideways where it has less.
         narrow_height: Its height on a phone, where that is another.
+        title: What it says, in a line above it; for a picture that stands without a page.
+        note: How to read it, below the title.
     """
 
     name: str
@@ -55,31 +63,51 @@ class Figure:
     height: int
     width: int = 0
     narrow_height: int = 0
+    title: str = ""
+    note: str = ""
 
     def svg(self, width: int) -> str:
         """Markup to place in a page that defines the roles' colours as CSS variables; the same bytes every time."""
         buffer = io.StringIO()
         with style(f"{self.name}-{width}", margin=0.03):
             nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-            self._figure(width).savefig(buffer, format="svg", transparent=True, metadata=nothing)
+            self.canvas(width).savefig(buffer, format="svg", transparent=True, metadata=nothing)
         return _inline(buffer.getvalue(), self.alt, f"{self.name}-{width}-")
 
     def png(self) -> bytes:
         """The picture at its desk width on white, at twice the resolution of a screen."""
         buffer = io.BytesIO()
         with style(self.name, margin=0.14):
-            self._figure(WIDE).savefig(buffer, format="png", dpi=2 / PIXEL, metadata={"Software": None})
+            self.canvas(WIDE).savefig(buffer, format="png", dpi=2 / PIXEL, metadata={"Software": None})
         return buffer.getvalue()
 
-    def _figure(self, width: int) -> Any:
+    def write(self, folder: Path) -> None:
+        """FOLDER/NAME.png and FOLDER/NAME.csv."""
+        write_text(folder / f"{self.name}.csv", self.table.to_csv(index=False, lineterminator="\n"))
+        with replacing(folder / f"{self.name}.png") as temporary:
+            temporary.write_bytes(self.png())
+
+    def canvas(self, width: int) -> "Canvas":
+        """The picture as matplotlib's own figure, `width` CSS pixels wide or its smallest width; within `style`."""
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Canvas
 
         height = self.narrow_height or self.height if width == NARROW else self.height
-        size = (max(width, self.width) * PIXEL, height * PIXEL)
-        figure = Canvas(figsize=size, layout="constrained", facecolor=SURFACE)
+        width = max(width, self.width)
+        lines = [(line, 13, "bold", INK) for line in wrapped(self.title, width - 2 * EDGE, 13, "bold")]
+        lines += [(line, 9, "normal", MUTED) for line in wrapped(self.note, width - 2 * EDGE, 9)]
+        head = sum(LEADING * size for _, size, _, _ in lines) + (2 * EDGE if lines else 0)
+        figure = Canvas(figsize=(width * PIXEL, (height + head) * PIXEL), layout="constrained", facecolor=SURFACE)
         FigureCanvasAgg(figure)
-        self.draw(self.table, figure.add_subplot())
+        if not lines:
+            self.draw(self.table, figure.add_subplot())
+            return figure
+        top, body = figure.subfigures(2, 1, height_ratios=[head, height], hspace=0)
+        down = float(EDGE)
+        for line, size, weight, colour in lines:
+            top.text(EDGE / width, 1 - down / head, line, va="top", fontsize=size, weight=weight, color=colour)
+            down += LEADING * size
+        self.draw(self.table, body.add_subplot())
         return figure
 
 
@@ -151,6 +179,26 @@ def _inline(svg: str, alt: str, prefix: str) -> str:
     head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width} {height}" class="figure" '
     head += f'style="width: {float(width) * 4 / 3:.0f}px" xmlns:xlink="http://www.w3.org/1999/xlink">'
     return head + svg[svg.index(">") + 1 :].strip()
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """CSS pixels that a line of text takes, at a size in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=size, weight=weight)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]) / 72 / PIXEL
+
+
+def wrapped(text: str, width: float, size: float, weight: str = "normal") -> list[str]:
+    """Text as lines of at most `width` CSS pixels (a longer word has a line of its own)."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and text_width(f"{lines[-1]} {word}", size, weight) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def signed(value: float, digits: int = 3) -> str:

@@ -1,0 +1,448 @@
+"""Tables of mixtures -> pictures: each function takes a table and an Axes, answers one question, returns the Axes.
+
+Weights span five orders of magnitude and most are zero. So ranges are drawn on a logarithmic axis that ends in a zero
+(`symlog`), bars on a square-root axis, and how many weights are zero is always said in numbers.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from proxymix.figures import (
+    FAINT,
+    INK,
+    MEASURED,
+    MUTED,
+    OTHER,
+    PIXEL,
+    PRIOR,
+    PROPOSED,
+    SURFACE,
+    legend,
+    percent,
+    shorten,
+    text_width,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+MOST_ROWS = 64  # domains in a picture; its table has them all
+MOST_LETTERS = 40  # of a domain's name
+LABEL_SIZE = 8.5  # points
+COLUMN = 50  # CSS pixels, of a column of numbers beside the rows
+MOST_MIXTURES = 4  # that a picture can tell apart
+BASELINE_MARKS = {"temperature": "^", "unimax": "v", "capped": "s", "proportional": "o"}
+ANCHOR_MARKS = "DsP*vphd"
+GIVEN_MARKS = "sDv^"
+MIXTURE_STYLES = ((PROPOSED, ""), (OTHER, "////"), (MEASURED, ""), (SURFACE, ""))
+"""Colour and hatching of the first, second ... mixture; the last is an outline."""
+
+
+def weight_ranges(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """How much of each domain do the mixtures hold, beside its prior and the most they may?
+
+    Args:
+        table: domain; used, the share of the mixtures that hold it; p05, p25, median, p75 and p95 of the weights that are not zero;
+            and where they are known, prior and largest_allowed.
+        axes: Where to draw.
+    """
+    shown = _ranges(table, axes)
+    _number_column(axes, shown["used"], "in … of\nmixtures", lambda used: "none" if used == 0 else percent_whole(used))
+    axes.set_xlabel("weight in a mixture that holds the domain (log scale down to zero)")
+    _log_to_zero(axes, shown, percent_tick)
+    return _rows_legend(axes, {"prior": "prior (token share)", "largest_allowed": "largest weight allowed"}, shown)
+
+
+def epoch_ranges(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """How often would the mixtures repeat each domain?
+
+    Args:
+        table: As for `weight_ranges`, in epochs at the budget instead of weights, and with over, the share of the mixtures that
+            repeat the domain more than max_epochs times; its attrs hold max_epochs.
+        axes: Where to draw.
+    """
+    limit = float(table.attrs["max_epochs"])
+    shown = _ranges(table, axes)
+    axes.axvline(limit, color=OTHER, linewidth=1.2, linestyle=(0, (4, 2)), label=f"{limit:g} epochs")
+    _number_column(
+        axes, shown["over"], f"over {limit:g}\nepochs in", lambda over: "none" if over == 0 else percent_whole(over)
+    )
+    axes.set_xlabel("epochs in a mixture that holds the domain (log scale down to zero)")
+    _log_to_zero(axes, shown, lambda value: f"{value:,.10g}", limit)
+    return _rows_legend(axes, {"prior": "at the prior", "largest_allowed": "most allowed"}, shown)
+
+
+def active_counts(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """Over how many domains does a mixture spread?
+
+    Args:
+        table: active_domains (weights above zero) and effective_domains (e to the entropy), a row per mixture.
+        axes: Where to draw.
+    """
+    active, effective = table["active_domains"].to_numpy(), table["effective_domains"].to_numpy()
+    step = bin_width(int(active.max()))
+    edges = np.arange(0.5, active.max() + step, step)
+    edges = edges if edges[-1] >= active.max() + 0.5 else np.append(edges, edges[-1] + step)
+    centers = (edges[:-1] + edges[1:]) / 2
+    axes.grid(axis="y")
+    in_bins = [np.histogram(values, np.append(edges[:-1], edges[-1] + 1e-9))[0] for values in (active, effective)]
+    axes.bar(
+        centers, in_bins[0] / len(table), width=0.86 * step, color=PRIOR, alpha=0.6, label="domains with any weight"
+    )
+    axes.stairs(in_bins[1] / len(table), edges, color=INK, linewidth=1.6, label="effective number of domains")
+    axes.set_xlim(edges[0] - 0.1 * step, edges[-1] + 0.1 * step)
+    ticks = tick_numbers(int(active.max()))
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xlabel("domains" + (f" (in bins of {step})" if step > 1 else ""))
+    axes.set_ylabel("share of the mixtures")
+    axes.yaxis.set_major_formatter(lambda value, _: percent_tick(value))
+    axes.tick_params(axis="y", labelcolor=MUTED, labelsize=LABEL_SIZE)
+    return legend(axes, columns=2)
+
+
+def distances(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """How far is a mixture from the nearest other one?
+
+    Args:
+        table: distance, a row per mixture: half the sum of absolute differences of weights.
+        axes: Where to draw.
+    """
+    found = table["distance"].to_numpy()
+    top = max(math.ceil(found.max() * 20) / 20, 0.05)
+    counts, edges = np.histogram(found, bins=40, range=(0, top))
+    axes.grid(axis="y")
+    axes.stairs(counts / len(found), edges, fill=True, color=PRIOR, alpha=0.6)
+    axes.stairs(counts / len(found), edges, color=INK, linewidth=0.9)
+    median = float(np.median(found))
+    axes.axvline(median, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
+    right = median > 0.6 * top
+    axes.annotate(
+        f"median {percent(median)}",
+        (median, 0.97),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(-6 if right else 6, 0),
+        textcoords="offset points",
+        ha="right" if right else "left",
+        va="top",
+        weight="bold",
+        bbox={"facecolor": SURFACE, "edgecolor": "none", "pad": 1.5},
+    )
+    axes.set_xlim(0, top)
+    axes.set_ylim(0, counts.max() / len(found) * 1.15)
+    axes.xaxis.set_major_formatter(lambda value, _: percent_tick(value))
+    axes.yaxis.set_major_formatter(lambda value, _: percent_tick(value))
+    axes.tick_params(axis="y", labelcolor=MUTED, labelsize=LABEL_SIZE)
+    axes.set_xlabel("distance to the nearest other mixture (share of the weight that differs)")
+    axes.set_ylabel("share of the mixtures")
+    return axes
+
+
+def coverage_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """Where do the mixtures lie, and is anything between them?
+
+    Args:
+        table: kind ("mixture", "single domain", "anchor", "given" or "domain"), name, x and y; its attrs hold explained, the
+            shares of the variance along x and y.
+        axes: Where to draw. Domains are named where there is room, the furthest out first.
+    """
+    groups = dict(list(table.groupby("kind", sort=False)))
+    sweep = groups["mixture"]
+    few = len(sweep) < 100
+    axes.grid()
+    axes.plot(
+        sweep["x"],
+        sweep["y"],
+        linestyle="none",
+        marker="o",
+        markersize=5 if few else 3.5 if len(sweep) < 2000 else 2,
+        color=MEASURED,
+        alpha=0.5 if len(sweep) < 2000 else 0.25,
+        markeredgewidth=0,
+        label=f"a mixture of the sweep (n = {len(sweep):,})",
+    )
+    if "single domain" in groups:
+        rows = groups["single domain"]
+        axes.plot(
+            rows["x"], rows["y"], "x", color=OTHER, markersize=6, markeredgewidth=1.8, label="a single domain, run"
+        )
+    marks = [("anchor", marker, OTHER) for marker in ANCHOR_MARKS] + [
+        ("given", marker, PROPOSED) for marker in GIVEN_MARKS
+    ]
+    for kind in ("anchor", "given"):
+        styles = [(marker, colour) for k, marker, colour in marks if k == kind]
+        rows = groups.get(kind, table.head(0))
+        for (marker, colour), (name, x, y) in zip(
+            styles, rows[["name", "x", "y"]].itertuples(index=False), strict=False
+        ):
+            axes.plot(
+                [x],
+                [y],
+                linestyle="none",
+                marker=marker,
+                markersize=10 if marker in "*P" else 8,
+                color=colour,
+                markeredgecolor=SURFACE,
+                markeredgewidth=1.2,
+                zorder=4,
+                label=name,
+            )
+    explained = table.attrs["explained"]
+    axes.set_xlabel(f"first direction ({percent_whole(explained[0])} of the variance)")
+    axes.set_ylabel(f"second direction ({percent_whole(explained[1])})")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.margins(0.08)
+    axes.tick_params(axis="both", labelbottom=False, labelleft=False, length=0)
+    axes.spines["left"].set_visible(False)
+    axes.spines["bottom"].set_visible(False)
+    legend(axes, columns=3)
+    _name_corners(axes, groups.get("domain", table.head(0)))
+    return axes
+
+
+def _name_corners(axes: "Axes", corners: "pd.DataFrame") -> None:
+    """The places of single domains, with names that cover neither each other nor the edge."""
+    canvas = axes.figure.canvas
+    canvas.figure.draw_without_rendering()  # so that the axes have their final place
+    renderer = canvas.get_renderer()  # type: ignore[attr-defined]
+    frame, taken = axes.get_window_extent(renderer), []
+    pixel = axes.figure.dpi * PIXEL
+    for name, x, y in corners[["name", "x", "y"]].itertuples(index=False):
+        across, up = axes.transData.transform((x, y))
+        if not (frame.x0 < across < frame.x1 and frame.y0 < up < frame.y1):
+            continue
+        for right, above in ((7, 0), (-7, 0), (0, 10), (0, -10), (7, 10), (-7, 10), (7, -10), (-7, -10)):
+            text = axes.annotate(
+                name,
+                (x, y),
+                xytext=(right * 0.75, above * 0.75),
+                textcoords="offset points",
+                ha="left" if right > 0 else "right" if right < 0 else "center",
+                va="bottom" if above > 0 else "top" if above < 0 else "center",
+                fontsize=8,
+                color=INK,
+                bbox={"facecolor": SURFACE, "edgecolor": "none", "pad": 1, "alpha": 0.8},
+                zorder=5,
+            )
+            text.set_in_layout(False)
+            box = text.get_window_extent(renderer).padded(2 * pixel)
+            inside = box.x0 > frame.x0 and box.x1 < frame.x1 and box.y0 > frame.y0 and box.y1 < frame.y1
+            if inside and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                axes.plot([x], [y], "^", markersize=5, markerfacecolor=SURFACE, markeredgecolor=INK, zorder=5)
+                break
+            text.remove()
+
+
+def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """How do a few mixtures differ from the prior and the baselines?
+
+    Args:
+        table: domain, the mixtures' weights in the columns that its attrs call mixtures, and prior and other baselines.
+        axes: Where to draw.
+    """
+    shown, names = table.head(MOST_ROWS), list(table.attrs["mixtures"])
+    rows = np.arange(len(shown))
+    axes.grid(axis="x")
+    if "prior" in shown:
+        axes.barh(rows, shown["prior"], height=0.9, color=PRIOR, alpha=0.4, linewidth=0, label="prior (token share)")
+    _grouped_bars(axes, shown, names)
+    for name in (c for c in BASELINE_MARKS if c in shown):
+        axes.plot(
+            shown[name], rows, linestyle="none", marker=BASELINE_MARKS[name], markersize=5, markerfacecolor=SURFACE,
+            markeredgecolor=INK, markeredgewidth=0.9, label=name, zorder=4,
+        )  # fmt: skip
+    if "uniform" in shown:
+        level = float(shown["uniform"].iloc[0])
+        axes.axvline(level, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), label=f"uniform ({percent(level)})")
+    values = shown.drop(columns="domain").to_numpy(dtype=float)
+    _square_root(axes, values.max(), percent_tick)
+    axes.set_xlabel("weight in the mixture (square-root scale)")
+    name_rows(axes, shown["domain"])
+    for column, name in enumerate(names):
+        _number_column(axes, shown[name], f"({column + 1})" if len(names) > 1 else "", percent, column)
+    return legend(axes, columns=3)
+
+
+def epoch_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """How often do a few mixtures repeat each domain?
+
+    Args:
+        table: domain, and epochs at the budget in the columns that its attrs call mixtures; its attrs hold max_epochs, and
+            prior_epochs, which are those of every domain at the prior.
+        axes: Where to draw.
+    """
+    shown, names = table.head(MOST_ROWS), list(table.attrs["mixtures"])
+    limit, prior = float(table.attrs["max_epochs"]), float(table.attrs["prior_epochs"])
+    axes.grid(axis="x")
+    _grouped_bars(axes, shown, names)
+    axes.axvline(prior, color=INK, linewidth=1, linestyle=(0, (2, 2)), label=f"at the prior ({epochs_text(prior)})")
+    axes.axvline(limit, color=OTHER, linewidth=1.3, linestyle=(0, (5, 2)), label=f"{limit:g} epochs")
+    _square_root(axes, max(float(shown[names].to_numpy().max()), limit, prior), lambda value: f"{value:,.10g}")
+    axes.set_xlabel("epochs at the budget (square-root scale)")
+    name_rows(axes, shown["domain"])
+    for column, name in enumerate(names):
+        _number_column(axes, shown[name], f"({column + 1})" if len(names) > 1 else "", epochs_text, column)
+    return legend(axes, columns=3)
+
+
+def _grouped_bars(axes: "Axes", shown: "pd.DataFrame", names: Sequence[str]) -> None:
+    rows, height = np.arange(len(shown)), 0.74 / (len(names) + (len(names) == 1))
+    for position, (name, (colour, hatch)) in enumerate(zip(names, MIXTURE_STYLES, strict=False)):
+        axes.barh(
+            rows + (position - (len(names) - 1) / 2) * height,
+            shown[name],
+            height=height,
+            facecolor=SURFACE if hatch else colour,
+            edgecolor=INK if colour == SURFACE else colour,
+            hatch=hatch,
+            linewidth=0.8,
+            label=f"({position + 1}) {name}" if len(names) > 1 else name,
+        )
+
+
+def _square_root(axes: "Axes", most: float, text: Callable[[float], str]) -> None:
+    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
+    axes.set_xlim(0, 1.04 * most)
+    ticks = [0.0]
+    for tick in (m * 10.0**k for k in range(-6, 6) for m in (1, 2, 3, 5, 7.5)):
+        if tick <= 1.04 * most and math.sqrt(tick / most) - math.sqrt(ticks[-1] / most) > 0.1:
+            ticks.append(tick)
+    axes.set_xticks(ticks, [text(tick) for tick in ticks])
+
+
+def _ranges(table: "pd.DataFrame", axes: "Axes") -> "pd.DataFrame":
+    shown = table.head(MOST_ROWS)
+    rows = np.arange(len(shown))
+    axes.grid(axis="x")
+    thick = 0.62 if len(rows) <= 24 else 0.7
+    axes.barh(rows, shown["p95"] - shown["p05"], left=shown["p05"], height=thick * 0.55, color=FAINT, linewidth=0)
+    axes.barh(rows, shown["p75"] - shown["p25"], left=shown["p25"], height=thick, color=MUTED, linewidth=0)
+    axes.vlines(shown["median"], rows - thick / 2, rows + thick / 2, color=SURFACE, linewidth=1.8)
+    if "largest_allowed" in shown:
+        axes.plot(shown["largest_allowed"], rows, linestyle="none", marker=9, markersize=5, color=OTHER, zorder=4)
+    if "prior" in shown:
+        axes.plot(
+            shown["prior"],
+            rows,
+            linestyle="none",
+            marker="D",
+            markersize=5.2 if len(rows) <= 24 else 4.4,
+            markerfacecolor=SURFACE,
+            markeredgecolor=INK,
+            markeredgewidth=1.1,
+            zorder=5,
+        )
+    name_rows(axes, shown["domain"])
+    return shown
+
+
+def _rows_legend(axes: "Axes", marks: dict[str, str], shown: "pd.DataFrame") -> "Axes":
+    axes.barh([0], [0], color=MUTED, label="middle half, with the median")
+    axes.barh([0], [0], color=FAINT, label="5% to 95%")
+    if "prior" in shown:
+        axes.plot(
+            [], [], "D", markersize=5.2, markerfacecolor=SURFACE, markeredgecolor=INK, markeredgewidth=1.1,
+            label=marks["prior"],
+        )  # fmt: skip
+    if "largest_allowed" in shown:
+        axes.plot([], [], linestyle="none", marker=9, markersize=5, color=OTHER, label=marks["largest_allowed"])
+    return legend(axes, columns=5)
+
+
+def _log_to_zero(axes: "Axes", shown: "pd.DataFrame", text: Callable[[float], str], *more: float) -> None:
+    columns = [c for c in ("p05", "p95", "prior", "largest_allowed") if c in shown]
+    values = np.append(shown[columns].to_numpy(dtype=float).ravel(), more)
+    values = values[np.isfinite(values) & (values > 0)]
+    low, high = math.floor(math.log10(values.min()) + 1e-9), math.ceil(math.log10(values.max()) - 1e-9)
+    high = max(high, low + 1)
+    axes.set_xscale("symlog", linthresh=10.0**low, linscale=0.4)
+    axes.set_xlim(0, 10.0**high if values.max() < 0.93 * 10.0**high or high == 0 else 1.3 * 10.0**high)
+    ticks = [0.0, *(10.0**k for k in range(low, high + 1))]
+    axes.set_xticks(ticks, [text(tick) for tick in ticks])
+    axes.set_xticks([m * 10.0**k for k in range(low, high) for m in range(2, 10)], minor=True)
+    axes.tick_params(which="minor", length=1.5, color=FAINT)
+
+
+def name_rows(axes: "Axes", names: "pd.Series[str]") -> None:
+    """A row per domain, the first on top, with its whole name."""
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.set_yticks(range(len(names)), row_labels(names))
+    axes.tick_params(axis="y", labelsize=LABEL_SIZE)
+    axes.spines["left"].set_visible(False)
+
+
+def row_labels(names: Sequence[str]) -> list[str]:
+    """Names as labels, cut only beyond 40 letters, and only where they stay apart."""
+    short = shorten(names, MOST_LETTERS)
+    return short if len(set(short)) == len(short) else list(names)
+
+
+def rows_width(names: Sequence[str], columns: int = 1) -> int:
+    """CSS pixels for rows with these names, a panel that is wide enough, and columns of numbers."""
+    widest = max(text_width(label, LABEL_SIZE) for label in row_labels(names))
+    return math.ceil(widest + 430 + columns * COLUMN)
+
+
+def rows_height(num_rows: int, num_mixtures: int = 1) -> int:
+    """CSS pixels for so many rows, their axis and legend."""
+    return 110 + ((26 if num_rows <= 24 else 17) + 7 * (num_mixtures - 1)) * min(num_rows, MOST_ROWS)
+
+
+def _number_column(
+    axes: "Axes", values: "pd.Series[Any]", head: str, text: Callable[[float], str], column: int = 0, **style: Any
+) -> None:
+    """Numbers right of the rows, right-aligned, under a head."""
+    for row, label in [(-0.6, head), *enumerate(map(text, values))]:
+        axes.annotate(
+            label,
+            (1, row),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=((column + 1) * COLUMN * 0.75, 3 if row < 0 else 0),
+            textcoords="offset points",
+            ha="right",
+            va="bottom" if row < 0 else "center",
+            fontsize=8 if row < 0 else LABEL_SIZE,
+            color=MUTED if row < 0 else INK,
+            **style,
+        )
+
+
+def percent_whole(share: float) -> str:
+    """A share of many for a reader: '37%', '0.4%', and never 0% or 100% for what is not."""
+    value = 100 * share
+    if value in (0, 100):
+        return f"{value:.0f}%"
+    if 99.5 <= value < 100:
+        return "> 99%"
+    return f"{value:.0f}%" if value >= 0.95 else f"{value:.1f}%" if value >= 0.05 else "< 0.1%"
+
+
+def percent_tick(value: float) -> str:
+    """A weight on an axis: '0', '0.01%', '10%'."""
+    return "0" if value == 0 else f"{100 * value:.10g}%"
+
+
+def bin_width(most: int) -> int:
+    """The least of 1, 2, 5, 10 ... that cuts `most` into at most 60 bins."""
+    return next(n * 10**k for k in range(9) for n in (1, 2, 5) if most <= 60 * n * 10**k)
+
+
+def tick_numbers(most: int) -> list[int]:
+    """Round whole numbers from 1 to `most`, at most twenty."""
+    step = next(n * 10**k for k in range(9) for n in (1, 2, 5) if most <= 20 * n * 10**k)
+    return list(range(1, most + 1)) if step == 1 else list(range(0, most + 1, step))
+
+
+def epochs_text(epochs: float) -> str:
+    """Epochs for a reader: 0.0312 -> '0.031', 12.34 -> '12.3'."""
+    return (
+        "0"
+        if epochs == 0
+        else "< 0.001"
+        if epochs < 0.0005
+        else f"{epochs:,.{3 if epochs < 0.1 else 2 if epochs < 10 else 1}f}"
+    )
