@@ -79,6 +79,8 @@ STAGES = (
           files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, in_study=False),
     Stage("predict", "regression.predict:predict", "a regression + mixtures -> predicted losses",
           files={"fit": "regression"}, in_study=False),
+    Stage("export", "mixture_config.export:export", "a mixture -> a trainer's own data configuration",
+          files={"mixture": "optimal_mixture.yaml", "domains": "domains.csv"}, in_study=False),
     Stage("check", "data_preparation.check:check", "verifies token shards against their manifest",
           files={"tokens": "tokens"}, positional="tokens", in_study=False),
 )  # fmt: skip
