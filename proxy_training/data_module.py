@@ -39,7 +39,6 @@ class MixtureData(DataModule):
         seed: Seed of the data order.
         valid_tokens: Validation tokens per domain, in whole blocks (at least one) spread evenly over it.
         num_workers: Processes that read ahead, per device.
-
     """
 
     def __init__(
@@ -53,12 +52,8 @@ class MixtureData(DataModule):
     ) -> None:
         super().__init__()
         self.tokens, self.mixture = Path(tokens), Path(mixture)
-        self.train_tokens, self.seed, self.valid_tokens, self.num_workers = (
-            train_tokens,
-            seed,
-            valid_tokens,
-            num_workers,
-        )
+        self.train_tokens, self.seed = train_tokens, seed
+        self.valid_tokens, self.num_workers = valid_tokens, num_workers
 
     def connect(self, tokenizer: Any = None, batch_size: int = 1, max_seq_length: int | None = None) -> None:
         """Take what litgpt knows.

@@ -132,6 +132,16 @@ def test_the_stream_goes_on_after_the_plan_at_the_same_shares_with_the_blocks_th
         assert [sequence for lap in fed for sequence in lap] == domain.gather(blocks).tolist()
 
 
+def test_what_is_less_than_a_batch_is_passed_over_and_the_stream_goes_on_with_the_next_lap(data, tokens):
+    made = data(train_tokens=59 * LENGTH)
+    made.setup()
+    loader = made.train_dataloader()
+    laps = [torch.cat(list(loader)).numpy() for _ in range(2)]
+    assert [len(lap) for lap in laps] == [56, 56]
+    order = [domain_of(sequence) for sequence in planned(tokens, num_items=59)][:56]
+    assert [[domain_of(sequence) for sequence in lap] for lap in laps] == [order, order]
+
+
 @pytest.mark.parametrize(("workers_before", "workers_after", "batch_after"), [(0, 0, 4), (2, 0, 4), (0, 2, 2)])
 @pytest.mark.parametrize("batches_before", [7, 20])
 def test_a_resumed_run_goes_on_with_the_next_item(
