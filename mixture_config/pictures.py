@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxymix.figures import (
+    EDGE,
     FAINT,
     INK,
     MEASURED,
@@ -30,10 +31,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
+LEGEND_ORDER = ("middle half", "5% to", "zero", "domains with", "(1)", "(2)", "(3)", "(4)", "prior", "at the prior")
 MOST_ROWS = 64  # domains in a picture; its table has them all
 MOST_LETTERS = 40  # of a domain's name
 LABEL_SIZE = 8.5  # points
 COLUMN = 50  # CSS pixels, of a column of numbers beside the rows
+NAME_PLACES = tuple((right, above) for right in (-8, 0, 8) for above in (-9, 0, 9) if right or above)  # CSS pixels
 MOST_MIXTURES = 4  # that a picture can tell apart
 BASELINE_MARKS = {"temperature": "^", "unimax": "v", "capped": "s", "proportional": "o"}
 ANCHOR_MARKS = "DsP*vphd"
@@ -43,37 +47,55 @@ MIXTURE_STYLES = ((PROPOSED, ""), (OTHER, "////"), (MEASURED, ""), (SURFACE, "")
 
 
 def weight_ranges(table: "pd.DataFrame", axes: "Axes") -> "Axes":
-    """How much of each domain do the mixtures hold, beside its prior and the most they may?
+    """How much of each domain do the mixtures hold, beside its prior and its bounds?
 
     Args:
-        table: domain; used, the share of the mixtures that hold it; p05, p25, median, p75 and p95 of the weights that are not zero;
-            and where they are known, prior and largest_allowed.
+        table: domain; used, the share of the mixtures that hold it; p05, p25, median, p75 and p95 of the weights that are
+            not zero; and where they are known prior, usage_limit and epoch_limit (largest weights), whose names its attrs
+            hold.
         axes: Where to draw.
     """
-    shown = _ranges(table, axes)
+    shown, rows = _ranges(table, axes)
+    limits = {"usage_limit": (9, PROPOSED), "epoch_limit": ("|", OTHER)}
+    for name, (marker, colour) in limits.items():
+        if name in shown:
+            axes.plot(
+                shown[name].where(shown[name] < 1), rows, linestyle="none", marker=marker, color=colour, markersize=7,
+                markeredgewidth=0 if marker == 9 else 2.2, label=table.attrs[name], zorder=4, clip_on=False,
+            )  # fmt: skip
+    if "prior" in shown:
+        axes.plot(
+            shown["prior"], rows, linestyle="none", marker="D", markersize=5.2 if len(rows) <= 24 else 4.4,
+            markerfacecolor=SURFACE, markeredgecolor=INK, markeredgewidth=1.1, label="prior (token share)", zorder=5,
+        )  # fmt: skip
     _number_column(axes, shown["used"], "in … of\nmixtures", lambda used: "none" if used == 0 else percent_whole(used))
-    axes.set_xlabel("weight in a mixture that holds the domain (log scale down to zero)")
-    _log_to_zero(axes, shown, percent_tick)
-    return _rows_legend(axes, {"prior": "prior (token share)", "largest_allowed": "largest weight allowed"}, shown)
+    axes.set_xlabel("weight in the mixtures that hold the domain (log scale down to zero)")
+    _log_to_zero(axes, shown[[c for c in (*QUANTILES, "prior", *limits) if c in shown]], percent_tick)
+    return _legend(axes)
 
 
 def epoch_ranges(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     """How often would the mixtures repeat each domain?
 
     Args:
-        table: As for `weight_ranges`, in epochs at the budget instead of weights, and with over, the share of the mixtures that
-            repeat the domain more than max_epochs times; its attrs hold max_epochs.
+        table: As for `weight_ranges`, in epochs at the budget instead of weights, and with over, the share of the mixtures
+            that repeat the domain more than max_epochs times; its attrs hold max_epochs, and prior_epochs, those of every
+            domain at the prior.
         axes: Where to draw.
     """
-    limit = float(table.attrs["max_epochs"])
-    shown = _ranges(table, axes)
-    axes.axvline(limit, color=OTHER, linewidth=1.2, linestyle=(0, (4, 2)), label=f"{limit:g} epochs")
-    _number_column(
-        axes, shown["over"], f"over {limit:g}\nepochs in", lambda over: "none" if over == 0 else percent_whole(over)
-    )
-    axes.set_xlabel("epochs in a mixture that holds the domain (log scale down to zero)")
-    _log_to_zero(axes, shown, lambda value: f"{value:,.10g}", limit)
-    return _rows_legend(axes, {"prior": "at the prior", "largest_allowed": "most allowed"}, shown)
+    limit, prior = float(table.attrs["max_epochs"]), float(table.attrs["prior_epochs"])
+    shown, _ = _ranges(table, axes)
+    _epoch_lines(axes, limit, prior)
+    head = f"over {limit:g}\nepochs in"
+    _number_column(axes, shown["over"], head, lambda over: "none" if over == 0 else percent_whole(over))
+    axes.set_xlabel("epochs in the mixtures that hold the domain (log scale down to zero)")
+    _log_to_zero(axes, shown[[*QUANTILES]], lambda value: f"{value:,.10g}", limit, prior)
+    return _legend(axes)
+
+
+def _epoch_lines(axes: "Axes", limit: float, prior: float) -> None:
+    axes.axvline(prior, color=INK, linewidth=1, linestyle=(0, (2, 2)), label=f"at the prior ({epochs_text(prior)})")
+    axes.axvline(limit, color=OTHER, linewidth=1.3, linestyle=(0, (5, 2)), label=f"{limit:g} epochs")
 
 
 def active_counts(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -90,18 +112,18 @@ def active_counts(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     centers = (edges[:-1] + edges[1:]) / 2
     axes.grid(axis="y")
     in_bins = [np.histogram(values, np.append(edges[:-1], edges[-1] + 1e-9))[0] for values in (active, effective)]
-    axes.bar(
+    axes.bar(  # drawn and named first
         centers, in_bins[0] / len(table), width=0.86 * step, color=PRIOR, alpha=0.6, label="domains with any weight"
     )
     axes.stairs(in_bins[1] / len(table), edges, color=INK, linewidth=1.6, label="effective number of domains")
-    axes.set_xlim(edges[0] - 0.1 * step, edges[-1] + 0.1 * step)
+    axes.set_xlim(edges[0] - 0.3 * step, edges[-1] + 0.3 * step)
     ticks = tick_numbers(int(active.max()))
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_xlabel("domains" + (f" (in bins of {step})" if step > 1 else ""))
     axes.set_ylabel("share of the mixtures")
     axes.yaxis.set_major_formatter(lambda value, _: percent_tick(value))
     axes.tick_params(axis="y", labelcolor=MUTED, labelsize=LABEL_SIZE)
-    return legend(axes, columns=2)
+    return _legend(axes)
 
 
 def distances(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -198,23 +220,34 @@ def coverage_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.tick_params(axis="both", labelbottom=False, labelleft=False, length=0)
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_visible(False)
-    legend(axes, columns=3)
-    _name_corners(axes, groups.get("domain", table.head(0)))
+    _legend(axes)
+    marked = [rows for kind, rows in groups.items() if kind in ("anchor", "given")]
+    _name_corners(
+        axes,
+        groups.get("domain", table.head(0)),
+        [p for rows in marked for p in zip(rows["x"], rows["y"], strict=True)],
+    )
     return axes
 
 
-def _name_corners(axes: "Axes", corners: "pd.DataFrame") -> None:
-    """The places of single domains, with names that cover neither each other nor the edge."""
+def _name_corners(axes: "Axes", corners: "pd.DataFrame", marked: Sequence[tuple[float, float]]) -> None:
+    """The places of single domains, with names that cover neither each other, nor a mark, nor the edge."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Bbox
+
     canvas = axes.figure.canvas
     canvas.figure.draw_without_rendering()  # so that the axes have their final place
     renderer = canvas.get_renderer()  # type: ignore[attr-defined]
-    frame, taken = axes.get_window_extent(renderer), []
-    pixel = axes.figure.dpi * PIXEL
-    for name, x, y in corners[["name", "x", "y"]].itertuples(index=False):
+    frame, pixel = axes.get_window_extent(renderer), axes.figure.dpi * PIXEL
+    taken = [
+        Bbox.from_bounds(*(axes.transData.transform(place) - 8 * pixel), 16 * pixel, 16 * pixel) for place in marked
+    ]
+    furthest = float(np.hypot(corners["x"], corners["y"]).max()) if len(corners) else 0.0
+    for name, x, y in corners[["name", "x", "y"]].head(MOST_ROWS).itertuples(index=False):
         across, up = axes.transData.transform((x, y))
-        if not (frame.x0 < across < frame.x1 and frame.y0 < up < frame.y1):
+        if not (frame.x0 < across < frame.x1 and frame.y0 < up < frame.y1) or math.hypot(x, y) < furthest / 3:
             continue
-        for right, above in ((7, 0), (-7, 0), (0, 10), (0, -10), (7, 10), (-7, 10), (7, -10), (-7, -10)):
+        for right, above in sorted(NAME_PLACES, key=lambda place: -np.dot(place, (x, y))):  # outwards first
             text = axes.annotate(
                 name,
                 (x, y),
@@ -224,7 +257,7 @@ def _name_corners(axes: "Axes", corners: "pd.DataFrame") -> None:
                 va="bottom" if above > 0 else "top" if above < 0 else "center",
                 fontsize=8,
                 color=INK,
-                bbox={"facecolor": SURFACE, "edgecolor": "none", "pad": 1, "alpha": 0.8},
+                path_effects=[withStroke(linewidth=2.5, foreground=SURFACE)],
                 zorder=5,
             )
             text.set_in_layout(False)
@@ -263,8 +296,8 @@ def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.set_xlabel("weight in the mixture (square-root scale)")
     name_rows(axes, shown["domain"])
     for column, name in enumerate(names):
-        _number_column(axes, shown[name], f"({column + 1})" if len(names) > 1 else "", percent, column)
-    return legend(axes, columns=3)
+        _number_column(axes, shown[name], f"({column + 1})" if len(names) > 1 else "weight", percent, column)
+    return _legend(axes)
 
 
 def epoch_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -279,14 +312,13 @@ def epoch_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     limit, prior = float(table.attrs["max_epochs"]), float(table.attrs["prior_epochs"])
     axes.grid(axis="x")
     _grouped_bars(axes, shown, names)
-    axes.axvline(prior, color=INK, linewidth=1, linestyle=(0, (2, 2)), label=f"at the prior ({epochs_text(prior)})")
-    axes.axvline(limit, color=OTHER, linewidth=1.3, linestyle=(0, (5, 2)), label=f"{limit:g} epochs")
+    _epoch_lines(axes, limit, prior)
     _square_root(axes, max(float(shown[names].to_numpy().max()), limit, prior), lambda value: f"{value:,.10g}")
     axes.set_xlabel("epochs at the budget (square-root scale)")
     name_rows(axes, shown["domain"])
     for column, name in enumerate(names):
-        _number_column(axes, shown[name], f"({column + 1})" if len(names) > 1 else "", epochs_text, column)
-    return legend(axes, columns=3)
+        _number_column(axes, shown[name], f"({column + 1})" if len(names) > 1 else "epochs", epochs_text, column)
+    return _legend(axes)
 
 
 def _grouped_bars(axes: "Axes", shown: "pd.DataFrame", names: Sequence[str]) -> None:
@@ -294,7 +326,7 @@ def _grouped_bars(axes: "Axes", shown: "pd.DataFrame", names: Sequence[str]) -> 
     for position, (name, (colour, hatch)) in enumerate(zip(names, MIXTURE_STYLES, strict=False)):
         axes.barh(
             rows + (position - (len(names) - 1) / 2) * height,
-            shown[name],
+            shown[name].where(shown[name] > 0),
             height=height,
             facecolor=SURFACE if hatch else colour,
             edgecolor=INK if colour == SURFACE else colour,
@@ -308,54 +340,42 @@ def _square_root(axes: "Axes", most: float, text: Callable[[float], str]) -> Non
     axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
     axes.set_xlim(0, 1.04 * most)
     ticks = [0.0]
-    for tick in (m * 10.0**k for k in range(-6, 6) for m in (1, 2, 3, 5, 7.5)):
-        if tick <= 1.04 * most and math.sqrt(tick / most) - math.sqrt(ticks[-1] / most) > 0.1:
+    for tick in (m * 10.0**k for k in range(-6, 6) for m in (1, 2, 5)):
+        if tick <= 1.04 * most and math.sqrt(tick / most) - math.sqrt(ticks[-1] / most) > 0.08:
             ticks.append(tick)
     axes.set_xticks(ticks, [text(tick) for tick in ticks])
 
 
-def _ranges(table: "pd.DataFrame", axes: "Axes") -> "pd.DataFrame":
+def _ranges(table: "pd.DataFrame", axes: "Axes") -> "tuple[pd.DataFrame, np.ndarray]":
+    """The rows shown and their places, with their quantiles drawn, and a circle at zero for the mixtures without."""
     shown = table.head(MOST_ROWS)
     rows = np.arange(len(shown))
     axes.grid(axis="x")
     thick = 0.62 if len(rows) <= 24 else 0.7
-    axes.barh(rows, shown["p95"] - shown["p05"], left=shown["p05"], height=thick * 0.55, color=FAINT, linewidth=0)
-    axes.barh(rows, shown["p75"] - shown["p25"], left=shown["p25"], height=thick, color=MUTED, linewidth=0)
-    axes.vlines(shown["median"], rows - thick / 2, rows + thick / 2, color=SURFACE, linewidth=1.8)
-    if "largest_allowed" in shown:
-        axes.plot(shown["largest_allowed"], rows, linestyle="none", marker=9, markersize=5, color=OTHER, zorder=4)
-    if "prior" in shown:
-        axes.plot(
-            shown["prior"],
-            rows,
-            linestyle="none",
-            marker="D",
-            markersize=5.2 if len(rows) <= 24 else 4.4,
-            markerfacecolor=SURFACE,
-            markeredgecolor=INK,
-            markeredgewidth=1.1,
-            zorder=5,
-        )
+    axes.barh(
+        rows, shown["p75"] - shown["p25"], left=shown["p25"], height=thick, color=MUTED, linewidth=0, zorder=3,
+        label="middle half, with the median",
+    )  # fmt: skip
+    axes.barh(
+        rows, shown["p95"] - shown["p05"], left=shown["p05"], height=thick * 0.55, color=FAINT, linewidth=0,
+        label="5% to 95%",
+    )  # fmt: skip
+    axes.vlines(shown["median"], rows - thick / 2, rows + thick / 2, color=SURFACE, linewidth=1.8, zorder=3)
+    full = 64 if len(rows) <= 24 else 40  # square points
+    axes.scatter(
+        np.zeros(len(rows)), rows, s=full * (1 - shown["used"]), facecolors=SURFACE, edgecolors=INK, linewidths=0.9,
+        clip_on=False, zorder=3,
+    )  # fmt: skip
+    axes.plot(
+        [], [], "o", markersize=6, markerfacecolor=SURFACE, markeredgecolor=INK, markeredgewidth=0.9,
+        label="zero (area: in how many)",
+    )  # fmt: skip
     name_rows(axes, shown["domain"])
-    return shown
-
-
-def _rows_legend(axes: "Axes", marks: dict[str, str], shown: "pd.DataFrame") -> "Axes":
-    axes.barh([0], [0], color=MUTED, label="middle half, with the median")
-    axes.barh([0], [0], color=FAINT, label="5% to 95%")
-    if "prior" in shown:
-        axes.plot(
-            [], [], "D", markersize=5.2, markerfacecolor=SURFACE, markeredgecolor=INK, markeredgewidth=1.1,
-            label=marks["prior"],
-        )  # fmt: skip
-    if "largest_allowed" in shown:
-        axes.plot([], [], linestyle="none", marker=9, markersize=5, color=OTHER, label=marks["largest_allowed"])
-    return legend(axes, columns=5)
+    return shown, rows
 
 
 def _log_to_zero(axes: "Axes", shown: "pd.DataFrame", text: Callable[[float], str], *more: float) -> None:
-    columns = [c for c in ("p05", "p95", "prior", "largest_allowed") if c in shown]
-    values = np.append(shown[columns].to_numpy(dtype=float).ravel(), more)
+    values = np.append(shown.to_numpy(dtype=float).ravel(), more)
     values = values[np.isfinite(values) & (values > 0)]
     low, high = math.floor(math.log10(values.min()) + 1e-9), math.ceil(math.log10(values.max()) - 1e-9)
     high = max(high, low + 1)
@@ -367,11 +387,20 @@ def _log_to_zero(axes: "Axes", shown: "pd.DataFrame", text: Callable[[float], st
     axes.tick_params(which="minor", length=1.5, color=FAINT)
 
 
+def _legend(axes: "Axes") -> "Axes":
+    """A legend with as many columns as fit the picture."""
+    labels = axes.get_legend_handles_labels()[1]
+    width = axes.figure.bbox.width / axes.figure.dpi / PIXEL - 2 * EDGE
+    each = max(text_width(label, LABEL_SIZE) for label in labels) + 46
+    room = sum(text_width(label, LABEL_SIZE) + 46 for label in labels)
+    return legend(axes, len(labels) if room <= width else max(int(width / each), 1), LEGEND_ORDER)
+
+
 def name_rows(axes: "Axes", names: "pd.Series[str]") -> None:
     """A row per domain, the first on top, with its whole name."""
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(range(len(names)), row_labels(names))
-    axes.tick_params(axis="y", labelsize=LABEL_SIZE)
+    axes.tick_params(axis="y", labelsize=LABEL_SIZE, pad=9)
     axes.spines["left"].set_visible(False)
 
 
@@ -404,7 +433,7 @@ def _number_column(
             xytext=((column + 1) * COLUMN * 0.75, 3 if row < 0 else 0),
             textcoords="offset points",
             ha="right",
-            va="bottom" if row < 0 else "center",
+            va="bottom" if row < 0 else "center_baseline",
             fontsize=8 if row < 0 else LABEL_SIZE,
             color=MUTED if row < 0 else INK,
             **style,

@@ -22,7 +22,6 @@ from proxymix.schemas import read_domains, read_mixture, run_index
 if TYPE_CHECKING:
     import pandas as pd
 
-QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
 MOST_NEIGHBOURS = 2_000  # mixtures whose nearest other is looked for; each is compared with all
 ALIKE = 0.01  # mixtures nearer than this teach the regression little that is new
 NEARLY_ONE = 0.9  # a mixture with more on one domain is nearly that domain
@@ -108,18 +107,6 @@ class Corpus:
             return None
         return self.budget / np.where(self.tokens > 0, self.tokens, np.nan)
 
-    @property
-    def largest_allowed(self) -> np.ndarray | None:
-        """The most a mixture of the sweep may hold of each domain; None where nothing bounds it.
-
-        Unlike `epoch_bounds` it takes any budget: that no mixture can meet it is worth seeing.
-        """
-        if self.prior is None or (self.usage is None and self.per_epoch is None):
-            return None
-        usage = np.inf if self.usage is None else self.usage * self.prior
-        epochs = np.inf if self.per_epoch is None else np.nan_to_num(self.max_epochs / self.per_epoch)
-        return np.minimum(np.minimum(usage, epochs), 1.0)
-
     def weights(self, domains: Sequence[str], weights: np.ndarray) -> np.ndarray:
         """Columns named `domains` -> columns in the pictures' order; a domain that is not among them has 0."""
         place = {domain: column for column, domain in enumerate(domains)}
@@ -148,8 +135,13 @@ def weights_figure(weights: np.ndarray, corpus: Corpus) -> Figure:
     table = _ranges(weights, corpus)
     if corpus.prior is not None:
         table.insert(1, "prior", corpus.prior)
-    if corpus.largest_allowed is not None:
-        table.insert(2, "largest_allowed", corpus.largest_allowed)
+        if corpus.usage is not None:
+            table.insert(2, "usage_limit", np.minimum(corpus.usage * corpus.prior, 1.0))
+            table.attrs["usage_limit"] = f"{corpus.usage:g} × prior, the sweep's limit"
+    if corpus.per_epoch is not None and corpus.budget is not None:
+        # Unlike `epoch_bounds` for any budget: that no mixture can meet it is worth seeing.
+        table.insert(2, "epoch_limit", np.minimum(np.nan_to_num(corpus.max_epochs / corpus.per_epoch), 1.0))
+        table.attrs["epoch_limit"] = f"{corpus.max_epochs:g} epochs of {_tokens(corpus.budget)} tokens"
     never = [d for d, used in zip(corpus.domains, table["used"], strict=True) if used == 0]
     zeros = (weights == 0).mean()
     title = f"What {_count(len(weights), 'mixture')} hold of {_count(len(corpus.domains), 'domain')}"
@@ -175,9 +167,8 @@ def epochs_figure(weights: np.ndarray, corpus: Corpus) -> Figure:
     over = epochs > corpus.max_epochs * (1 + 1e-9)
     table = _ranges(epochs, corpus)
     table.insert(1, "tokens", corpus.tokens)
-    table.insert(2, "prior", np.where(corpus.tokens > 0, corpus.budget / corpus.tokens.sum(), 0.0))
-    table.insert(3, "over", over.mean(axis=0))
-    table.attrs["max_epochs"] = corpus.max_epochs
+    table.insert(2, "over", over.mean(axis=0))
+    table.attrs |= {"max_epochs": corpus.max_epochs, "prior_epochs": corpus.budget / corpus.tokens.sum()}
     some_over = pictures.percent_whole(float(over.any(axis=1).mean()))
     return Figure(
         "epochs",
@@ -301,7 +292,7 @@ def distances_figure(weights: np.ndarray, index: Sequence[int | str]) -> Figure:
         pictures.distances,
         f"the median mixture is {percent(float(np.median(distance)))} from the nearest other; {alike:,} of {of} under {ALIKE:.0%}",
         height=300,
-        title=f"Half of the mixtures differ from every other in {percent(float(np.median(distance)))} of their weight or more",
+        title=f"Half of the mixtures are {percent(float(np.median(distance)))} or more from any other",
         note=f"Total variation: the share of the tokens that would come from other domains. {alike:,} of {of} have another "
         f"within {ALIKE:.0%}, and teach little that is new.",
     )
@@ -335,7 +326,7 @@ def comparison_figures(given: dict[str, dict[str, float]], corpus: Corpus) -> li
     weights = {name: corpus.weights(list(row), np.array([list(row.values())]))[0] for name, row in given.items()}
     table = pd.DataFrame({"domain": corpus.domains, **baselines(corpus), **weights})
     table.attrs["mixtures"] = list(weights)
-    names = " and ".join(weights)
+    names = " and ".join(filter(None, (", ".join(list(weights)[:-1]), list(weights)[-1])))
     size = {
         "height": pictures.rows_height(len(table), len(weights)) + 20,
         "width": pictures.rows_width(corpus.domains[: pictures.MOST_ROWS], len(weights)),
@@ -508,14 +499,16 @@ def _ranges(values: np.ndarray, corpus: Corpus) -> "pd.DataFrame":
     """Per domain: the mean over all mixtures, the share of them that hold it, and quantiles over these."""
     import pandas as pd
 
-    columns: dict[str, list[float]] = {name: [] for name in ("mean", "used", *QUANTILES, "highest")}
+    columns: dict[str, list[float]] = {name: [] for name in ("mean", "used", *pictures.QUANTILES, "highest")}
     for column in values.T:
         held = column[column > 0]
         columns["mean"].append(column.mean())
         columns["used"].append(len(held) / len(column))
         columns["highest"].append(column.max())
-        quantiles = np.quantile(held, list(QUANTILES.values())) if len(held) else [np.nan] * len(QUANTILES)
-        for name, value in zip(QUANTILES, quantiles, strict=True):
+        quantiles = (
+            np.quantile(held, list(pictures.QUANTILES.values())) if len(held) else [np.nan] * len(pictures.QUANTILES)
+        )
+        for name, value in zip(pictures.QUANTILES, quantiles, strict=True):
             columns[name].append(float(value))
     return pd.DataFrame({"domain": corpus.domains, **columns})
 

@@ -89,6 +89,7 @@ class Figure:
 
     def canvas(self, width: int) -> "Canvas":
         """The picture as matplotlib's own figure, `width` CSS pixels wide or its smallest width; within `style`."""
+        import matplotlib as mpl
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure as Canvas
 
@@ -96,7 +97,7 @@ class Figure:
         width = max(width, self.width)
         lines = [(line, 13, "bold", INK) for line in wrapped(self.title, width - 2 * EDGE, 13, "bold")]
         lines += [(line, 9, "normal", MUTED) for line in wrapped(self.note, width - 2 * EDGE, 9)]
-        head = sum(LEADING * size for _, size, _, _ in lines) + (2 * EDGE if lines else 0)
+        head = sum(LEADING * size for _, size, _, _ in lines) + (EDGE if lines else 0)
         figure = Canvas(figsize=(width * PIXEL, (height + head) * PIXEL), layout="constrained", facecolor=SURFACE)
         FigureCanvasAgg(figure)
         if not lines:
@@ -107,7 +108,8 @@ class Figure:
         for line, size, weight, colour in lines:
             top.text(EDGE / width, 1 - down / head, line, va="top", fontsize=size, weight=weight, color=colour)
             down += LEADING * size
-        self.draw(self.table, body.add_subplot())
+        with mpl.rc_context({"legend.borderaxespad": EDGE * PIXEL * 72 / mpl.rcParams["legend.fontsize"]}):
+            self.draw(self.table, body.add_subplot())  # with the legend below the title's first letter
         return figure
 
 
