@@ -76,6 +76,8 @@ def export(
     for name, value in (("budget", budget), ("max_epochs", max_epochs)):
         if value is not None and not value > 0:
             raise InputError(f"--{name} is {value:g}; a number above 0 is wanted")
+    if out is not None and out.resolve() == mixture.resolve():
+        raise InputError(f"--out: {out} is the mixture itself; name another file")
     weights, rest = read_mixture(mixture)
     kind = FORMATS[to]
     unit = _unit(kind, to, samples)
