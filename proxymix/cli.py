@@ -8,9 +8,10 @@ import difflib
 import errno
 import sys
 import textwrap
+import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from proxymix import __version__
 from proxymix.errors import InputError, StageError
@@ -237,6 +238,11 @@ class Parser:
                 and "nrecogni" in message
             ):
                 return f"{self._parser.prog}: --{flag}: no such flag{nearest(flag, self._keys)}"
+        for flag in flags:  # one entry of a mapping: --fixed.deu 0.45
+            key = next((k for k in self._keys if flag.startswith(f"{k}.")), "")
+            entry = _entry_type(self._keys[key].type) if key else None
+            if entry is not None and f"key={flag.removeprefix(f'{key}.')!r}" in message:
+                return f"{self._parser.prog}: --{flag}: {_given(arguments, flag)!r} is not {describe_type(entry)}"
         for key, parameter in self._keys.items():
             if f'"{key}"' in message or f"--{key}:" in message or f"--{key} " in message:
                 given = _given(arguments, key)
@@ -270,6 +276,12 @@ def _given(arguments: Sequence[str], key: str) -> str:
     return ""
 
 
+def _entry_type(kind: Any) -> Any:
+    """What a mapping maps to, also where it is one of several types; None for all else."""
+    mappings = [k for k in (kind, *typing.get_args(kind)) if typing.get_origin(k) is dict]
+    return typing.get_args(mappings[0])[1] if mappings else None
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """'; did you mean X?' for the nearest of `names`, also by the last part of a dotted one; else the empty string."""
     names = list(names)
@@ -292,16 +304,21 @@ def describe_type(kind: Any) -> str:
     }
     if kind in names:
         return names[kind]
-    inner: tuple[Any, ...] = getattr(kind, "__args__", ())
-    if str(kind).startswith("typing.Literal"):
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
         return "one of " + ", ".join(map(str, inner))
-    if str(kind).startswith(("list", "tuple")):
+    if origin in (list, tuple):
         return f"a list (each {describe_type(inner[0])})" if inner else "a list"
-    if str(kind).startswith("dict"):
-        return f"a mapping to {describe_type(inner[1]).removeprefix('a ')}s"
+    if origin is dict:
+        return f"a mapping to {_plural(inner[1])}"
     if inner:
         return " or ".join(describe_type(part) for part in inner)
     return str(kind)
+
+
+def _plural(kind: Any) -> str:
+    first, _, rest = describe_type(kind).removeprefix("a ").partition(" (")
+    return f"{first}s" + (f" ({rest}" if rest else "")
 
 
 def _metavar(parameter: Parameter) -> str | None:

@@ -35,6 +35,8 @@ def cook(
     kind: Literal["soft", "hard"] = "soft",
     objective: str | dict[str, float] = "mean",
     budget: int | None = None,
+    spices: dict[str, float] | None = None,
+    sides: dict[str, list[str]] | None = None,
 ) -> None:
     """Cook eggs.
 
@@ -47,6 +49,8 @@ def cook(
         kind: How they should be.
         objective: What is wanted.
         budget: Tokens.
+        spices: How much of each.
+        sides: What goes with what.
     """
 
 
@@ -68,9 +72,20 @@ def test_every_type_of_flag_is_understood():
     assert values["objective"] == {"law": 1.0} and values["budget"] == 25_000_000_000
 
 
+def test_a_mapping_is_given_whole_or_entry_by_entry():
+    whole = parse("--pot", "p", "--spices", "{salt: 0.45, chili: 1e-3}", "--sides", "{hard: [rye, 'sour dough']}")
+    assert whole["spices"] == {"salt": 0.45, "chili": 0.001} and whole["sides"] == {"hard": ["rye", "sour dough"]}
+    entries = parse("--pot", "p", "--spices.salt", "0.45", "--sides.hard", "[rye]", filled={"spices": {"chili": 1}})
+    assert entries["spices"] == {"salt": 0.45, "chili": 1.0} and entries["sides"] == {"hard": ["rye"]}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--spices", "{salt: much}"], r"--spices: '{salt: much}' is not a mapping to numbers or null$"),
+        (["--spices.chili", "1", "--spices.salt", "much"], r"--spices\.salt: 'much' is not a number$"),
+        (["--sides", "{hard: rye}"], r"--sides: '{hard: rye}' is not a mapping to lists \(each text\) or null$"),
+        (["--sides.hard", "rye"], r"--sides\.hard: 'rye' is not a list \(each text\)$"),
         (["--egs", "3"], r"--egs: no such flag; did you mean eggs\?"),
         (["--eggs", "many"], "--eggs: 'many' is not a whole number"),
         (["--eggs", "2.5"], "--eggs: '2.5' is not a whole number"),
