@@ -5,7 +5,7 @@ Weights span five orders of magnitude and most are zero. So ranges are drawn on 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,16 +32,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 QUANTILES = {"p05": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95}
-LEGEND_ORDER = ("middle half", "5% to", "zero", "domains with", "(1)", "(2)", "(3)", "(4)", "prior", "at the prior")
+LEGEND_ORDER = ("a mixture of", "middle half", "5% to", "zero", "domains with", "(", "prior", "at the prior")
 MOST_ROWS = 64  # domains in a picture; its table has them all
 MOST_LETTERS = 40  # of a domain's name
 LABEL_SIZE = 8.5  # points
 COLUMN = 50  # CSS pixels, of a column of numbers beside the rows
-NAME_PLACES = tuple((right, above) for right in (-8, 0, 8) for above in (-9, 0, 9) if right or above)  # CSS pixels
+NAME_PLACES = tuple((right, above) for right in (-1, 0, 1) for above in (-1, 0, 1) if right or above)
 MOST_MIXTURES = 4  # that a picture can tell apart
 BASELINE_MARKS = {"temperature": "^", "unimax": "v", "capped": "s", "proportional": "o"}
 ANCHOR_MARKS = "DsP*vphd"
-GIVEN_MARKS = "sDv^"
+GIVEN_MARKS = "X<>8"
 MIXTURE_STYLES = ((PROPOSED, ""), (OTHER, "////"), (MEASURED, ""), (SURFACE, ""))
 """Colour and hatching of the first, second ... mixture; the last is an outline."""
 
@@ -51,17 +51,17 @@ def weight_ranges(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: domain; used, the share of the mixtures that hold it; p05, p25, median, p75 and p95 of the weights that are
-            not zero; and where they are known prior, usage_limit and epoch_limit (largest weights), whose names its attrs
-            hold.
+            not zero; and where they are known prior, and smallest_allowed, largest_allowed and epoch_limit, whose names its
+            attrs hold.
         axes: Where to draw.
     """
     shown, rows = _ranges(table, axes)
-    limits = {"usage_limit": (9, PROPOSED), "epoch_limit": ("|", OTHER)}
+    limits = {"smallest_allowed": (5, INK), "largest_allowed": (4, INK), "epoch_limit": ("|", OTHER)}
     for name, (marker, colour) in limits.items():
         if name in shown:
             axes.plot(
-                shown[name].where(shown[name] < 1), rows, linestyle="none", marker=marker, color=colour, markersize=7,
-                markeredgewidth=0 if marker == 9 else 2.2, label=table.attrs[name], zorder=4, clip_on=False,
+                shown[name].where((shown[name] > 0) & (shown[name] < 1)), rows, linestyle="none", marker=marker, color=colour, markersize=7,
+                markeredgewidth=2.2 if marker == "|" else 0, label=table.attrs[name], zorder=4, clip_on=False,
             )  # fmt: skip
     if "prior" in shown:
         axes.plot(
@@ -171,6 +171,8 @@ def coverage_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
             shares of the variance along x and y.
         axes: Where to draw. Domains are named where there is room, the furthest out first.
     """
+    import pandas as pd
+
     groups = dict(list(table.groupby("kind", sort=False)))
     sweep = groups["mixture"]
     few = len(sweep) < 100
@@ -189,29 +191,27 @@ def coverage_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     if "single domain" in groups:
         rows = groups["single domain"]
         axes.plot(
-            rows["x"], rows["y"], "x", color=OTHER, markersize=6, markeredgewidth=1.8, label="a single domain, run"
+            rows["x"], rows["y"], "x", color=OTHER, markersize=6, markeredgewidth=1.8, label="an anchor on one domain"
         )
-    marks = [("anchor", marker, OTHER) for marker in ANCHOR_MARKS] + [
-        ("given", marker, PROPOSED) for marker in GIVEN_MARKS
-    ]
-    for kind in ("anchor", "given"):
-        styles = [(marker, colour) for k, marker, colour in marks if k == kind]
+    for kind, marks, colour in (("anchor", ANCHOR_MARKS, OTHER), ("given", GIVEN_MARKS, PROPOSED)):
         rows = groups.get(kind, table.head(0))
-        for (marker, colour), (name, x, y) in zip(
-            styles, rows[["name", "x", "y"]].itertuples(index=False), strict=False
-        ):
+        for position, (name, x, y) in enumerate(rows[["name", "x", "y"]].itertuples(index=False)):
+            marker = marks[min(position, len(marks) - 1)]
             axes.plot(
                 [x],
                 [y],
                 linestyle="none",
                 marker=marker,
-                markersize=10 if marker in "*P" else 8,
+                markersize=10 if marker in "*PX" else 8,
                 color=colour,
                 markeredgecolor=SURFACE,
                 markeredgewidth=1.2,
                 zorder=4,
-                label=name,
+                label=name if position < len(marks) - 1 or len(rows) == len(marks) else "_",
             )
+        if len(rows) > len(marks):
+            label = f"{len(rows) - len(marks) + 1} more"
+            axes.plot([], [], linestyle="none", marker=marks[-1], markersize=8, color=colour, label=label)
     explained = table.attrs["explained"]
     axes.set_xlabel(f"first direction ({percent_whole(explained[0])} of the variance)")
     axes.set_ylabel(f"second direction ({percent_whole(explained[1])})")
@@ -221,53 +221,69 @@ def coverage_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.spines["left"].set_visible(False)
     axes.spines["bottom"].set_visible(False)
     _legend(axes)
-    marked = [rows for kind, rows in groups.items() if kind in ("anchor", "given")]
-    _name_corners(
-        axes,
-        groups.get("domain", table.head(0)),
-        [p for rows in marked for p in zip(rows["x"], rows["y"], strict=True)],
-    )
+    named = pd.concat([groups[kind] for kind in ("anchor", "given") if kind in groups] or [table.head(0)])
+    _name_corners(axes, groups.get("domain", table.head(0)), _places(sweep), _places(named))
     return axes
 
 
-def _name_corners(axes: "Axes", corners: "pd.DataFrame", marked: Sequence[tuple[float, float]]) -> None:
-    """The places of single domains, with names that cover neither each other, nor a mark, nor the edge."""
-    from matplotlib.patheffects import withStroke
-    from matplotlib.transforms import Bbox
+def _places(rows: "pd.DataFrame") -> np.ndarray:
+    return rows[["x", "y"]].to_numpy(dtype=float)
 
-    canvas = axes.figure.canvas
-    canvas.figure.draw_without_rendering()  # so that the axes have their final place
-    renderer = canvas.get_renderer()  # type: ignore[attr-defined]
-    frame, pixel = axes.get_window_extent(renderer), axes.figure.dpi * PIXEL
-    taken = [
-        Bbox.from_bounds(*(axes.transData.transform(place) - 8 * pixel), 16 * pixel, 16 * pixel) for place in marked
-    ]
-    furthest = float(np.hypot(corners["x"], corners["y"]).max()) if len(corners) else 0.0
+
+def _name_corners(axes: "Axes", corners: "pd.DataFrame", dots: np.ndarray, marks: np.ndarray) -> None:
+    """The places of single domains, with names that cover neither each other, nor a mark, nor the edge, and few dots."""
+    from matplotlib.patheffects import withStroke
+
+    axes.figure.canvas.figure.draw_without_rendering()  # so that the axes have their final place
+    pixel = axes.figure.dpi * PIXEL
+    to_pixels = axes.transData.transform
+    frame = axes.bbox.extents
+    dots = to_pixels(dots)
+    taken = [_box(place, 9 * pixel, 9 * pixel) for place in to_pixels(marks)] if len(marks) else []
+    reach = np.hypot(*_places(corners).T)
     for name, x, y in corners[["name", "x", "y"]].head(MOST_ROWS).itertuples(index=False):
-        across, up = axes.transData.transform((x, y))
-        if not (frame.x0 < across < frame.x1 and frame.y0 < up < frame.y1) or math.hypot(x, y) < furthest / 3:
+        place = to_pixels((x, y))
+        triangle = _box(place, 6 * pixel, 6 * pixel)
+        if math.hypot(x, y) < reach.max() / 3 or not _inside(triangle, frame) or any(_meet(triangle, b) for b in taken):
             continue
-        for right, above in sorted(NAME_PLACES, key=lambda place: -np.dot(place, (x, y))):  # outwards first
-            text = axes.annotate(
-                name,
-                (x, y),
-                xytext=(right * 0.75, above * 0.75),
-                textcoords="offset points",
-                ha="left" if right > 0 else "right" if right < 0 else "center",
-                va="bottom" if above > 0 else "top" if above < 0 else "center",
-                fontsize=8,
-                color=INK,
-                path_effects=[withStroke(linewidth=2.5, foreground=SURFACE)],
-                zorder=5,
-            )
-            text.set_in_layout(False)
-            box = text.get_window_extent(renderer).padded(2 * pixel)
-            inside = box.x0 > frame.x0 and box.x1 < frame.x1 and box.y0 > frame.y0 and box.y1 < frame.y1
-            if inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                axes.plot([x], [y], "^", markersize=5, markerfacecolor=SURFACE, markeredgecolor=INK, zorder=5)
-                break
-            text.remove()
+        wide, high = (text_width(name, 8) / 2 + 2) * pixel, 8 * pixel
+        found = []
+        for right, above in NAME_PLACES:
+            center = place + np.array([right * (wide + 6 * pixel), above * 11 * pixel])
+            box = _box(center, wide, high)
+            if _inside(box, frame) and not any(_meet(box, other) for other in taken):
+                covered = int(((np.abs(dots - center) < (wide, high)).all(axis=1)).sum())
+                found.append((covered, -float(np.dot((right, above), (x, y))), right, above, box))
+        if not found:
+            continue
+        _, _, right, above, box = min(found)
+        taken += [triangle, box]
+        axes.plot([x], [y], "^", markersize=5, markerfacecolor=SURFACE, markeredgecolor=INK, zorder=5)
+        text = axes.annotate(
+            name,
+            (x, y),
+            xytext=(right * 8 * 0.75, above * 11 * 0.75),
+            textcoords="offset points",
+            ha=("right", "center", "left")[right + 1],
+            va="center",
+            fontsize=8,
+            color=INK,
+            path_effects=[withStroke(linewidth=2.5, foreground=SURFACE)],
+            zorder=5,
+        )
+        text.set_in_layout(False)
+
+
+def _box(center: np.ndarray, half_width: float, half_height: float) -> tuple[float, float, float, float]:
+    return center[0] - half_width, center[1] - half_height, center[0] + half_width, center[1] + half_height
+
+
+def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _inside(box: Sequence[float], frame: Sequence[float]) -> bool:
+    return box[0] > frame[0] and box[1] > frame[1] and box[2] < frame[2] and box[3] < frame[3]
 
 
 def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -297,7 +313,7 @@ def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     name_rows(axes, shown["domain"])
     for column, name in enumerate(names):
         _number_column(axes, shown[name], f"({column + 1})" if len(names) > 1 else "weight", percent, column)
-    return _legend(axes)
+    return _legend(axes, *names)
 
 
 def epoch_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -318,7 +334,7 @@ def epoch_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     name_rows(axes, shown["domain"])
     for column, name in enumerate(names):
         _number_column(axes, shown[name], f"({column + 1})" if len(names) > 1 else "epochs", epochs_text, column)
-    return _legend(axes)
+    return _legend(axes, *names)
 
 
 def _grouped_bars(axes: "Axes", shown: "pd.DataFrame", names: Sequence[str]) -> None:
@@ -360,7 +376,9 @@ def _ranges(table: "pd.DataFrame", axes: "Axes") -> "tuple[pd.DataFrame, np.ndar
         rows, shown["p95"] - shown["p05"], left=shown["p05"], height=thick * 0.55, color=FAINT, linewidth=0,
         label="5% to 95%",
     )  # fmt: skip
-    axes.vlines(shown["median"], rows - thick / 2, rows + thick / 2, color=SURFACE, linewidth=1.8, zorder=3)
+    single = shown["p25"] == shown["p75"]  # a bar without width: its median is drawn dark
+    for median, colour in ((shown["median"].where(~single), SURFACE), (shown["median"].where(single), MUTED)):
+        axes.vlines(median, rows - thick / 2, rows + thick / 2, color=colour, linewidth=2, zorder=3)
     full = 64 if len(rows) <= 24 else 40  # square points
     axes.scatter(
         np.zeros(len(rows)), rows, s=full * (1 - shown["used"]), facecolors=SURFACE, edgecolors=INK, linewidths=0.9,
@@ -387,13 +405,13 @@ def _log_to_zero(axes: "Axes", shown: "pd.DataFrame", text: Callable[[float], st
     axes.tick_params(which="minor", length=1.5, color=FAINT)
 
 
-def _legend(axes: "Axes") -> "Axes":
-    """A legend with as many columns as fit the picture."""
+def _legend(axes: "Axes", *first: str) -> "Axes":
+    """A legend with as many columns as fit the picture; the labels `first` begin it."""
     labels = axes.get_legend_handles_labels()[1]
     width = axes.figure.bbox.width / axes.figure.dpi / PIXEL - 2 * EDGE
     each = max(text_width(label, LABEL_SIZE) for label in labels) + 46
     room = sum(text_width(label, LABEL_SIZE) + 46 for label in labels)
-    return legend(axes, len(labels) if room <= width else max(int(width / each), 1), LEGEND_ORDER)
+    return legend(axes, len(labels) if room <= width else max(int(width / each), 1), [*first, *LEGEND_ORDER])
 
 
 def name_rows(axes: "Axes", names: "pd.Series[str]") -> None:
@@ -404,10 +422,11 @@ def name_rows(axes: "Axes", names: "pd.Series[str]") -> None:
     axes.spines["left"].set_visible(False)
 
 
-def row_labels(names: Sequence[str]) -> list[str]:
+def row_labels(names: Iterable[str]) -> list[str]:
     """Names as labels, cut only beyond 40 letters, and only where they stay apart."""
-    short = shorten(names, MOST_LETTERS)
-    return short if len(set(short)) == len(short) else list(names)
+    whole = [str(name) for name in names]
+    short = shorten(whole, MOST_LETTERS)
+    return short if len(set(short)) == len(short) else whole
 
 
 def rows_width(names: Sequence[str], columns: int = 1) -> int:

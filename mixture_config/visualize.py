@@ -4,7 +4,7 @@ python mixture_config/visualize.py --mixtures STUDY --domains domains.csv --budg
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MOST_NEIGHBOURS = 2_000  # mixtures whose nearest other is looked for; each is compared with all
+MAX_EPOCHS = 4.0
 ALIKE = 0.01  # mixtures nearer than this teach the regression little that is new
 NEARLY_ONE = 0.9  # a mixture with more on one domain is nearly that domain
 
@@ -33,7 +34,7 @@ def visualize(
     mixture: list[str] | None = None,
     domains: Path | None = None,
     budget: int | None = None,
-    max_epochs: float = 4.0,
+    max_epochs: float = MAX_EPOCHS,
 ) -> None:
     """Draw what a sweep covers, and what a mixture changes: pictures (PNG), each with the table behind it (CSV).
 
@@ -86,12 +87,10 @@ class Corpus:
     """The domains in the order of the pictures (the largest first), and what is known of them.
 
     tokens: Shape (num_domains,); None without a table.
-    usage: The largest weight of a drawn mixture, in multiples of the prior, where the sweep tells.
     """
 
     domains: list[str]
     tokens: np.ndarray | None
-    usage: float | None
     budget: int | None
     max_epochs: float
 
@@ -117,7 +116,7 @@ class Corpus:
 def sweep_figures(sweep: Sweep, corpus: Corpus, given: dict[str, dict[str, float]]) -> list[Figure]:
     """The pictures of a sweep; what cannot be drawn is said."""
     weights = corpus.weights(sweep.mixtures.domains, sweep.mixtures.weights)
-    figures = [weights_figure(weights, corpus), active_figure(weights, sweep.mixtures.index, corpus)]
+    figures = [weights_figure(weights, corpus, sweep.settings), active_figure(weights, sweep.mixtures.index, corpus)]
     if len(weights) < 3 or not np.ptp(weights, axis=0).any():
         say("no map and no distances: these take three mixtures, and some that differ")
     else:
@@ -130,14 +129,19 @@ def sweep_figures(sweep: Sweep, corpus: Corpus, given: dict[str, dict[str, float
     return figures
 
 
-def weights_figure(weights: np.ndarray, corpus: Corpus) -> Figure:
+def weights_figure(weights: np.ndarray, corpus: Corpus, settings: Mapping[str, Any]) -> Figure:
     """Per domain: how many mixtures hold it, and how much of it."""
     table = _ranges(weights, corpus)
     if corpus.prior is not None:
         table.insert(1, "prior", corpus.prior)
-        if corpus.usage is not None:
-            table.insert(2, "usage_limit", np.minimum(corpus.usage * corpus.prior, 1.0))
-            table.attrs["usage_limit"] = f"{corpus.usage:g} × prior, the sweep's limit"
+        lower, upper = sweep_bounds(corpus, settings)
+        if (upper < 1).any():
+            table.insert(2, "largest_allowed", upper)
+        if (lower > 0).any():
+            table.insert(2, "smallest_allowed", lower)
+        by_usage = "limits" not in settings and "maximum_usage" in settings
+        limit = f"{settings['maximum_usage']:g} × prior, the sweep's limit" if by_usage else "the sweep's limits"
+        table.attrs |= {"largest_allowed": limit, "smallest_allowed": "the least allowed"}
     if corpus.per_epoch is not None and corpus.budget is not None:
         # Unlike `epoch_bounds` for any budget: that no mixture can meet it is worth seeing.
         table.insert(2, "epoch_limit", np.minimum(np.nan_to_num(corpus.max_epochs / corpus.per_epoch), 1.0))
@@ -160,6 +164,27 @@ def weights_figure(weights: np.ndarray, corpus: Corpus) -> Figure:
     )
 
 
+def sweep_bounds(corpus: Corpus, settings: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The smallest and largest weights that a sweep's recorded settings allow, 0 and 1 where they say nothing.
+
+    Args:
+        corpus: With its prior.
+        settings: maximum_usage, limits and groups, budget and max_epochs, as the sampler writes them; each may be missing.
+    """
+    from mixture_config.limits import limits_of
+
+    assert corpus.prior is not None and corpus.tokens is not None
+    epochs = usage = np.ones(len(corpus.domains))
+    if settings.get("budget"):
+        epochs = np.minimum(float(settings.get("max_epochs", MAX_EPOCHS)) * corpus.tokens / settings["budget"], 1.0)
+    if settings.get("maximum_usage"):
+        usage = np.minimum(settings["maximum_usage"] * corpus.prior, 1.0)
+    if not settings.get("limits"):
+        return np.zeros(len(usage)), np.minimum(epochs, usage)
+    bounds = limits_of(corpus.domains, settings["limits"], settings.get("groups", {}), epochs, usage)
+    return bounds.lower, bounds.upper
+
+
 def epochs_figure(weights: np.ndarray, corpus: Corpus) -> Figure:
     """Per domain: how often the mixtures would repeat it at the budget."""
     assert corpus.tokens is not None and corpus.per_epoch is not None and corpus.budget is not None
@@ -169,12 +194,13 @@ def epochs_figure(weights: np.ndarray, corpus: Corpus) -> Figure:
     table.insert(1, "tokens", corpus.tokens)
     table.insert(2, "over", over.mean(axis=0))
     table.attrs |= {"max_epochs": corpus.max_epochs, "prior_epochs": corpus.budget / corpus.tokens.sum()}
-    some_over = pictures.percent_whole(float(over.any(axis=1).mean()))
+    part = float(over.any(axis=1).mean())
+    some_over = "None" if part == 0 else pictures.percent_whole(part)
     return Figure(
         "epochs",
         table,
         pictures.epoch_ranges,
-        f"epochs of every domain at {corpus.budget:,} tokens; {some_over} of the mixtures repeat one over "
+        f"epochs of every domain at {corpus.budget:,} tokens; {some_over.lower()} of the mixtures repeat one over "
         f"{corpus.max_epochs:g} times",
         height=pictures.rows_height(len(table)),
         width=pictures.rows_width(corpus.domains[: pictures.MOST_ROWS]),
@@ -207,7 +233,7 @@ def active_figure(weights: np.ndarray, index: Sequence[int | str], corpus: Corpu
         "active",
         table,
         pictures.active_counts,
-        f"the median mixture holds {median:g} of {len(corpus.domains)} domains; {nearly_one} are over 90% one domain",
+        f"the median mixture holds {median:g} of {_count(len(corpus.domains), 'domain')}; {nearly_one} are over 90% one domain",
         height=340,
         title=f"The median mixture holds {median:g} of {_count(len(corpus.domains), 'domain')}",
         note=f"The effective number (e to the entropy of the weights; median {np.median(effective):.1f}) is that of domains with "
@@ -221,7 +247,7 @@ def coverage_figure(weights: np.ndarray, sweep: Sweep, corpus: Corpus, given: di
 
     rows = [("mixture", str(index), row) for index, row in zip(sweep.mixtures.index, weights, strict=True)]
     anchors = [(name, row) for name, row in zip(sweep.anchors, weights, strict=True) if name]
-    rows += [("single domain" if row.max() > 0.999 else "anchor", name, row) for name, row in anchors]
+    rows += [("single domain" if name.startswith("vertex ") else "anchor", name, row) for name, row in anchors]
     reference = {} if corpus.prior is None else {"prior": corpus.prior}
     reference["uniform"] = np.full(len(corpus.domains), 1 / len(corpus.domains))
     rows += [("anchor", name, row) for name, row in reference.items() if name not in dict(anchors)]
@@ -283,18 +309,16 @@ def distances_figure(weights: np.ndarray, index: Sequence[int | str]) -> Figure:
         {"index": [index[i] for i in chosen], "nearest": [index[i] for i in other], "distance": distance}
     )
     alike = int((distance < ALIKE).sum())
-    of = _count(len(chosen), "mixture") + (
-        f" (evenly chosen of {len(weights):,})" if len(chosen) < len(weights) else ""
-    )
+    of = f"{len(chosen):,}" + (f" (evenly chosen among {len(weights):,})" if len(chosen) < len(weights) else "")
     return Figure(
         "distances",
         table,
         pictures.distances,
         f"the median mixture is {percent(float(np.median(distance)))} from the nearest other; {alike:,} of {of} under {ALIKE:.0%}",
         height=300,
-        title=f"Half of the mixtures are {percent(float(np.median(distance)))} or more from any other",
-        note=f"Total variation: the share of the tokens that would come from other domains. {alike:,} of {of} have another "
-        f"within {ALIKE:.0%}, and teach little that is new.",
+        title=f"At the median, a mixture is {percent(float(np.median(distance)))} from the nearest other",
+        note="Total variation: the share of the tokens that would come from other domains. Mixtures with another within "
+        f"{ALIKE:.0%}, which teach little that is new: {alike:,} of {of}.",
     )
 
 
@@ -475,7 +499,6 @@ def _corpus(
         raise InputError(
             f"{mixtures}: no column for {some(missing)}, of {domains}; give the mixtures and the table of one corpus"
         )
-    usage = settings.get("maximum_usage")
     if table is None:
         say("no --domains, so nothing about the prior, bounds or epochs")
         size = (
@@ -489,7 +512,6 @@ def _corpus(
     return Corpus(
         [known[i] for i in order],
         size[order] if table else None,
-        float(usage) if isinstance(usage, int | float) else None,
         budget,
         max_epochs,
     )

@@ -103,7 +103,7 @@ class Figure:
         if not lines:
             self.draw(self.table, figure.add_subplot())
             return figure
-        top, body = figure.subfigures(2, 1, height_ratios=[head, height], hspace=0)
+        (top,), (body,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[head, height], hspace=0)
         down = float(EDGE)
         for line, size, weight, colour in lines:
             top.text(EDGE / width, 1 - down / head, line, va="top", fontsize=size, weight=weight, color=colour)
