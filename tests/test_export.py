@@ -252,7 +252,7 @@ def test_a_path_that_megatrons_file_would_break_in_two_is_refused(exported, tmp_
     assert not (tmp_path / "megatron_args_file.out").exists()
 
 
-def test_ml_dist_gens_line_is_that_of_the_baseline_in_the_order_of_its_input(tmp_path, mixture, exported):
+def test_ml_dist_gens_line_splits_a_groups_share_over_its_datasets_by_tokens(tmp_path, exported):
     rows = [
         {"lang": "code", "dataset": "b", "gemma-3-tok": 30, "path": "data_tok/code/b"},
         {"lang": "web", "dataset": "x", "gemma-3-tok": 5, "path": "data_tok/web"},
