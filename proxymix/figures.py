@@ -36,6 +36,7 @@ ROLES = {
 
 WIDE, NARROW = 680, 350  # CSS pixels, the widths of a figure on a desk and on a phone
 PIXEL = 1 / 96  # inches
+SHARPNESS = 2  # a PNG's pixels per CSS pixel
 EDGE = 14  # CSS pixels around a title
 LEADING = 1.9  # CSS pixels from line to line, per point of type
 
@@ -78,7 +79,7 @@ class Figure:
         """The picture at its desk width on white, at twice the resolution of a screen."""
         buffer = io.BytesIO()
         with style(self.name, margin=0.14):
-            self.canvas(WIDE).savefig(buffer, format="png", dpi=2 / PIXEL, metadata={"Software": None})
+            self.canvas(WIDE).savefig(buffer, format="png", dpi=SHARPNESS / PIXEL, metadata={"Software": None})
         return buffer.getvalue()
 
     def write(self, folder: Path) -> None:
@@ -103,6 +104,7 @@ class Figure:
         if not lines:
             self.draw(self.table, figure.add_subplot())
             return figure
+        figure.set_dpi(SHARPNESS / PIXEL)  # as it will be saved, for what is placed by the size of its letters
         (top,), (body,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[head, height], hspace=0)
         down = float(EDGE)
         for line, size, weight, colour in lines:

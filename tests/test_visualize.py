@@ -1,0 +1,319 @@
+"""Pictures of mixtures: the numbers behind them, what is said, and that every text can be read."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mixture_config import pictures
+from mixture_config.mixtures import Mixtures
+from mixture_config.visualize import (
+    Corpus,
+    Sweep,
+    comparison_figures,
+    nearest_others,
+    principal_plane,
+    sweep_bounds,
+    sweep_figures,
+    visualize,
+)
+from proxymix.cli import main
+from proxymix.errors import InputError
+from proxymix.figures import WIDE, Figure, style, text_width, wrapped
+
+TOKENS = {"web": 600, "code": 300, "math": 100}
+ROWS = [{"web": 0.5, "code": 0.5}, {"web": 1.0}, {"web": 0.6, "code": 0.3, "math": 0.1}, {"web": 0.2, "code": 0.8}]
+
+
+def write_domains(folder: Path, tokens: dict[str, int] = TOKENS) -> Path:
+    path = folder / "domains.csv"
+    path.write_text("domain,tokens\n" + "".join(f"{name},{count}\n" for name, count in tokens.items()))
+    return path
+
+
+def write_sweep(folder: Path, more: str = "") -> Path:
+    """The four mixtures as YAMLs that leave zeros out, the third of them an anchor."""
+    (folder / "mixtures").mkdir(parents=True)
+    for number, row in enumerate(ROWS, start=1):
+        text = "train:\n" + "".join(f"  train_{name}: {weight}\n" for name, weight in row.items()) + more
+        (folder / "mixtures" / f"n{number:05d}.yaml").write_text(text + ("anchor: prior\n" if number == 3 else ""))
+    return folder / "mixtures"
+
+
+def write_csv(folder: Path) -> Path:
+    rows = [",".join(str(row.get(name, 0.0)) for name in TOKENS) for row in ROWS]
+    header = "index," + ",".join(f"train_{name}" for name in TOKENS)
+    (folder / "mixtures.csv").write_text("\n".join([header, *(f"{i},{row}" for i, row in enumerate(rows, 1))]) + "\n")
+    return folder / "mixtures.csv"
+
+
+def write_mixture(path: Path, row: dict[str, float]) -> str:
+    path.write_text("train:\n" + "".join(f"  train_{name}: {weight}\n" for name, weight in row.items()))
+    return str(path)
+
+
+def table(folder: Path, name: str) -> pd.DataFrame:
+    return pd.read_csv(folder / f"{name}.csv", index_col=0)
+
+
+def drawn(num_domains: int, num_mixtures: int = 60, long_names: bool = True) -> tuple[Sweep, Corpus]:
+    """A sparse sweep over domains of Zipf's sizes, whose names have up to 40 letters."""
+    rng = np.random.default_rng(0)
+    names = [
+        f"{'a_rather_long_name_of_a_domain_' if long_names else ''}{'wide' * (i % 3)}_{i}"[-40:]
+        for i in range(num_domains)
+    ]
+    names[0] = "W" * 40
+    tokens = (1e9 / np.arange(1, num_domains + 1)).astype(int).astype(float)
+    weights = rng.dirichlet(0.3 * num_domains * tokens / tokens.sum(), size=num_mixtures)
+    weights = np.where(weights < 2e-4, 0, weights)
+    weights /= weights.sum(axis=1, keepdims=True)
+    anchors = ["prior", "temperature", f"vertex {names[0]}"] + [""] * (num_mixtures - 3)
+    sweep = Sweep(Mixtures(list(range(1, num_mixtures + 1)), names, weights), anchors, {"maximum_usage": 15.0})
+    return sweep, Corpus(names, tokens, 10**9, 4.0)
+
+
+def texts_on(figure: Figure) -> list[tuple[str, tuple[float, float, float, float]]]:
+    """Every text of a picture with its box as drawn (left, bottom, right, top), after the frame of the picture."""
+    with style(figure.name, margin=0.14):
+        canvas = figure.canvas(WIDE)
+        canvas.draw_without_rendering()
+        renderer = canvas.canvas.get_renderer()
+        found = [text for part in canvas.subfigs for text in part.texts]
+        for part in canvas.subfigs:
+            found += [text for legend in part.legends for text in legend.get_texts()]
+            for axes in part.axes:
+                found += [*axes.texts, axes.xaxis.label, axes.yaxis.label]
+                for axis in (axes.xaxis, axes.yaxis):
+                    low, high = sorted(axis.get_view_interval())
+                    found += [t.label1 for t in axis.get_major_ticks() if low - 1e-9 <= t.get_loc() <= high + 1e-9]
+        boxes = [
+            (t.get_text(), t.get_window_extent(renderer).extents) for t in found if t.get_visible() and t.get_text()
+        ]
+        return [("", tuple(canvas.bbox.extents)), *((text, tuple(box)) for text, box in boxes)]
+
+
+def assert_readable(figure: Figure) -> None:
+    (_, frame), *texts = texts_on(figure)
+    assert len(texts) > 5
+    boxes = np.array([box for _, box in texts])
+    outside = (boxes[:, :2] < np.array(frame[:2])).any(axis=1) | (boxes[:, 2:] > np.array(frame[2:])).any(axis=1)
+    assert not outside.any(), [texts[i][0] for i in np.flatnonzero(outside)]
+    apart = 1  # of 192 pixels an inch: boxes hold the letters' sides too
+    low, high = boxes[:, None, :2] + apart, boxes[:, None, 2:] - apart
+    meets = ((low < boxes[None, :, 2:] - apart) & (boxes[None, :, :2] + apart < high)).all(axis=2)
+    pairs = [(texts[i][0], texts[j][0]) for i, j in np.argwhere(np.triu(meets, 1))]
+    assert not pairs, (figure.name, pairs)
+
+
+@pytest.mark.parametrize("num_domains", [6, 64, 200])
+def test_no_text_covers_another_or_leaves_the_picture(num_domains):
+    sweep, corpus = drawn(num_domains)
+    rows = sweep.mixtures.weights[3:7]
+    given = {f"mixture_{i}": dict(zip(corpus.domains, row, strict=True)) for i, row in enumerate(rows)}
+    figures = sweep_figures(sweep, corpus, {"optimal_mixture": given["mixture_0"]}) + comparison_figures(given, corpus)
+    assert [f.name for f in figures] == [
+        "weights", "active", "coverage", "distances", "epochs", "mixture", "mixture_epochs",
+    ]  # fmt: skip
+    for figure in figures:
+        assert_readable(figure)
+
+
+def test_names_are_whole_up_to_40_letters_and_stay_apart_beyond():
+    sweep, corpus = drawn(6)
+    weights = sweep_figures(sweep, corpus, {})[0]
+    assert "W" * 40 in [text for text, _ in texts_on(weights)]
+    alike = ["x" * 30 + "a" + "x" * 30, "x" * 30 + "b" + "x" * 30]
+    assert pictures.row_labels(alike) == alike
+    assert max(map(len, pictures.row_labels(["y" * 90, "z" * 90]))) <= 40
+
+
+def test_a_picture_of_many_domains_shows_the_largest_and_says_what_it_leaves_out():
+    weights = sweep_figures(*drawn(200), {})[0]
+    shown = [text for text, _ in texts_on(weights)]
+    assert len(weights.table) == 200 and "W" * 40 in shown
+    assert sum(name in shown for name in weights.table["domain"]) == 64
+    assert "other 136" in weights.note and "% of the tokens" in weights.note
+
+
+@pytest.mark.parametrize("num_mixtures", [3, 5_000])
+def test_few_and_many_mixtures_are_readable_too(num_mixtures):
+    for figure in sweep_figures(*drawn(8, num_mixtures), {}):
+        assert_readable(figure)
+
+
+def test_the_tables_hold_the_numbers(tmp_path, capsys):
+    out = tmp_path / "figures"
+    visualize(
+        out, write_sweep(tmp_path, "maximum_usage: 2\n"), domains=write_domains(tmp_path), budget=1_000, max_epochs=1
+    )
+    names = ["weights", "active", "coverage", "distances", "epochs"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(f"{n}.{kind}" for n in names for kind in ("csv", "png"))
+    printed = capsys.readouterr().out
+    assert all(str(out / f"{name}.png") in printed for name in names)
+
+    weights = table(out, "weights")
+    assert list(weights.index) == ["web", "code", "math"]
+    np.testing.assert_allclose(weights["prior"], [0.6, 0.3, 0.1])
+    np.testing.assert_allclose(weights["largest_allowed"], [1, 0.6, 0.2])
+    np.testing.assert_allclose(weights["epoch_limit"], [0.6, 0.3, 0.1])
+    np.testing.assert_allclose(weights["used"], [1, 0.75, 0.25])
+    np.testing.assert_allclose(weights["mean"], [0.575, 0.4, 0.025])
+    np.testing.assert_allclose(weights["median"], [0.55, 0.5, 0.1])
+    np.testing.assert_allclose(weights["highest"], [1, 0.8, 0.1])
+
+    active = table(out, "active")
+    assert list(active["active_domains"]) == [2, 1, 3, 2]
+    np.testing.assert_allclose(active["effective_domains"][[1, 2]], [2, 1])
+    assert list(active["largest_domain"]) == ["web", "web", "web", "code"]
+
+    distances = table(out, "distances")
+    np.testing.assert_allclose(distances["distance"], [0.2, 0.4, 0.2, 0.3])
+    assert list(distances["nearest"]) == [3, 3, 1, 1]
+
+    epochs = table(out, "epochs")
+    np.testing.assert_allclose(epochs["highest"], [1 / 0.6, 0.8 / 0.3, 1])
+    np.testing.assert_allclose(epochs["over"], [0.25, 0.5, 0])
+
+    coverage = pd.read_csv(out / "coverage.csv")
+    assert coverage.groupby("kind").size().to_dict() == {"anchor": 2, "domain": 3, "mixture": 4}
+    at = coverage.set_index(["kind", "name"])[["x", "y"]]
+    np.testing.assert_allclose(at.loc[("anchor", "prior")], at.loc[("mixture", "3")])
+
+
+def test_a_mixture_is_drawn_beside_the_prior_and_the_baselines(tmp_path):
+    out = tmp_path / "figures"
+    given = [
+        write_mixture(tmp_path / "optimal_mixture.yaml", {"web": 0.4, "code": 0.4, "math": 0.2}),
+        write_mixture(tmp_path / "prior.yaml", {"code": 1.0}),
+    ]
+    visualize(out, mixture=given, domains=write_domains(tmp_path), budget=1_000, max_epochs=3)
+    weights = table(out, "mixture")
+    assert {"prior", "uniform", "temperature", "optimal_mixture", "prior.yaml"} <= set(weights.columns)
+    np.testing.assert_allclose(weights["optimal_mixture"], [0.4, 0.4, 0.2])
+    np.testing.assert_allclose(weights["prior"], [0.6, 0.3, 0.1])
+    np.testing.assert_allclose(weights["prior.yaml"], [0, 1, 0])
+    np.testing.assert_allclose(table(out, "mixture_epochs")["optimal_mixture"], [0.4 / 0.6, 0.4 / 0.3, 2])
+    assert not (out / "weights.png").exists()
+
+
+def test_without_a_table_nothing_is_claimed_about_the_prior(tmp_path, capsys):
+    out = tmp_path / "figures"
+    visualize(out, write_sweep(tmp_path), mixture=[str(tmp_path / "mixtures" / "n00001.yaml")], budget=1_000)
+    assert "prior" not in table(out, "weights").columns and "prior" not in table(out, "mixture").columns
+    assert not (out / "epochs.png").exists() and "no --domains" in capsys.readouterr().err
+
+
+def test_same_input_same_bytes(tmp_path):
+    sweep, domains = write_sweep(tmp_path), write_domains(tmp_path)
+    for name in ("a", "b"):
+        visualize(tmp_path / name, sweep, [str(sweep / "n00001.yaml")], domains, budget=1_000)
+    files = sorted(p.name for p in (tmp_path / "a").iterdir())
+    assert len(files) == 14
+    assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
+
+
+def test_a_csv_finds_its_settings_in_the_folder_beside_it_unless_that_is_of_another_sweep(tmp_path, capsys):
+    write_sweep(tmp_path, "maximum_usage: 2\nbudget: 1000\nmax_epochs: 1\n")
+    sweep, domains = write_csv(tmp_path), write_domains(tmp_path)
+    visualize(tmp_path / "own", sweep, domains=domains)
+    np.testing.assert_allclose(table(tmp_path / "own", "weights")["largest_allowed"], [0.6, 0.3, 0.1])
+    assert (tmp_path / "own" / "epochs.png").exists()
+    sweep.write_text(sweep.read_text().replace("1,0.5,0.5", "1,0.4,0.6"))
+    visualize(tmp_path / "other", sweep, domains=domains)
+    assert "largest_allowed" not in table(tmp_path / "other", "weights")
+    assert "other mixtures than those of" in capsys.readouterr().err
+
+
+def test_bounds_are_those_the_sweep_was_drawn_within():
+    corpus = Corpus(["web", "code", "math"], np.array([600.0, 300.0, 100.0]), None, 4.0)
+    lower, upper = sweep_bounds(corpus, {"maximum_usage": 2.0, "budget": 4_000, "max_epochs": 3})
+    np.testing.assert_allclose(upper, [0.45, 0.225, 0.075])
+    np.testing.assert_allclose(lower, 0)
+    lower, upper = sweep_bounds(corpus, {"maximum_usage": 2.0, "limits": {"code": {"min": 0.1, "max": 0.5}}})
+    np.testing.assert_allclose((lower[1], upper[1], upper[2]), (0.1, 0.5, 0.2))
+
+
+def test_one_mixture_or_equal_ones_have_no_map(tmp_path, capsys):
+    for number in (1, 2, 3):
+        write_mixture(tmp_path / f"n{number}.yaml", {"web": 0.5, "code": 0.5})
+    visualize(tmp_path / "figures", tmp_path)
+    assert not (tmp_path / "figures" / "coverage.png").exists() and "no map" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        ({"web": 0.5, "cod": 0.5}, {}, r"m\.yaml: cod is not in .*domains\.csv; did you mean code\?"),
+        ({"web": 1.0}, {"budget": 0}, "--budget 0"),
+        ({"web": 1.0}, {"max_epochs": -1.0}, "above 0"),
+    ],
+)
+def test_what_is_wrong_is_named_and_nothing_is_written(tmp_path, rows, settings, message):
+    given = write_mixture(tmp_path / "m.yaml", rows)
+    with pytest.raises(InputError, match=message):
+        visualize(tmp_path / "figures", mixture=[given], domains=write_domains(tmp_path), **settings)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_sweep_and_a_table_of_two_corpora_are_refused(tmp_path):
+    sweep = write_csv(tmp_path)
+    with pytest.raises(InputError, match=r"mixtures\.csv: math is not in .*domains\.csv"):
+        visualize(tmp_path / "figures", sweep, domains=write_domains(tmp_path, {"web": 1, "code": 1}))
+    with pytest.raises(InputError, match=r"mixtures\.csv: no column for books, law, of .*domains\.csv"):
+        visualize(tmp_path / "figures", sweep, domains=write_domains(tmp_path, {**TOKENS, "books": 1, "law": 1}))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no mixture YAMLs"):
+        visualize(tmp_path / "figures", tmp_path / "empty")
+    assert not (tmp_path / "figures").exists()
+
+
+def test_what_cannot_be_drawn_together_is_said(tmp_path):
+    given = write_mixture(tmp_path / "m.yaml", {"web": 1.0})
+    with pytest.raises(InputError, match="nothing to draw"):
+        visualize(tmp_path)
+    with pytest.raises(InputError, match="5 mixtures, and a picture tells 4 apart"):
+        visualize(tmp_path, mixture=[given] * 5)
+    with pytest.raises(InputError, match="given twice"):
+        visualize(tmp_path, mixture=[given, given, given, given])
+
+
+def test_the_command_takes_a_studys_files(tmp_path):
+    write_sweep(tmp_path)
+    write_csv(tmp_path)
+    write_domains(tmp_path)
+    assert main(["visualize", "--study", str(tmp_path)]) == 0
+    assert (tmp_path / "figures" / "epochs.png").exists()  # a study has a budget
+    assert main(["visualize", "--mixtures", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")]) == 2
+
+
+def test_the_nearest_other_mixture_is_found_for_the_chosen_ones():
+    weights = np.array([[1, 0, 0], [0.9, 0.1, 0], [0, 0, 1], [0, 0.05, 0.95]])
+    other, distance = nearest_others(weights, np.array([0, 3]))
+    assert list(other) == [1, 2]
+    np.testing.assert_allclose(distance, [0.1, 0.05])
+
+
+def test_the_map_keeps_what_lies_in_a_plane():
+    rng = np.random.default_rng(0)
+    flat = rng.normal(size=(20, 2)) @ rng.normal(size=(2, 5))
+    plane, explained = principal_plane(flat)
+    assert sum(explained) == pytest.approx(1)
+    places = plane(flat)
+    for a, b in ((0, 1), (3, 9)):
+        assert np.linalg.norm(places[a] - places[b]) == pytest.approx(np.linalg.norm(flat[a] - flat[b]))
+    assert principal_plane(np.array([[0.0], [1.0]]))[0](np.array([[1.0]])).shape == (1, 2)
+
+
+def test_titles_are_cut_at_words_into_lines_that_fit():
+    lines = wrapped("a sentence of several words that is too long for one line", 120, 9)
+    assert len(lines) > 1 and " ".join(lines) == "a sentence of several words that is too long for one line"
+    assert all(text_width(line, 9) <= 120 for line in lines)
+
+
+def test_numbers_are_never_rounded_to_what_they_are_not():
+    assert [pictures.percent_whole(v) for v in (0, 1e-5, 0.004, 0.37, 0.9999, 1)] == [
+        "0%", "< 0.1%", "0.4%", "37%", "> 99%", "100%",
+    ]  # fmt: skip
+    assert [pictures.epochs_text(v) for v in (0, 1e-5, 0.0312, 1.5, 12.34)] == ["0", "< 0.001", "0.031", "1.50", "12.3"]
