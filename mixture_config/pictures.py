@@ -106,19 +106,21 @@ def active_counts(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         axes: Where to draw.
     """
     active, effective = table["active_domains"].to_numpy(), table["effective_domains"].to_numpy()
-    step = bin_width(int(active.max()))
-    edges = np.arange(0.5, active.max() + step, step)
-    edges = edges if edges[-1] >= active.max() + 0.5 else np.append(edges, edges[-1] + step)
+    most, usual = int(active.max()), math.ceil(np.quantile(active, 0.98))
+    last = usual + 1 if most > 2 * usual else most  # a uniform anchor among sparse mixtures takes no room: "more"
+    step = bin_width(last)
+    edges = 0.5 + step * np.arange(math.ceil(last / step) + 1)
     centers = (edges[:-1] + edges[1:]) / 2
     axes.grid(axis="y")
-    in_bins = [np.histogram(values, np.append(edges[:-1], edges[-1] + 1e-9))[0] for values in (active, effective)]
+    in_bins = [np.histogram(np.minimum(values, centers[-1]), edges)[0] for values in (active, effective)]
     axes.bar(  # drawn and named first
         centers, in_bins[0] / len(table), width=0.86 * step, color=PRIOR, alpha=0.6, label="domains with any weight"
     )
     axes.stairs(in_bins[1] / len(table), edges, color=INK, linewidth=1.6, label="effective number of domains")
     axes.set_xlim(edges[0] - 0.3 * step, edges[-1] + 0.3 * step)
-    ticks = tick_numbers(int(active.max()))
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    ticks = [tick for tick in tick_numbers(last) if last == most or tick < usual]
+    more = {} if last == most else {float(centers[-1]): f"> {math.floor(edges[-2])}"}
+    axes.set_xticks([*ticks, *more], [*map(str, ticks), *more.values()])
     axes.set_xlabel("domains" + (f" (in bins of {step})" if step > 1 else ""))
     axes.set_ylabel("share of the mixtures")
     axes.yaxis.set_major_formatter(lambda value, _: percent_tick(value))

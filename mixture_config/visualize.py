@@ -140,7 +140,7 @@ def weights_figure(weights: np.ndarray, corpus: Corpus, settings: Mapping[str, A
         if (lower > 0).any():
             table.insert(2, "smallest_allowed", lower)
         by_usage = "limits" not in settings and "maximum_usage" in settings
-        limit = f"{settings['maximum_usage']:g} × prior, the sweep's limit" if by_usage else "the sweep's limits"
+        limit = f"{settings['maximum_usage']:g} × prior, the sweep's limit" if by_usage else "the most allowed"
         table.attrs |= {"largest_allowed": limit, "smallest_allowed": "the least allowed"}
     if corpus.per_epoch is not None and corpus.budget is not None:
         # Unlike `epoch_bounds` for any budget: that no mixture can meet it is worth seeing.
