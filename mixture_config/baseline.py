@@ -1,33 +1,61 @@
-"""Token counts -> a baseline mixture, the one to beat: token shares with temperature, floor and epoch caps.
+"""Token counts -> a baseline mixture, the one to beat: shares by token counts, with fixed ones, a floor and epoch caps.
 
-python mixture_config/baseline.py --counts data.jsonl --training_tokens 4000000000000 --minimum_share 0.0005 --summary
+python mixture_config/baseline.py --counts data.jsonl --training_tokens 4e12 --fixed '{eng: 0.45}' --minimum_share 0.0005 --summary
 """
 
 import json as json_module
 import math
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from mixture_config.simplex import epoch_bounds, water_fill
+from mixture_config.counts import Dataset, check_names, fixed_shares, has_domains, read_counts, regroup
+from mixture_config.heuristics import (
+    BASELINES,
+    BUDGETED,
+    baseline_shares,
+    capped_shares,
+    heuristic_shares,
+    proportional_shares,
+    temperature_shares,
+    uniform_shares,
+    unimax_shares,
+)
 from proxymix.cli import run
 from proxymix.errors import InputError
-from proxymix.files import read_text
 from proxymix.progress import say
-from proxymix.schemas import check_domain_name, read_domains, write_mixture
+from proxymix.schemas import check_domain_name, write_mixture
+
+__all__ = [
+    "BASELINES",
+    "baseline",
+    "baseline_shares",
+    "capped_shares",
+    "heuristic_shares",
+    "proportional_shares",
+    "read_counts",
+    "temperature_shares",
+    "uniform_shares",
+    "unimax_shares",
+]
+
+Method = Literal["proportional", "prior", "temperature", "uniform", "unimax", "capped"]
 
 
 def baseline(
     counts: Path,
     out: Path | None = None,
     training_tokens: int | None = None,
-    temperature: float = 1.0,
+    method: Method | None = None,
+    drop: dict[str, list[str]] | None = None,
+    merge: dict[str, list[str]] | None = None,
+    fixed: dict[str, float] | None = None,
     minimum_share: float = 0.0,
     max_epochs: float | None = None,
+    temperature: float | None = None,
     usage_warning: float = 5.0,
     token_key: str | None = None,
     summary: bool = False,
@@ -36,226 +64,141 @@ def baseline(
 ) -> None:
     """Turn token counts into a baseline mixture, which needs no proxies.
 
-    Shares follow tokens**temperature; a floor lifts the small groups and epoch caps hold back those whose data would
-    repeat too often, solved together so that everything left is still shared in proportion. Prints a table, unless
-    another output is asked for.
+    Some shares may be fixed; the other groups share the rest by the method, between a floor that lifts the small ones
+    and epoch caps that hold back those whose data would repeat too often, all solved together and exactly. Prints a
+    table, unless another output is asked for.
 
     Args:
         counts: A JSONL file, one dataset a line with the keys lang (its group), dataset, <tokenizer>-tok or tokens, and
-            path; or a study's domains.csv.
-        out: Write the mixture here too, as YAML in RegMix's keys with the epochs of every domain.
+            path; or a study's domains.csv, where every domain is a group and a dataset of its own name.
+        out: Write the mixture here too, as YAML in RegMix's keys with the epochs of every domain. Its domains are the
+            groups; those of a domains.csv stay what they are, a merged group's share divided among them.
         training_tokens: Tokens of the final training, for epochs and caps; as many as there are unless given.
-        temperature: Exponent on token counts: 1 keeps token shares, less flattens them (0.3 to 0.7 for languages), more
-            sharpens.
-        minimum_share: Smallest share of a group that has tokens; the others give it up in proportion.
-        max_epochs: Most passes over a group's tokens once training_tokens is given (4 costs little, arXiv:2305.16264);
-            no cap unless given.
-        usage_warning: Warn in the summary about groups repeated more often than this.
+        method: How the groups that are not fixed share. proportional (or prior): by tokens; temperature: by
+            tokens**temperature; uniform: alike; unimax: alike as far as max_epochs allow (arXiv:2304.09151); capped:
+            by tokens, within max_epochs. Unless given it is temperature if that is given, else proportional.
+        drop: Datasets to leave out, by group, before merging: {eng: [web-2019]}. A group left empty is gone.
+        merge: New groups of datasets by name, across groups: {code: [stack, starcoder]}.
+        fixed: Shares to keep exactly, whatever floor and caps say: {eng: 0.45, code: 0.04}.
+        minimum_share: Smallest share of all for a group that has tokens and is not fixed.
+        max_epochs: Most passes over the tokens of a group that is not fixed (4 costs little, arXiv:2305.16264); unless
+            given, 4 for unimax and capped, no cap for the others.
+        temperature: Exponent on token counts, above 0: 1 keeps token shares, less flattens them (0.3 to 0.7 for
+            languages), more sharpens; 0.5 for the method temperature unless given.
+        usage_warning: Mark groups in the summary that are repeated more often than this.
         token_key: The key of the token counts in the JSONL; the one ending in -tok or named tokens unless given.
         summary: Print the available and training tokens and the epochs of every group after the table.
-        path: Print one line for a trainer instead, "<share> <path> ..." in the order of the input.
+        path: Print one line for a trainer instead, "<share> <path> ..." in the order of the input, at full precision.
         json: Print everything at full precision as JSON instead.
     """
-    _check_settings(training_tokens, temperature, minimum_share, max_epochs, usage_warning)
+    drop, merge, fixed = drop or {}, merge or {}, fixed or {}
+    for setting, mapping in (("drop", drop), ("merge", merge), ("fixed", fixed)):
+        check_names(setting, mapping)
+    method = method or ("proportional" if temperature is None else "temperature")
+    _check_settings(method, training_tokens, temperature, minimum_share, max_epochs, usage_warning)
+    temperature = (temperature or 0.5) if method == "temperature" else None
+    max_epochs = 4.0 if max_epochs is None and method in BUDGETED else max_epochs
+
     datasets = read_counts(counts, token_key)
-    groups = list(dict.fromkeys(dataset.group for dataset in datasets))
-    tokens = np.array([sum(d.tokens for d in datasets if d.group == group) for group in groups], dtype=float)
-    available = sum(dataset.tokens for dataset in datasets)
-    budget = available if training_tokens is None else training_tokens
     try:
-        shares = heuristic_shares(tokens, temperature, minimum_share, training_tokens, max_epochs, groups)
+        kept = regroup(datasets, drop, merge)
+        totals = _group_totals(kept)
+        groups, available = list(totals), sum(totals.values())
+        budget = available if training_tokens is None else training_tokens
+        tokens = np.array(list(totals.values()), dtype=float)
+        fixed_values = np.array(fixed_shares(fixed, groups))
+        wanted = _wanted(method, tokens, temperature)
+        shares = heuristic_shares(tokens, wanted, minimum_share, budget, max_epochs, fixed_values, groups).tolist()
     except InputError as error:
         raise InputError(f"{counts}: {error}") from None
-    if empty := [group for group, count in zip(groups, tokens, strict=True) if count == 0]:
-        say(f"{counts}: no tokens in {', '.join(empty)}: share 0, whatever the floor")
 
-    distribution = dict(zip(groups, shares.tolist(), strict=True))
-    epochs = {g: s * budget / t if t else 0.0 for g, s, t in zip(groups, shares.tolist(), tokens.tolist(), strict=True)}
-    paths = _path_shares(datasets, distribution)
+    distribution = dict(zip(groups, shares, strict=True))
+    epochs = {group: _epochs(share, budget, totals[group]) for group, share in distribution.items()}
+    paths = {d.path: _part(distribution[d.group], d.tokens, totals[d.group]) for d in kept}
+    notes = {group: "no tokens" for group in groups if not totals[group]}
+    if max_epochs is not None:
+        notes |= {g: f"fixed, above max_epochs {max_epochs:g}" for g in fixed if epochs[g] > max_epochs * (1 + 1e-12)}
     if out is not None:
         settings = {
             "model_name": "baseline",
-            "temperature": temperature,
+            "method": method,
+            **({} if temperature is None else {"temperature": temperature}),
+            **{key: value for key, value in (("drop", drop), ("merge", merge), ("fixed", fixed)) if value},
             "minimum_share": minimum_share,
             "max_epochs": max_epochs,
             "total_available_tokens": available,
             "training_tokens": budget,
-            "epochs": epochs,
         }
-        for group in groups:
-            check_domain_name(group, f"{counts}: a mixture file")
-        write_mixture(out, distribution, settings)
-    if summary or not (path or json):
-        print(_table(distribution))
-    if summary:
-        print(_summary(available, budget, epochs, usage_warning))
-    if path:
-        print(" ".join(f"{share!r} {shlex.quote(where)}" for where, share in paths.items()))
+        _write(out, counts, datasets, distribution, epochs, paths, settings)
+
+    for group, note in notes.items():
+        share = "share 0, whatever the floor" if not totals[group] else f"{epochs[group]:.2f} passes over its tokens"
+        say(f"{counts}: {group}: {note}: {share}")
     if json:
         answer: dict[str, Any] = {"distribution": distribution, "epochs": epochs, "paths": paths}
         answer |= {"total_available_tokens": available, "training_tokens": budget}
-        print(json_module.dumps(answer, indent=2, ensure_ascii=False))
+        print(json_module.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
+    elif path:
+        print(" ".join(f"{share!r} {shlex.quote(where)}" for where, share in paths.items()))
+    else:
+        print(_table(distribution))
+        if summary:
+            print(_summary(available, budget, epochs, usage_warning, notes))
 
 
-def heuristic_shares(
-    tokens: np.ndarray,
-    temperature: float = 1.0,
-    minimum_share: float = 0.0,
-    training_tokens: int | None = None,
-    max_epochs: float | None = None,
-    names: Sequence[str] | None = None,
-) -> np.ndarray:
-    """Shares in proportion to tokens**temperature between a floor and epoch caps; sum 1, shape (num_groups,).
-
-    Args:
-        tokens: Token counts, shape (num_groups,); a group with none gets 0 and no floor.
-        temperature: Exponent on the counts, above 0.
-        minimum_share: Floor of every group that has tokens.
-        training_tokens: Tokens of the final training.
-        max_epochs: Cap, in passes over a group's tokens; None, or no training_tokens, for no cap.
-        names: Group names for error messages.
-
-    Raises:
-        InputError: If floor and caps cannot be met, with the largest floor and budget that can.
-    """
-    live = tokens > 0
-    caps = np.ones(len(tokens))
-    if max_epochs is not None and training_tokens is not None:
-        caps = epoch_bounds(tokens, training_tokens, max_epochs)
-    if minimum_share * live.sum() > 1 + 1e-12:
-        raise InputError(
-            f"minimum_share {minimum_share:g} for {live.sum()} groups sums to {minimum_share * live.sum():.6g}, over 1; "
-            f"the largest that can be met is {_down(1 / live.sum())}"
-        )
-    if max_epochs is not None and training_tokens is not None and (caps[live] < minimum_share).any():
-        smallest = int(np.flatnonzero(live)[np.argmin(tokens[live])])
-        largest_budget = math.floor(max_epochs * tokens[smallest] / minimum_share)
-        raise InputError(
-            f"minimum_share {minimum_share:g} of {training_tokens:,} training tokens would repeat "
-            f"{names[smallest] if names else f'group {smallest + 1}'} more than {max_epochs:g} times; "
-            f"the largest floor that can be met is {_down(caps[smallest])}, the largest training_tokens {largest_budget:,}"
-        )
-    return water_fill(temperature_shares(tokens, temperature), np.where(live, minimum_share, 0.0), caps)
+def _wanted(method: str, tokens: np.ndarray, temperature: float | None) -> np.ndarray:
+    """Shares of a method where no floor, cap or fixed share binds."""
+    if method == "temperature" and temperature is not None:
+        return temperature_shares(tokens, temperature)
+    return uniform_shares(tokens) if method in ("uniform", "unimax") else proportional_shares(tokens)
 
 
-def proportional_shares(tokens: np.ndarray) -> np.ndarray:
-    """Token shares: the prior."""
-    return tokens / tokens.sum()
+def _group_totals(datasets: Sequence[Dataset]) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for dataset in datasets:
+        totals[dataset.group] = totals.get(dataset.group, 0) + dataset.tokens
+    return totals
 
 
-def temperature_shares(tokens: np.ndarray, temperature: float = 0.5) -> np.ndarray:
-    """Shares in proportion to tokens**temperature: 1 is the prior, near 0 is uniform."""
-    flat = np.maximum((tokens / tokens.max()) ** temperature, 1e-300) * (tokens > 0)
-    return flat / flat.sum()
+def _part(share: float, tokens: int, total: int) -> float:
+    return share * (tokens / total) if tokens else 0.0
 
 
-def uniform_shares(tokens: np.ndarray) -> np.ndarray:
-    """The same share for every domain that has tokens."""
-    return (tokens > 0) / np.count_nonzero(tokens)
+def _epochs(share: float, budget: int, tokens: int) -> float:
+    return share * budget / tokens if tokens else 0.0
 
 
-BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "prior": proportional_shares,
-    "proportional": proportional_shares,
-    "temperature": temperature_shares,
-    "uniform": uniform_shares,
-}
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """One line of the counts. Groups get shares, and a dataset gets its part of its group's."""
-
-    group: str
-    dataset: str
-    tokens: int
-    path: str
-
-
-def read_counts(path: Path, token_key: str | None = None) -> list[Dataset]:
-    """A counts JSONL, or a domains.csv whose every domain is a group of its own, in the file's order.
-
-    Raises:
-        InputError: If a line is no object, lacks a key, repeats a dataset or path, or its count is no whole number >= 0.
-    """
-    if Path(path).suffix.lower() == ".csv":
-        return [Dataset(d.domain, d.domain, d.tokens, d.domain) for d in read_domains(path)]
-    datasets: list[Dataset] = []
-    seen: dict[tuple[str, ...], int] = {}
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        record = _record(line, where)
-        token_key = token_key or _find_token_key(record, where)
-        for key in ("lang", "dataset", token_key, "path"):
-            if key not in record:
-                raise InputError(f"{where}: no key {key!r}; found {', '.join(record) or 'none'}")
-        group, name, file = (_text(record[key], f"{where}: {key}") for key in ("lang", "dataset", "path"))
-        for what in ((group, name), (file,)):
-            if what in seen:
-                raise InputError(f"{where}: {'/'.join(what)} is there already, in line {seen[what]}; remove one")
-            seen[what] = number
-        datasets.append(Dataset(group, name, _count(record[token_key], f"{where}: {token_key}"), file))
-    if not datasets:
-        raise InputError(
-            f"{path}: the file is empty; one JSON object a line with lang, dataset, tokens and path is wanted"
-        )
-    if not any(dataset.tokens for dataset in datasets):
-        raise InputError(f"{path}: no dataset has any tokens")
-    return datasets
-
-
-def _record(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json_module.loads(line)
-    except json_module.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON: {error.msg} (column {error.colno})") from None
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: a JSON object is wanted, found {line.strip():.60}")
-    return record
-
-
-def _find_token_key(record: dict[str, Any], where: str) -> str:
-    keys = [key for key in record if key.endswith("-tok") or key == "tokens"]
-    if len(keys) == 1:
-        return keys[0]
-    if keys:
-        raise InputError(f"{where}: several token counts ({', '.join(keys)}); choose one with token_key")
-    raise InputError(
-        f"{where}: no token count: a key that ends in -tok or is named tokens, or the one that token_key names, "
-        f"is wanted; found {', '.join(record) or 'none'}"
-    )
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where} is {value!r}; a text is wanted")
-    return value
-
-
-def _count(value: Any, where: str) -> int:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value < 0
-        or value % 1
-    ):
-        raise InputError(f"{where} is {value!r}; a whole number of tokens >= 0 is wanted")
-    return int(value)
+def _write(
+    out: Path,
+    counts: Path,
+    datasets: Sequence[Dataset],
+    distribution: Mapping[str, float],
+    epochs: Mapping[str, float],
+    paths: Mapping[str, float],
+    settings: Mapping[str, Any],
+) -> None:
+    """The mixture file: over the groups of a JSONL, over all domains of a domains.csv (0 where dropped)."""
+    if has_domains(counts):
+        tokens = {d.path: d.tokens for d in datasets}
+        distribution = {domain: paths.get(domain, 0.0) for domain in tokens}
+        budget = int(settings["training_tokens"])
+        epochs = {domain: _epochs(share, budget, tokens[domain]) for domain, share in distribution.items()}
+    for group in distribution:
+        check_domain_name(group, f"{counts}: a mixture file")
+    write_mixture(out, distribution, {**settings, "epochs": dict(epochs)})
 
 
 def _check_settings(
+    method: str,
     training_tokens: int | None,
-    temperature: float,
+    temperature: float | None,
     minimum_share: float,
     max_epochs: float | None,
     usage_warning: float,
 ) -> None:
     rules = [
-        ("training_tokens", training_tokens, training_tokens is None or training_tokens > 0, "above 0"),
-        ("temperature", temperature, 0 < temperature < math.inf, "above 0"),
+        ("training_tokens", training_tokens, training_tokens is None or 0 < training_tokens < 1e30, "above 0"),
+        ("temperature", temperature, temperature is None or 0 < temperature < math.inf, "above 0"),
         ("minimum_share", minimum_share, 0 <= minimum_share <= 1, "from 0 to 1"),
         ("max_epochs", max_epochs, max_epochs is None or 0 < max_epochs < math.inf, "above 0"),
         ("usage_warning", usage_warning, usage_warning >= 0, "at least 0"),
@@ -263,33 +206,29 @@ def _check_settings(
     for name, value, right, wanted in rules:
         if not right:
             raise InputError(f"{name} is {value}; a number {wanted} is wanted")
+    if temperature is not None and method != "temperature":
+        raise InputError(
+            f"temperature is {temperature:g}, which the method {method} does not use; leave one of the two out"
+        )
+    if method in BUDGETED and training_tokens is None:
+        raise InputError(f"{method} needs a budget: give the tokens of the final training as --training_tokens")
 
 
-def _path_shares(datasets: Sequence[Dataset], distribution: dict[str, float]) -> dict[str, float]:
-    totals = {group: sum(d.tokens for d in datasets if d.group == group) for group in distribution}
-    return {d.path: distribution[d.group] * (d.tokens / totals[d.group]) if d.tokens else 0.0 for d in datasets}
-
-
-def _table(distribution: dict[str, float]) -> str:
+def _table(distribution: Mapping[str, float]) -> str:
     rows = sorted(distribution.items(), key=lambda item: (-item[1], item[0]))
     return "\n".join(f"{share:.4f}   {group}" for group, share in rows)
 
 
-def _summary(available: int, budget: int, epochs: dict[str, float], limit: float) -> str:
+def _summary(available: int, budget: int, epochs: Mapping[str, float], limit: float, notes: Mapping[str, str]) -> str:
     over = [group for group, passes in epochs.items() if passes > limit]
     lines = ["", f"Total available tokens: {available:,}", f"Total training tokens:  {budget:,}", ""]
     if over:
         lines += [f"Warning: {len(over)} of {len(epochs)} groups repeat more than {limit:g} times", ""]
     lines += ["Epochs per group"]
     for group, passes in sorted(epochs.items(), key=lambda item: (-item[1], item[0])):
-        lines.append(f"{'!!!' if passes > limit else '-  '} {group}: {passes:.2f}")
+        note = f" ({notes[group]})" if group in notes else ""
+        lines.append(f"{'!!!' if passes > limit else '-  '} {group}: {passes:.2f}{note}")
     return "\n".join(lines)
-
-
-def _down(share: float) -> str:
-    """A share rounded down to four digits, so that what an error suggests can be met."""
-    digits = 3 - math.floor(math.log10(share))
-    return f"{math.floor(share * 10**digits + 1e-9) / 10**digits:g}"
 
 
 if __name__ == "__main__":
