@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_NEIGHBOURS = 2_000  # mixtures whose nearest other is looked for; each is compared with all
 MAX_EPOCHS = 4.0
+MOST_DIFFERENCES = 5 * 10**9  # of weights: ten seconds or so
 ALIKE = 0.01  # mixtures nearer than this teach the regression little that is new
 NEARLY_ONE = 0.9  # a mixture with more on one domain is nearly that domain
 
@@ -303,7 +304,8 @@ def distances_figure(weights: np.ndarray, index: Sequence[int | str]) -> Figure:
     """How far each mixture is from the nearest other."""
     import pandas as pd
 
-    chosen = np.unique(np.linspace(0, len(weights) - 1, min(len(weights), MOST_NEIGHBOURS)).astype(int))
+    most = max(min(len(weights), MOST_NEIGHBOURS, MOST_DIFFERENCES // weights.size), 100)
+    chosen = np.unique(np.linspace(0, len(weights) - 1, most).astype(int))
     other, distance = nearest_others(weights, chosen)
     table = pd.DataFrame(
         {"index": [index[i] for i in chosen], "nearest": [index[i] for i in other], "distance": distance}

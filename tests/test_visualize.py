@@ -107,7 +107,7 @@ def assert_readable(figure: Figure) -> None:
     assert not pairs, (figure.name, pairs)
 
 
-@pytest.mark.parametrize("num_domains", [6, 64, 200])
+@pytest.mark.parametrize("num_domains", [6, 64])
 def test_no_text_covers_another_or_leaves_the_picture(num_domains):
     sweep, corpus = drawn(num_domains)
     rows = sweep.mixtures.weights[3:7]
@@ -131,6 +131,7 @@ def test_names_are_whole_up_to_40_letters_and_stay_apart_beyond():
 
 def test_a_picture_of_many_domains_shows_the_largest_and_says_what_it_leaves_out():
     weights = sweep_figures(*drawn(200), {})[0]
+    assert_readable(weights)
     shown = [text for text, _ in texts_on(weights)]
     assert len(weights.table) == 200 and "W" * 40 in shown
     assert sum(name in shown for name in weights.table["domain"]) == 64
