@@ -53,6 +53,12 @@ def write_mixture(path: Path, row: dict[str, float]) -> str:
     return str(path)
 
 
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Pictures without pixels, for tests of what is in the tables."""
+    monkeypatch.setattr(Figure, "png", lambda self: b"")
+
+
 def table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(folder / f"{name}.csv", index_col=0)
 
@@ -183,7 +189,7 @@ def test_the_tables_hold_the_numbers(tmp_path, capsys):
     np.testing.assert_allclose(at.loc[("anchor", "prior")], at.loc[("mixture", "3")])
 
 
-def test_a_mixture_is_drawn_beside_the_prior_and_the_baselines(tmp_path):
+def test_a_mixture_is_drawn_beside_the_prior_and_the_baselines(tmp_path, unpainted):
     out = tmp_path / "figures"
     given = [
         write_mixture(tmp_path / "optimal_mixture.yaml", {"web": 0.4, "code": 0.4, "math": 0.2}),
@@ -199,7 +205,7 @@ def test_a_mixture_is_drawn_beside_the_prior_and_the_baselines(tmp_path):
     assert not (out / "weights.png").exists()
 
 
-def test_without_a_table_nothing_is_claimed_about_the_prior(tmp_path, capsys):
+def test_without_a_table_nothing_is_claimed_about_the_prior(tmp_path, capsys, unpainted):
     out = tmp_path / "figures"
     visualize(out, write_sweep(tmp_path), mixture=[str(tmp_path / "mixtures" / "n00001.yaml")], budget=1_000)
     assert "prior" not in table(out, "weights").columns and "prior" not in table(out, "mixture").columns
@@ -215,7 +221,7 @@ def test_same_input_same_bytes(tmp_path):
     assert all((tmp_path / "a" / f).read_bytes() == (tmp_path / "b" / f).read_bytes() for f in files)
 
 
-def test_a_csv_finds_its_settings_in_the_folder_beside_it_unless_that_is_of_another_sweep(tmp_path, capsys):
+def test_a_csv_finds_its_settings_in_the_folder_beside_it_unless_that_is_of_another_sweep(tmp_path, capsys, unpainted):
     write_sweep(tmp_path, "maximum_usage: 2\nbudget: 1000\nmax_epochs: 1\n")
     sweep, domains = write_csv(tmp_path), write_domains(tmp_path)
     visualize(tmp_path / "own", sweep, domains=domains)
@@ -236,7 +242,7 @@ def test_bounds_are_those_the_sweep_was_drawn_within():
     np.testing.assert_allclose((lower[1], upper[1], upper[2]), (0.1, 0.5, 0.2))
 
 
-def test_one_mixture_or_equal_ones_have_no_map(tmp_path, capsys):
+def test_one_mixture_or_equal_ones_have_no_map(tmp_path, capsys, unpainted):
     for number in (1, 2, 3):
         write_mixture(tmp_path / f"n{number}.yaml", {"web": 0.5, "code": 0.5})
     visualize(tmp_path / "figures", tmp_path)
@@ -280,7 +286,7 @@ def test_what_cannot_be_drawn_together_is_said(tmp_path):
         visualize(tmp_path, mixture=[given, given, given, given])
 
 
-def test_the_command_takes_a_studys_files(tmp_path):
+def test_the_command_takes_a_studys_files(tmp_path, unpainted):
     write_sweep(tmp_path)
     write_csv(tmp_path)
     write_domains(tmp_path)
