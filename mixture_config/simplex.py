@@ -1,8 +1,8 @@
 """Shares, candidates, bounds -> weights that sum to 1 and respect every bound. Pure numpy, no files.
 
 Everything that must hold of a mixture is held here, once: floors and caps (`water_fill`, `project`), the grid on which
-mixtures are written (`grid_bounds`, `round_to_grid`), what the data can feed (`epoch_bounds`), and draws that satisfy
-all of it (`draw_candidates`).
+mixtures are written (`round_to_grid`), what the data can feed (`epoch_bounds`), and draws that satisfy all of it
+(`draw_candidates`). Bounds on groups of domains are in limits.py.
 """
 
 import math
@@ -45,19 +45,25 @@ def epoch_bounds(token_counts: np.ndarray, budget: int, max_epochs: float) -> np
     return bounds
 
 
-def water_fill(shares: np.ndarray, lower: np.ndarray | float = 0.0, upper: np.ndarray | float = 1.0) -> np.ndarray:
+def water_fill(
+    shares: np.ndarray,
+    lower: np.ndarray | float = 0.0,
+    upper: np.ndarray | float = 1.0,
+    total: np.ndarray | float = 1.0,
+) -> np.ndarray:
     """Weights in proportion to `shares`, except where a floor or a cap binds.
 
-    The weights are clip(scale * shares, lower, upper) with the one scale at which they sum to 1, found exactly.
+    The weights are clip(scale * shares, lower, upper) with the one scale at which they sum to `total`, found exactly.
     A share of 0 stays at its floor.
 
     Args:
         shares: Non-negative, at any scale, shape (num_domains,) or (num_rows, num_domains).
         lower: Floors, for all or per domain (and row).
         upper: Caps, for all or per domain (and row).
+        total: What the weights sum to, for all or per row.
 
     Raises:
-        InputError: If no weights within the bounds sum to 1.
+        InputError: If no weights within the bounds sum to `total`.
     """
 
     def scaled(values: np.ndarray, free: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -65,7 +71,7 @@ def water_fill(shares: np.ndarray, lower: np.ndarray | float = 0.0, upper: np.nd
         return values / np.where(total > 0, total, 1.0)[:, None] * rest[:, None]
 
     reachable = np.where(np.asarray(shares) > 0, upper, lower)
-    return _settle(shares, lower, reachable, scaled)
+    return _settle(shares, lower, reachable, scaled, total)
 
 
 def project(weights: np.ndarray, lower: np.ndarray | float = 0.0, upper: np.ndarray | float = 1.0) -> np.ndarray:
@@ -86,11 +92,11 @@ def project(weights: np.ndarray, lower: np.ndarray | float = 0.0, upper: np.ndar
             values = values + ((rest - total) / np.maximum(free.sum(axis=1), 1))[:, None]
         return values
 
-    return _settle(weights, lower, upper, shifted)
+    return _settle(weights, lower, upper, shifted, 1.0)
 
 
-def check_bounds(lower: np.ndarray, upper: np.ndarray) -> None:
-    """Raise an InputError if no weights with lower <= weights <= upper sum to 1 (per row), saying what would do."""
+def check_bounds(lower: np.ndarray, upper: np.ndarray, total: np.ndarray | float = 1.0) -> None:
+    """Raise an InputError if no weights with lower <= weights <= upper sum to `total` (per row), saying what would do."""
     if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
         raise InputError("a bound is not a finite number")
     if (lower < 0).any():
@@ -101,7 +107,8 @@ def check_bounds(lower: np.ndarray, upper: np.ndarray) -> None:
         raise InputError(
             f"domain {domain + 1} must take at least {found[0]:g} and at most {found[1]:g}; lower the first"
         )
-    floors, caps = lower.sum(axis=-1).max(), upper.sum(axis=-1).min()
+    floors = (lower.sum(axis=-1) - (np.asarray(total) - 1)).max()  # as if the total were 1, which it is for a mixture
+    caps = (upper.sum(axis=-1) - (np.asarray(total) - 1)).min()
     if floors > 1 + TOLERANCE:
         raise InputError(f"the lower bounds sum to {floors:.6g}, over 1; divided by {floors:.6g} they could be met")
     if caps < 1 - TOLERANCE:
@@ -109,56 +116,40 @@ def check_bounds(lower: np.ndarray, upper: np.ndarray) -> None:
         raise InputError(f"the upper bounds sum to {caps:.6g}, under 1{what}")
 
 
-def grid_bounds(lower: np.ndarray, upper: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds as whole steps of 1 / num_steps, rounded inwards.
-
-    Raises:
-        InputError: If the bounds hold no mixture, or none on this grid; with a grid and with caps that would do.
-    """
-    check_bounds(lower, upper)
-    low, high = _inwards(lower, upper, num_steps)
-    if _holds(low, high, num_steps):
-        return low, high
-    round_grids = (n * 10**k for k in range(6) for n in (2, 5, 10) if n * 10**k > num_steps)
-    finer = next((n for n in round_grids if _holds(*_inwards(lower, upper, n), n)), None)
-    looser = (math.ceil(1e4 + 1e4 * 2.0**k / num_steps) / 1e4 for k in range(40))
-    factor = next((f for f in looser if _holds(*_inwards(lower, np.minimum(upper * f, 1), num_steps), num_steps)), None)
-    ways = [f"a grid of {1 / finer:g}" if finer else "", f"caps {factor:.10g} times as high" if factor else ""]
-    raise InputError(
-        f"no mixture on a grid of {1 / num_steps:.3g} fits the bounds (rounded to it, the caps sum to "
-        f"{high.sum() / num_steps:.6g} and the floors to {low.sum() / num_steps:.6g}); "
-        f"{' or '.join(filter(None, ways)) or 'other bounds'} would do"
-    )
-
-
-def round_to_grid(weights: np.ndarray, num_steps: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def round_to_grid(
+    weights: np.ndarray, num_steps: int, low: np.ndarray, high: np.ndarray, totals: np.ndarray | None = None
+) -> np.ndarray:
     """Weights -> whole steps of 1 / num_steps that sum to num_steps exactly (largest remainder, within bounds).
 
-    Every weight is rounded down; the steps left over go one each to the largest remainders that are below their cap.
+    Every weight is rounded down; the steps left over go one each to the largest remainders that are below their cap,
+    and to a weight of 0 only when no other can take them.
 
     Args:
         weights: Sum 1 and within the bounds (nearly), shape (num_rows, num_domains).
         num_steps: Steps that make a weight of 1.
         low: Smallest steps, per domain (and row); sums to at most num_steps.
         high: Largest steps, per domain (and row); sums to at least num_steps.
+        totals: Steps that each row sums to, shape (num_rows,), where that is not num_steps: the parts of a group.
 
     Returns:
         Steps, int64, shape (num_rows, num_domains).
     """
     exact = weights * num_steps
     low, high = np.broadcast_to(low, exact.shape), np.broadcast_to(high, exact.shape)
+    wanted = np.full(len(exact), num_steps) if totals is None else totals
     steps = np.clip(np.floor(exact + SAME_STEP).astype(np.int64), low, high)
-    while (rows := np.flatnonzero(steps.sum(axis=1) != num_steps)).size:
-        missing = num_steps - steps[rows].sum(axis=1)
+    while (rows := np.flatnonzero(steps.sum(axis=1) != wanted)).size:
+        missing = wanted[rows] - steps[rows].sum(axis=1)
         sign = np.sign(missing)[:, None]
         movable = np.where(sign > 0, steps[rows] < high[rows], steps[rows] > low[rows])
-        assert movable.any(axis=1).all(), "the bounds cannot hold num_steps"
-        gain = np.where(movable, sign * (exact[rows] - steps[rows]), -np.inf)
-        order = np.argsort(-gain, axis=1, kind="stable")
-        moves = np.arange(exact.shape[1]) < np.minimum(np.abs(missing), movable.sum(axis=1))[:, None]
-        change = np.zeros_like(order)
-        np.put_along_axis(change, order, moves * sign, axis=1)
-        steps[rows] += change
+        assert movable.any(axis=1).all(), "the bounds cannot hold the total"
+        gain = np.where(exact[rows] > 0, sign * (exact[rows] - steps[rows]), -num_steps - 1.0)
+        gain[~movable] = -np.inf
+        count = np.minimum(np.abs(missing), movable.sum(axis=1))[:, None]
+        least = np.take_along_axis(-np.sort(-gain, axis=1), count - 1, axis=1)  # sorting positions takes thrice as long
+        moves, tied = gain > least, gain == least
+        moves |= tied & (np.cumsum(tied, axis=1) <= count - moves.sum(axis=1, keepdims=True))
+        steps[rows] += moves * sign
     return steps
 
 
@@ -239,8 +230,9 @@ def _settle(
     lower: np.ndarray | float,
     upper: np.ndarray | float,
     solve: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
+    total: np.ndarray | float,
 ) -> np.ndarray:
-    """Find clip(f(values), lower, upper) with sum 1, where `solve` fits the increasing f to the entries still free.
+    """Find clip(f(values), lower, upper) with sum `total`, where `solve` fits the increasing f to the entries still free.
 
     Solve without bounds, then freeze the entries that break one: those below their floor when the clipped entries sum
     to too much, those above their cap when to too little, since these stay broken whatever the others do. Repeat
@@ -249,12 +241,13 @@ def _settle(
     values = np.asarray(values, dtype=float)
     rows = np.atleast_2d(values)
     low, high = (np.broadcast_to(np.asarray(bound, dtype=float), rows.shape) for bound in (lower, upper))
-    check_bounds(low, high)
+    check_bounds(low, high, total)
     result = np.empty_like(rows)
+    total = np.broadcast_to(np.asarray(total, dtype=float), len(rows))
     left = np.arange(len(rows))
     rows, free, frozen = rows.copy(), np.ones(rows.shape, dtype=bool), np.zeros(rows.shape)
     while left.size:
-        trial = np.where(free, solve(rows, free, 1.0 - frozen.sum(axis=1)), frozen)
+        trial = np.where(free, solve(rows, free, total - frozen.sum(axis=1)), frozen)
         clipped = np.clip(trial, low, high)
         excess = (clipped - trial).sum(axis=1, keepdims=True)
         broken = free & np.where(excess > 0, clipped > trial, np.where(excess < 0, clipped < trial, clipped != trial))
@@ -265,14 +258,5 @@ def _settle(
         on = ~done
         if done.any():
             left, rows, free, frozen, low, high = left[on], rows[on], free[on], frozen[on], low[on], high[on]
+            total = total[on]
     return result.reshape(values.shape)
-
-
-def _inwards(lower: np.ndarray, upper: np.ndarray, num_steps: int) -> tuple[np.ndarray, np.ndarray]:
-    low = np.ceil(lower * num_steps - SAME_STEP).astype(np.int64)
-    high = np.floor(upper * num_steps + SAME_STEP).astype(np.int64)
-    return np.maximum(low, 0), np.minimum(high, num_steps)
-
-
-def _holds(low: np.ndarray, high: np.ndarray, num_steps: int) -> bool:
-    return bool((low <= high).all() and low.sum() <= num_steps <= high.sum())

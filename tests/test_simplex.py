@@ -4,33 +4,13 @@ import re
 
 import numpy as np
 import pytest
+from bounds import bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from mixture_config.sampling import grid_steps
-from mixture_config.simplex import (
-    dirichlet,
-    draw_candidates,
-    epoch_bounds,
-    grid_bounds,
-    project,
-    round_to_grid,
-    scale_into,
-    water_fill,
-)
+from mixture_config.simplex import dirichlet, draw_candidates, epoch_bounds, project, scale_into, water_fill
 from proxymix.errors import InputError
-
-
-@st.composite
-def bounded(draw, max_domains=8):
-    """Lower and upper bounds that hold at least one mixture, some of them tightly."""
-    num_domains = draw(st.integers(1, max_domains))
-    inside = np.array(draw(st.lists(st.floats(0.01, 1), min_size=num_domains, max_size=num_domains)))
-    inside /= inside.sum()
-    slack = st.sampled_from([0.0, 1e-13, 0.01, 0.3, 1.0])
-    below, above = (np.array(draw(st.lists(slack, min_size=num_domains, max_size=num_domains))) for _ in range(2))
-    return np.maximum(inside - below, 0.0), np.minimum(inside + above, 1.0)
 
 
 def numbers(num_domains, low, high, seed):
@@ -168,57 +148,6 @@ def test_the_projection_is_feasible_and_optimal(bounds, seed, size):
 def test_a_mixture_within_the_bounds_is_its_own_projection():
     mixtures = np.random.default_rng(0).dirichlet(np.ones(7), size=20)
     np.testing.assert_allclose(project(mixtures), mixtures, rtol=0, atol=1e-15)
-
-
-# the grid
-
-
-def rounded(weights, num_steps, lower=0.0, upper=1.0):
-    weights = np.atleast_2d(weights)
-    lower, upper = (np.broadcast_to(np.asarray(bound, dtype=float), weights.shape[1:]) for bound in (lower, upper))
-    return round_to_grid(weights, num_steps, *grid_bounds(lower, upper, num_steps))
-
-
-def test_the_largest_remainders_get_the_steps_left_over():
-    """6.7, 2.6 and 0.7 tenths: 6 + 2 + 0 leaves two steps, for the remainders of .7."""
-    np.testing.assert_array_equal(rounded([0.67, 0.26, 0.07], 10), [[7, 2, 1]])
-
-
-def test_a_cap_holds_after_rounding():
-    """The cap of .65 is 6 tenths on the grid, so its step goes to the next remainder."""
-    np.testing.assert_array_equal(rounded([0.65, 0.28, 0.07], 10, upper=[0.65, 1, 1]), [[6, 3, 1]])
-
-
-def test_a_floor_holds_after_rounding():
-    """.11 must be at least 2 tenths; a step is taken where it exceeds its due most."""
-    np.testing.assert_array_equal(rounded([0.11, 0.445, 0.445], 10, lower=[0.11, 0, 0]), [[2, 4, 4]])
-
-
-@given(bounded(), st.integers(0, 99), st.sampled_from([7, 100, 5000, 10**6]))
-def test_rounded_mixtures_sum_to_one_within_the_bounds(bounds, seed, num_steps):
-    lower, upper = bounds
-    try:
-        low, high = grid_bounds(lower, upper, num_steps)
-    except InputError:
-        return
-    weights = project(numbers(len(lower), -0.5, 10, seed), lower, upper)[None]
-    steps = round_to_grid(weights, num_steps, low, high)
-    assert steps.sum() == num_steps
-    assert (steps / num_steps >= lower - 1e-12).all() and (steps / num_steps <= upper + 1e-12).all()
-    if (high - low > 2).all() and ((weights * num_steps - low > 1) & (high - weights * num_steps > 1)).all():
-        assert (np.abs(steps - weights * num_steps) < 1).all()
-
-
-@given(bounded(), st.sampled_from([3, 10, 5000]))
-def test_what_bounds_too_tight_for_the_grid_suggest_can_be_done(bounds, num_steps):
-    lower, upper = bounds
-    try:
-        grid_bounds(lower, upper, num_steps)
-    except InputError as error:
-        if finer := re.search(r"a grid of ([\d.e-]+) ", str(error).split(";")[1]):
-            grid_bounds(lower, upper, grid_steps(float(finer[1])))
-        if factor := re.search(r"caps ([\d.]+) times", str(error)):
-            grid_bounds(lower, np.minimum(upper * float(factor[1]), 1), num_steps)
 
 
 # draws

@@ -14,7 +14,9 @@ from scipy.stats import ks_2samp
 
 from mixture_config import synthesize as module
 from mixture_config.baseline import temperature_shares
-from mixture_config.sampling import draw_mixtures, grid_steps
+from mixture_config.limits import Limits
+from mixture_config.sampling import draw_mixtures, grid_steps, stick_breaking
+from mixture_config.simplex import dirichlet
 from mixture_config.synthesize import synthesize
 from proxymix.errors import InputError
 from proxymix.schemas import read_mixture, write_mixture
@@ -43,10 +45,12 @@ def regmix_loop(tokens, num_mixtures, seed, multiplier, minimum=2e-4, usage=15, 
     return np.array(distinct)[rng.permutation(len(distinct))[:num_mixtures]]
 
 
-def drawn(tokens, num_mixtures, seed, multiplier, **changes):
-    prior = tokens / tokens.sum()
-    arguments = {"upper": np.minimum(15 * prior, 1), "sample_multiplier": multiplier} | changes
-    return draw_mixtures(temperature_shares(tokens, 0.5), num_mixtures, np.random.default_rng(seed), **arguments)
+def drawn(tokens, num_mixtures, seed, multiplier, upper=None, **changes):
+    upper = np.minimum(15 * tokens / tokens.sum(), 1) if upper is None else upper
+    limits = Limits([f"domain-{i}" for i in range(len(tokens))], 0.0, upper)
+    rng = np.random.default_rng(seed)
+    arguments = {"limits": limits, "sample_multiplier": multiplier} | changes
+    return draw_mixtures(temperature_shares(tokens, 0.5), num_mixtures, rng, **arguments)
 
 
 def p_values(ours, theirs):
@@ -83,6 +87,29 @@ def test_the_marginals_are_those_of_regmix_on_a_larger_sample(reference):
 )
 def test_the_comparison_would_notice_another_law(reference, wrong):
     assert p_values(drawn(TOKENS, 3000, 2, 12, **wrong).weights, reference).min() < 1e-4
+
+
+def test_the_marginals_are_those_of_regmix_over_many_domains():
+    """Most strengths are drawn by breaking sticks here, of which a few hold nearly everything."""
+    tokens = np.random.default_rng(3).permutation(1e9 / np.arange(1, 121))
+    theirs = regmix_loop(tokens, 400, seed=0, multiplier=30)
+    ours = drawn(tokens, 400, seed=1, multiplier=30).weights
+    most = np.argsort(-theirs.mean(axis=0))[:20]
+    assert p_values(ours[:, most], theirs[:, most]).min() > 0.01
+    assert ks_2samp((ours > 0).sum(axis=1), (theirs > 0).sum(axis=1), method="asymp").pvalue > 0.01
+
+
+def test_broken_sticks_are_dirichlet_draws():
+    """Compared with draws made of gamma variates, domain by domain; what is below the tail is left out by both."""
+    center = np.array([0.4, 0.3, 0.15, 0.1, 0.04, 0.01])
+    rows = stick_breaking(np.random.default_rng(0), center, 2.0, 20_000, tail=1e-3, upper=1.0)
+    sticks = rows.dense(len(center)).astype(float)
+    gammas = dirichlet(np.random.default_rng(1), center, np.full(20_000, 2.0))
+    assert (1 - sticks.sum(axis=1) < 1e-3 + 1e-6).all()
+    for domain in range(len(center)):
+        ours, theirs = (np.where(draws[:, domain] < 1e-3, 0, draws[:, domain]) for draws in (sticks, gammas))
+        assert ks_2samp(ours, theirs, method="asymp").pvalue > 1e-3
+    np.testing.assert_allclose(np.corrcoef(sticks.T), np.corrcoef(gammas.T), atol=0.03)
 
 
 @pytest.mark.parametrize(("minimum", "steps"), [(2e-4, 5000), (0.1, 10), (0.3, 3), (1, 1), (1e-6, 10**6), (0.07, 14)])
@@ -150,16 +177,18 @@ def domains(tmp_path):
 
 
 def test_the_files_are_regmixs(domains, tmp_path):
-    synthesize(domains, tmp_path / "out", num_mixtures=3, seed=7)
+    synthesize(domains, tmp_path / "out", num_mixtures=3, seed=7, preset="regmix")
     names = sorted(path.name for path in (tmp_path / "out" / "mixtures").iterdir())
     assert names == ["n00001.yaml", "n00002.yaml", "n00003.yaml"]
     content = yaml.safe_load((tmp_path / "out" / "mixtures" / "n00001.yaml").read_text())
     assert list(content) == [
-        *("train", "valid", "seed", "temperature", "min_strength", "max_strength", "minimum", "sample_multiplier"),
-        *("maximum_usage", "model_name", "num_mixtures"),
+        *("train", "valid", "seed", "design", "temperature", "min_strength", "max_strength", "minimum"),
+        *("maximum_usage", "sample_multiplier", "model_name", "num_mixtures", "preset"),
     ]
     assert content["valid"] == {"valid_domain-0": 1.0, "valid_domain-1": 1.0, "valid_domain-2": 1.0}
-    assert (content["seed"], content["temperature"], content["minimum"]) == (7, 0.5, 2e-4)
+    settings = {key: content[key] for key in ("seed", "temperature", "minimum", "min_strength", "max_strength")}
+    assert settings == {"seed": 7, "temperature": 0.5, "minimum": 2e-4, "min_strength": 0.1, "max_strength": 5.0}
+    assert (content["sample_multiplier"], content["maximum_usage"]) == (100, 15.0)
     header, first = (tmp_path / "out" / "mixtures.csv").read_text().splitlines()[:2]
     assert header == "index,train_domain-0,train_domain-1,train_domain-2"
     assert first == "1," + ",".join(repr(weight) for weight in content["train"].values())
@@ -198,7 +227,7 @@ def test_the_table_is_there_only_when_all_mixtures_are(domains, tmp_path, monkey
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "write_table", killed)
+    monkeypatch.setattr(module, "_csv_rows", killed)
     with pytest.raises(KeyboardInterrupt):
         synthesize(domains, tmp_path, num_mixtures=4)
     assert not (tmp_path / "mixtures.csv").exists()
@@ -259,7 +288,7 @@ def test_caps_too_tight_for_rejection_still_give_all_mixtures(tmp_path, capsys):
     weights = read_csv(tmp_path)
     assert weights.shape == (64, 17)
     assert (weights <= 1.05 * TOKENS / TOKENS.sum() + 1e-12).all()
-    assert "scaled into the caps" in capsys.readouterr().err
+    assert "scaled into the bounds" in capsys.readouterr().err
 
 
 def test_many_domains_of_equal_size_are_drawn_too():
@@ -280,6 +309,18 @@ def test_many_domains_of_equal_size_are_drawn_too():
         ({"budget": 80_000}, r"10,000 tokens at 4 epochs cannot fill 80,000; raise max_epochs to 8\.00"),
         ({"budget": 0}, "budget is 0 and max_epochs 4"),
         ({"include": ["unifrom"]}, r"include: 'unifrom' is none of .*did you mean uniform\?"),
+        ({"include": ["unimax"]}, "unimax needs a budget"),
+        ({"design": "around"}, "design around and the mixture to draw around go together"),
+        ({"extend": 4}, "no such file, so there is no sweep to extend"),
+        ({"limits": {"domain-0": {"max": 0.5}, "domain-1": {"max": 0.3}, "domain-2": 0.1}}, r"sum to 0\.9, under 1"),
+        (
+            {"limits": {"domain-2": 0.3}, "budget": 20_000},
+            r"domain-2 must take at least 0\.3, and its tokens feed 0\.2",
+        ),
+        (
+            {"limits": {"domain-0": 0.12345}},
+            r"no mixture on a grid of 0\.0002 .*a grid of 5e-05 or caps",
+        ),
         ({"include": ["prior", "uniform"], "num_mixtures": 2}, "num_mixtures is 2, and include alone gives 2"),
         (
             {"minimum": 0.5, "num_mixtures": 50},
@@ -314,3 +355,158 @@ def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path):
         synthesize(tmp_path / "domains.csv", tmp_path, num_mixtures=4)
     assert (tmp_path / "mixtures" / "thesis.tex").read_text() == "precious"
     assert not (tmp_path / "mixtures.csv").exists()
+
+
+# limits and groups
+
+
+def test_a_fixed_weight_is_that_weight_in_every_mixture_and_the_others_vary(domains, tmp_path):
+    synthesize(domains, tmp_path, num_mixtures=40, limits={"domain-1": 0.25}, include=["prior", "vertices"])
+    weights = read_csv(tmp_path)
+    assert (weights[:, 1] == 0.25).all() and np.ptp(weights[:, 0]) > 0.5
+
+
+def test_floors_and_group_bounds_hold_in_every_mixture(tmp_path):
+    domains = catalogue(tmp_path / "domains.csv", TOKENS)
+    limits = {"domain-3": {"min": 0.1, "max": 0.12}, "small": {"min": 0.2, "max": 0.4}}
+    groups = {"small": [f"domain-{i}" for i in range(8, 17)]}
+    synthesize(domains, tmp_path, num_mixtures=50, limits=limits, groups=groups, include=["uniform", "vertices"])
+    weights = read_csv(tmp_path)
+    small = weights[:, 8:].sum(axis=1)
+    assert (weights[:, 3] >= 0.1 - 1e-12).all() and (weights[:, 3] <= 0.12 + 1e-12).all()
+    assert (small >= 0.2 - 1e-12).all() and (small <= 0.4 + 1e-12).all() and np.ptp(small) > 0.05
+
+
+def test_draws_with_floors_share_out_what_the_floors_leave():
+    """The mean stays at the center where the center is above the floors (.1 each of .6, .3 and .1: 0 above the last)."""
+    limits = Limits(["a", "b", "c"], 0.1)
+    draw = draw_mixtures(
+        np.array([0.6, 0.3, 0.1]),
+        400,
+        np.random.default_rng(0),
+        limits=limits,
+        sample_multiplier=1,
+        min_strength=5.0,
+        max_strength=20.0,
+    )
+    assert draw.num_scaled == 0
+    np.testing.assert_allclose(draw.weights.mean(axis=0), [0.6, 0.3, 0.1], atol=0.02)
+
+
+# designs
+
+
+def nearest_other(weights):
+    distances = np.abs(weights[:, None] - weights[None]).sum(axis=2) / 2
+    return np.where(np.eye(len(weights)) == 1, np.inf, distances).min(axis=1)
+
+
+def test_a_space_filling_design_keeps_mixtures_apart(tmp_path):
+    domains = catalogue(tmp_path / "domains.csv", TOKENS)
+    for design in ("dirichlet", "space_filling"):
+        synthesize(domains, tmp_path / design, num_mixtures=48, design=design, include=["prior"])
+    random, filling = (nearest_other(read_csv(tmp_path / design)) for design in ("dirichlet", "space_filling"))
+    assert filling.min() > 2 * random.min() and np.median(filling) > np.median(random)
+
+
+def test_a_design_around_a_mixture_stays_near_it_and_may_leave_its_zeros(tmp_path):
+    domains = catalogue(tmp_path / "domains.csv", TOKENS)
+    best = {f"domain-{i}": weight for i, weight in enumerate([0.5, 0.0, 0.3, 0.2])}
+    write_mixture(tmp_path / "best.yaml", best, {})
+    synthesize(domains, tmp_path, num_mixtures=100, design="around", around=tmp_path / "best.yaml")
+    weights = read_csv(tmp_path)
+    target = np.array([0.5, 0, 0.3, 0.2] + [0.0] * 13)
+    distance = np.abs(weights - target).sum(axis=1) / 2
+    assert 0.05 < np.median(distance) < 0.35 and (weights[:, 1] > 0).mean() > 0.5
+    assert read_mixture(tmp_path / "mixtures" / "n00001.yaml")[1]["around"] == "best.yaml"
+
+
+def test_vertices_take_a_domain_as_far_as_its_bounds_allow(domains, tmp_path):
+    """domain-2 has 1,000 tokens: at 4 epochs of 20,000 it may take .2, and the others share the rest 6 : 3;
+    domain-1 may take .6, and the rest goes 6 : 1."""
+    synthesize(domains, tmp_path, num_mixtures=6, budget=20_000, include=["vertices"])
+    np.testing.assert_allclose(
+        read_csv(tmp_path)[:3], [[1, 0, 0], [0.4 * 6 / 7, 0.6, 0.4 / 7], [0.8 * 2 / 3, 0.8 / 3, 0.2]], atol=2e-4
+    )
+    anchors = [read_mixture(tmp_path / "mixtures" / f"n0000{i}.yaml")[1].get("anchor") for i in (1, 2, 3, 4)]
+    assert anchors == ["vertex domain-0", "vertex domain-1", "vertex domain-2", None]
+
+
+def test_a_mixture_of_ones_own_can_be_an_anchor(domains, tmp_path):
+    write_mixture(tmp_path / "mine.yaml", {"domain-1": 0.75, "domain-0": 0.25}, {})
+    synthesize(domains, tmp_path / "out", num_mixtures=4, include=[str(tmp_path / "mine.yaml")])
+    np.testing.assert_allclose(read_csv(tmp_path / "out")[0], [0.25, 0.75, 0])
+    write_mixture(tmp_path / "mine.yaml", {"domian-1": 1.0}, {})
+    with pytest.raises(InputError, match=r"no domain 'domian-1' in the table; did you mean domain-1\?"):
+        synthesize(domains, tmp_path / "out", num_mixtures=4, include=[str(tmp_path / "mine.yaml")])
+
+
+# held-out mixtures and extensions
+
+
+def test_held_out_mixtures_are_further_ones_of_the_same_law(domains, tmp_path):
+    synthesize(domains, tmp_path, num_mixtures=30, holdout=10)
+    both = np.concatenate([read_csv(tmp_path), read_csv(tmp_path / "holdout")])
+    assert len(both) == 40 and len(np.unique(both, axis=0)) == 40
+    assert len(list((tmp_path / "holdout" / "mixtures").iterdir())) == 10
+    synthesize(domains, tmp_path, num_mixtures=30)
+    assert not (tmp_path / "holdout" / "mixtures.csv").exists()
+
+
+@pytest.mark.parametrize("design", ["dirichlet", "space_filling"])
+def test_extending_touches_nothing_that_is_there_and_keeps_away_from_it(tmp_path, design):
+    domains = catalogue(tmp_path / "domains.csv", TOKENS)
+    synthesize(domains, tmp_path, num_mixtures=60, design=design, temperature=0.7, include=["prior"], holdout=5)
+    before, rows = contents(tmp_path), (tmp_path / "mixtures.csv").read_text()
+    synthesize(domains, tmp_path, extend=30, include=["prior"])
+    after = contents(tmp_path)
+    assert {name: data for name, data in after.items() if name in before and name != "mixtures.csv"} == {
+        name: data for name, data in before.items() if name != "mixtures.csv"
+    }
+    assert (tmp_path / "mixtures.csv").read_text().startswith(rows)
+    old, new = np.split(read_csv(tmp_path), [60])
+    assert len(new) == 30 and sorted(after)[-2] == "mixtures/n00089.yaml"
+    held = read_csv(tmp_path / "holdout")
+    away = np.abs(new[:, None] - np.concatenate([old, held])[None]).sum(axis=2).min(axis=1) / 2
+    assert away.min() >= 0.02
+    settings = read_mixture(tmp_path / "mixtures" / "n00090.yaml")[1]
+    assert (settings["temperature"], settings["design"], settings["num_mixtures"]) == (0.7, design, 90)
+    assert settings["extended_from"] == 60
+
+
+def test_extensions_differ_from_each_other_and_repeat_with_their_seed(domains, tmp_path):
+    for name in ("a", "b"):
+        synthesize(domains, tmp_path / name, num_mixtures=10)
+        synthesize(domains, tmp_path / name, extend=5)
+        synthesize(domains, tmp_path / name, extend=5)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    weights = read_csv(tmp_path / "a")
+    assert len(np.unique(weights, axis=0)) == 20
+
+
+def test_an_extension_that_was_killed_leaves_a_sweep_that_can_be_extended_again(domains, tmp_path, monkeypatch):
+    for name in ("whole", "killed"):
+        synthesize(domains, tmp_path / name, num_mixtures=10)
+    synthesize(domains, tmp_path / "whole", extend=5)
+    written = module.write_text
+
+    def killed(path, text):
+        if path.name == "n00013.yaml":
+            raise KeyboardInterrupt
+        written(path, text)
+
+    monkeypatch.setattr(module, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(domains, tmp_path / "killed", extend=5)
+    assert len(read_csv(tmp_path / "killed")) == 10
+    monkeypatch.undo()
+    synthesize(domains, tmp_path / "killed", extend=5)
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_a_sweep_of_other_domains_is_not_extended(domains, tmp_path):
+    synthesize(domains, tmp_path, num_mixtures=4)
+    other = tmp_path / "other.csv"
+    other.write_text("domain,tokens\ndomain-0,5\ndomain-1,5\nnews,5\n")
+    with pytest.raises(InputError, match=r"its domains are not those of the table \(domain-2, news are in one only\)"):
+        synthesize(other, tmp_path, extend=2)
