@@ -24,6 +24,7 @@ from mixture_config.heuristics import (
     uniform_shares,
     unimax_shares,
 )
+from mixture_config.mixtures import some
 from proxymix.cli import run
 from proxymix.errors import InputError
 from proxymix.progress import say
@@ -89,7 +90,7 @@ def baseline(
         token_key: The key of the token counts in the JSONL; the one ending in -tok or named tokens unless given.
         summary: Print the available and training tokens and the epochs of every group after the table.
         path: Print one line for a trainer instead, "<share> <path> ..." in the order of the input, at full precision.
-        json: Print everything at full precision as JSON instead.
+        json: Print everything at full precision as JSON instead, whatever else is asked for.
     """
     drop, merge, fixed = drop or {}, merge or {}, fixed or {}
     for setting, mapping in (("drop", drop), ("merge", merge), ("fixed", fixed)):
@@ -115,9 +116,8 @@ def baseline(
     distribution = dict(zip(groups, shares, strict=True))
     epochs = {group: _epochs(share, budget, totals[group]) for group, share in distribution.items()}
     paths = {d.path: _part(distribution[d.group], d.tokens, totals[d.group]) for d in kept}
-    notes = {group: "no tokens" for group in groups if not totals[group]}
-    if max_epochs is not None:
-        notes |= {g: f"fixed, above max_epochs {max_epochs:g}" for g in fixed if epochs[g] > max_epochs * (1 + 1e-12)}
+    empty = [group for group in groups if not totals[group]]
+    passed = [g for g in fixed if max_epochs is not None and epochs[g] > max_epochs * (1 + 1e-12)]
     if out is not None:
         settings = {
             "model_name": "baseline",
@@ -131,9 +131,12 @@ def baseline(
         }
         _write(out, counts, datasets, distribution, epochs, paths, settings)
 
-    for group, note in notes.items():
-        share = "share 0, whatever the floor" if not totals[group] else f"{epochs[group]:.2f} passes over its tokens"
-        say(f"{counts}: {group}: {note}: {share}")
+    if empty:
+        say(f"{counts}: no tokens in {some(empty)}: share 0, whatever the floor")
+    for group in passed:
+        say(
+            f"{counts}: {group} is fixed at {fixed[group]:g}, {epochs[group]:.2f} epochs, over max_epochs {max_epochs:g}"
+        )
     if json:
         answer: dict[str, Any] = {"distribution": distribution, "epochs": epochs, "paths": paths}
         answer |= {"total_available_tokens": available, "training_tokens": budget}
@@ -143,6 +146,7 @@ def baseline(
     else:
         print(_table(distribution))
         if summary:
+            notes = dict.fromkeys(empty, " (no tokens)") | dict.fromkeys(passed, " (fixed, over max_epochs)")
             print(_summary(available, budget, epochs, usage_warning, notes))
 
 
@@ -226,8 +230,7 @@ def _summary(available: int, budget: int, epochs: Mapping[str, float], limit: fl
         lines += [f"Warning: {len(over)} of {len(epochs)} groups repeat more than {limit:g} times", ""]
     lines += ["Epochs per group"]
     for group, passes in sorted(epochs.items(), key=lambda item: (-item[1], item[0])):
-        note = f" ({notes[group]})" if group in notes else ""
-        lines.append(f"{'!!!' if passes > limit else '-  '} {group}: {passes:.2f}{note}")
+        lines.append(f"{'!!!' if passes > limit else '-  '} {group}: {passes:.2f}{notes.get(group, '')}")
     return "\n".join(lines)
 
 

@@ -186,16 +186,19 @@ def _check_limits(
     cap = 1.0 if budget is None or max_epochs is None else float(max_epochs * tokens[smallest] / budget)
     left = f"the {rest:.6g} that fixed shares leave" if rest < 1 else "1"
     if passed(minimum_share * num_free, rest):
-        largest = _down(min(rest / num_free, cap) if fillable else rest / num_free)
-        budgets = "" if fillable else f", with at most {_whole(largest_budget(float(largest)))} training_tokens"
+        largest, also = _down(min(rest / num_free, cap)), ""
+        if not fillable:
+            largest = _down(rest / num_free)
+            most = largest_budget(float(largest))
+            also = f", with at most {_whole(most)} training_tokens" if most >= 1 else ", with a larger max_epochs"
         raise InputError(
             f"minimum_share {minimum_share:g} for {num_free} groups sums to {minimum_share * num_free:.6g}, over {left}; "
-            f"the largest that can be met is {largest}{budgets}"
+            f"the largest that can be met is {largest}{also}"
         )
     if budget is None or max_epochs is None:
         return
     largest_tokens = largest_budget(minimum_share)
-    or_budget = f", the largest training_tokens {_whole(largest_tokens)}" if largest_tokens >= 1 else ""
+    or_budget = f", the largest training_tokens {_whole(largest_tokens)}" if 1 <= largest_tokens < math.inf else ""
     if not fillable:
         part = f" {rest:.6g} of" if rest < 1 else ""
         epochs = max(budget * rest / total, budget * minimum_share / tokens[smallest])
