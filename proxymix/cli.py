@@ -322,8 +322,9 @@ def _plural(kind: Any) -> str:
 
 
 def _metavar(parameter: Parameter) -> str | None:
-    if str(parameter.type).startswith("typing.Literal"):
-        return "{" + ",".join(map(str, parameter.type.__args__)) + "}"
+    for kind in (parameter.type, *typing.get_args(parameter.type)):
+        if typing.get_origin(kind) is Literal:
+            return "{" + ",".join(map(str, typing.get_args(kind))) + "}"
     if "Path" in str(parameter.type):
         return "PATH"
     return "N" if parameter.type in (int, int | None) else "X" if parameter.type in (float, float | None) else "VALUE"

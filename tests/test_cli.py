@@ -37,6 +37,7 @@ def cook(
     budget: int | None = None,
     spices: dict[str, float] | None = None,
     sides: dict[str, list[str]] | None = None,
+    size: Literal["small", "large"] | None = None,
 ) -> None:
     """Cook eggs.
 
@@ -51,6 +52,7 @@ def cook(
         budget: Tokens.
         spices: How much of each.
         sides: What goes with what.
+        size: Of the eggs.
     """
 
 
@@ -70,6 +72,13 @@ def test_every_type_of_flag_is_understood():
     values = parse("--pot", "p", "--names", "a", "b", "--boil", "--objective", "{law: 1}", "--budget", "25e9")
     assert values["names"] == ["a", "b"] and values["boil"] is True
     assert values["objective"] == {"law": 1.0} and values["budget"] == 25_000_000_000
+
+
+def test_help_shows_what_can_be_chosen():
+    parser = Parser("cook", "Cook.", cook.__doc__)
+    parser.add(parameters(cook))
+    shown = parser._parser.format_help()
+    assert "--kind {soft,hard}" in shown and "--size {small,large}" in shown
 
 
 def test_a_mapping_is_given_whole_or_entry_by_entry():
