@@ -17,7 +17,7 @@ from proxymix.errors import InputError
 
 NUM_STRENGTHS = 15
 BLOCK = 1 << 18  # numbers per array of a block of draws: 2 MB, which stays in a processor's cache
-ROWS = 1 << 16  # draws between two looks at what is still missing
+ROWS = 1 << 14  # draws between two looks at what is still missing
 COARSE = 1000  # on a coarser grid many draws round to the same mixture, so all are rounded before the choice
 PASSES = 10  # times the planned draws to spend before those outside the bounds are scaled into them, or it is given up
 USUAL_DRAWS = 100  # RegMix's number per mixture: a smaller sample_multiplier may spend as many before that
@@ -91,30 +91,34 @@ def draw_mixtures(
     grid = limits.on_grid(num_steps)
     law = _Law(center, limits, np.geomspace(min_strength, max_strength, NUM_STRENGTHS), minimum)
     coefficients = rng.integers(0, np.iinfo(np.uint64).max, size=len(center), dtype=np.uint64, endpoint=True)
+    coarse = num_steps <= COARSE
     drawn = fitting = 0
 
     def fill(pool: _Pool, multiplier: int, scale: bool) -> None:
         nonlocal drawn, fitting
         planned = pool.size * multiplier
-        passes = max(PASSES * sample_multiplier, USUAL_DRAWS) // multiplier
-        for done in range(1, passes + 1):
-            for start in range(0, planned, ROWS):
-                num_rows = min(ROWS, planned - start)
-                for rows in law.blocks(rng, num_rows, dense=scale):
-                    inside = law.inside(rows)
-                    fitting += int(inside.sum())
-                    rows = law.kept(rows if scale else rows[inside])
-                    if scale or num_steps <= COARSE:
-                        rows = _Rows(_rounded(rows.dense(len(center)), grid, num_steps) / num_steps)
-                    pool.add(rows)
-                drawn += num_rows
-                on_drawn(num_rows)
+        most = planned * (max(PASSES * sample_multiplier, USUAL_DRAWS) // multiplier)
+        done = 0
+        while done < most:
+            num_rows = min(ROWS, planned - done % planned)
+            for rows in law.blocks(rng, num_rows, dense=scale):
+                inside = law.inside(rows)
+                fitting += int(inside.sum())
+                rows = law.kept(rows if scale else rows[inside])
+                if scale or coarse:
+                    rows = _Rows(_rounded(rows.dense(len(center)), grid, num_steps) / num_steps)
+                pool.add(rows)
+            done, drawn = done + num_rows, drawn + num_rows
+            on_drawn(num_rows)
             missing = pool.size - len(pool)
-            if missing <= 0 or len(pool) / done * (passes - done) < missing:  # full, or never to be at this rate
+            if missing and len(pool) / done * (most - done) < missing:  # it will not be full at this rate
+                return
+            if not missing and done % planned == 0:
                 return
 
-    def distinct(pool: _Pool) -> np.ndarray:
-        steps = _rounded(pool.weights, grid, num_steps)
+    def distinct(pool: _Pool, on_grid: bool) -> np.ndarray:
+        weights = pool.weights
+        steps = np.rint(weights * num_steps).astype(np.int32) if on_grid else _rounded(weights, grid, num_steps)
         keys = _hashed(steps, coefficients)
         first = np.sort(np.unique(keys, return_index=True)[1])
         return steps[first[~np.isin(keys[first], pool.taken)]]
@@ -125,12 +129,12 @@ def draw_mixtures(
     spare = num_mixtures // 50 + 1  # two rows may round to the same mixture
     pool = _Pool(num_mixtures + spare, num_steps, coefficients, keys_of(exclude))
     fill(pool, sample_multiplier, scale=False)
-    steps = distinct(pool)[:num_mixtures]
+    steps = distinct(pool, coarse)[:num_mixtures]
     num_scaled = num_mixtures - len(steps)
     if num_scaled:
         pool = _Pool(num_scaled, num_steps, coefficients, np.concatenate([keys_of(exclude), keys_of(steps)]))
         fill(pool, min(sample_multiplier, 4), scale=True)
-        steps = np.concatenate([steps, distinct(pool)])
+        steps = np.concatenate([steps, distinct(pool, True)])
     if len(steps) < num_mixtures:
         raise InputError(_too_few(len(steps), num_mixtures, drawn, num_steps, live, grid))
     order = np.argsort(_hashed(steps, coefficients), kind="stable")

@@ -71,6 +71,8 @@ def water_fill(
         return values / np.where(total > 0, total, 1.0)[:, None] * rest[:, None]
 
     reachable = np.where(np.asarray(shares) > 0, upper, lower)
+    if not np.any(lower):
+        return _capped(np.asarray(shares, dtype=float), reachable, total)
     return _settle(shares, lower, reachable, scaled, total)
 
 
@@ -134,23 +136,32 @@ def round_to_grid(
     Returns:
         Steps, int64, shape (num_rows, num_domains).
     """
+    wanted = np.full(len(weights), num_steps) if totals is None else totals
     exact = weights * num_steps
+    steps = np.floor(exact + SAME_STEP)
+    np.clip(steps, low, high, out=steps)
     low, high = np.broadcast_to(low, exact.shape), np.broadcast_to(high, exact.shape)
-    wanted = np.full(len(exact), num_steps) if totals is None else totals
-    steps = np.clip(np.floor(exact + SAME_STEP).astype(np.int64), low, high)
-    while (rows := np.flatnonzero(steps.sum(axis=1) != wanted)).size:
+    rows: np.ndarray | slice = slice(
+        None
+    )  # all of them, without copies; then those that one more step does not suffice
+    while True:
         missing = wanted[rows] - steps[rows].sum(axis=1)
         sign = np.sign(missing)[:, None]
-        movable = np.where(sign > 0, steps[rows] < high[rows], steps[rows] > low[rows])
-        assert movable.any(axis=1).all(), "the bounds cannot hold the total"
-        gain = np.where(exact[rows] > 0, sign * (exact[rows] - steps[rows]), -num_steps - 1.0)
-        gain[~movable] = -np.inf
-        count = np.minimum(np.abs(missing), movable.sum(axis=1))[:, None]
-        least = np.take_along_axis(-np.sort(-gain, axis=1), count - 1, axis=1)  # sorting positions takes thrice as long
-        moves, tied = gain > least, gain == least
+        gain = exact[rows] - steps[rows]
+        gain *= sign
+        gain[exact[rows] == 0] = -num_steps - 1.0
+        gain[np.where(sign > 0, steps[rows] >= high[rows], steps[rows] <= low[rows])] = -np.inf
+        movable = np.count_nonzero(gain > -np.inf, axis=1)
+        assert ((movable > 0) | (missing == 0)).all(), "the bounds cannot hold the total"
+        count = np.minimum(np.abs(missing), movable).astype(np.int64)[:, None]
+        np.negative(gain, out=gain)
+        least = np.take_along_axis(np.sort(gain, axis=1), np.maximum(count - 1, 0), axis=1)
+        moves, tied = gain < least, gain == least  # (sorting positions would take thrice as long)
         moves |= tied & (np.cumsum(tied, axis=1) <= count - moves.sum(axis=1, keepdims=True))
         steps[rows] += moves * sign
-    return steps
+        rows = np.flatnonzero(steps.sum(axis=1) != wanted)
+        if not rows.size:
+            return steps.astype(np.int64)
 
 
 def dirichlet(rng: np.random.Generator, center: np.ndarray, strengths: np.ndarray) -> np.ndarray:
@@ -223,6 +234,28 @@ def draw_candidates(
     draws = np.zeros((num_candidates, len(center)))
     draws[:, drawn] = dirichlet(rng, center[drawn] / center[drawn].sum(), strengths)
     return scale_into(draws, center / center.sum(), low, high)
+
+
+def _capped(shares: np.ndarray, upper: np.ndarray, total: np.ndarray | float) -> np.ndarray:
+    """`water_fill` without floors: what passes its cap stays there, and the others share the rest, until none does."""
+    rows = np.atleast_2d(shares)
+    caps = np.broadcast_to(upper, rows.shape)
+    check_bounds(np.zeros(rows.shape[1]), caps, total)
+    result = np.empty_like(rows)
+    left, over = np.arange(len(rows)), np.zeros(rows.shape, dtype=bool)
+    totals = np.broadcast_to(np.asarray(total, dtype=float), len(rows))
+    while left.size:
+        free = np.where(over, 0.0, rows).sum(axis=1)
+        rest = totals - np.where(over, caps, 0.0).sum(axis=1)
+        filled = rows * (rest / np.where(free > 0, free, 1.0))[:, None]
+        np.copyto(filled, caps, where=over)
+        broken = filled > caps
+        done = ~broken.any(axis=1)
+        result[left[done]] = filled[done]
+        over |= broken
+        on = ~done
+        left, rows, caps, over, totals = left[on], rows[on], caps[on], over[on], totals[on]
+    return result.reshape(shares.shape)
 
 
 def _settle(

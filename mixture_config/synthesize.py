@@ -475,7 +475,7 @@ def write_sweep(
     with replacing(out / "mixtures") as folder, progress("write mixtures", total=len(steps), unit="files") as bar:
         folder.mkdir()
         for number, text in enumerate(_yamls(names, steps, num_steps, settings, labels), start=1):
-            (folder / f"{run_id(number)}.yaml").write_text(text, encoding="utf-8")
+            (folder / f"{run_id(number)}.yaml").write_bytes(text.encode())
             bar.advance()
     with (
         replacing(out / "mixtures.csv") as temporary,
