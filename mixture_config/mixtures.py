@@ -1,12 +1,13 @@
 """A sweep on disk -> weights, one row a mixture: a CSV, a folder of mixture YAMLs, a study, or a single YAML.
 
-Reads ours, RegMix's (`train_<domain>` columns, a folder of n1.yaml with zeros left out) and Olmix's (plain columns, an
-unnamed first one). The rows of a table are told apart by its key (`index`, else `run`, else `name`).
+Reads ours, RegMix's (`train_<domain>` columns, a folder of n1.yaml) and Olmix's (plain columns beside `run` and `name`, a
+folder of launch configurations with `mix:`, a JSON of `mixes`, whose source:topic becomes source.topic). The rows of a table
+are told apart by its key (`index`, else `run`, else `name`).
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from proxymix.errors import InputError
+from proxymix.files import read_json, read_yaml
 from proxymix.progress import progress, say
-from proxymix.schemas import SUM_TOLERANCE, check_domain_name, read_mixture, read_table
+from proxymix.schemas import SUM_TOLERANCE, check_domain_name, normalised, read_mixture, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KEYS = ("index", "run", "name")
+KEYS = ("index", "run", "run_id", "name")
 TRAIN_PREFIX = "train_"
 Key = int | str
 ROUNDING = 1e-9  # a sum closer to 1 than this is arithmetic, not rounded weights: nothing to mention
@@ -36,7 +38,7 @@ class Mixtures:
 
 
 def read_mixtures(path: Path) -> Mixtures:
-    """The mixtures of a CSV, a folder (of YAMLs, or a study's), or one YAML, in the file's or the names' order.
+    """The mixtures of a CSV, a folder (of YAMLs, or a study's), a YAML, or a JSON, in the file's or the names' order.
 
     Raises:
         InputError: If there is none, a key repeats, or weights do not sum to 1 within 1e-2.
@@ -44,21 +46,25 @@ def read_mixtures(path: Path) -> Mixtures:
     path = Path(path)
     if path.is_dir() and (path / "mixtures.csv").exists():
         path = path / "mixtures.csv"
-    if not path.is_dir() and path.suffix.lower() not in (".yaml", ".yml"):
+    if not path.is_dir() and path.suffix.lower() not in (".yaml", ".yml", ".json"):
         table = read_table(path)
         key = next((k for k in KEYS if k in table.columns), None)
         if key is None:
             raise InputError(f"{path}: no key column; one of {', '.join(KEYS)} is needed (found {some(table.columns)})")
         return mixtures_of(table, row_keys(table, key, path), key, path)
-    files = mixture_files(path) if path.is_dir() else [path]
-    with progress("read mixtures", total=len(files), unit="files") as bar:
-        rows = []
-        for file in files:
-            rows.append(read_mixture(file)[0])
-            bar.advance()
+    if path.suffix.lower() == ".json":
+        rows = _read_mixes(path)
+        index: list[Key] = list(range(len(rows)))
+    else:
+        files = mixture_files(path) if path.is_dir() else [path]
+        with progress("read mixtures", total=len(files), unit="files") as bar:
+            rows = []
+            for file in files:
+                rows.append(_read_one(file))
+                bar.advance()
+        index = [_key(file.stem) for file in files]
     domains = list(dict.fromkeys(domain for row in rows for domain in row))
-    weights = np.array([[row.get(domain, 0.0) for domain in domains] for row in rows])
-    return Mixtures([_key(file.stem) for file in files], domains, weights)
+    return Mixtures(index, domains, np.array([[row.get(domain, 0.0) for domain in domains] for row in rows]))
 
 
 def mixture_files(folder: Path) -> list[Path]:
@@ -76,6 +82,63 @@ def mixture_files(folder: Path) -> list[Path]:
     )
 
 
+def flatten_mix(mix: Mapping[str, Any]) -> dict[str, float]:
+    """Olmix's `mix:` -> leaf -> weight, the leaf named source:topic:quality; the weights along its path multiply.
+
+    A node's `weight` (1 unless given) and `repetition_factor` are its own, every other key is a child; a child that is
+    a number is its weight (olmix/aliases.py, flatten_mix).
+    """
+    leaves: dict[str, float] = {}
+
+    def visit(name: str, node: Any, above: float) -> None:
+        if not isinstance(node, Mapping):
+            leaves[name] = above * float(node)
+            return
+        weight = above * float(node.get("weight", 1.0))
+        children = {key: child for key, child in node.items() if key not in ("weight", "repetition_factor")}
+        if not children:
+            leaves[name] = weight
+        for key, child in children.items():
+            visit(f"{name}:{key}", child, weight)
+
+    for name, node in mix.items():
+        visit(str(name), node, 1.0)
+    return leaves
+
+
+def _read_one(path: Path) -> dict[str, float]:
+    """A mixture's YAML: RegMix's keys, or a launch configuration of Olmix with the weights in `mix`."""
+    content = read_yaml(path)
+    if "train" in content or not isinstance(content.get("mix"), dict):
+        return read_mixture(path)[0]
+    try:
+        leaves = flatten_mix(content["mix"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: mix: a weight is no number ({error})") from None
+    return _of_olmix(leaves, f"{path}: mix")
+
+
+def _read_mixes(path: Path) -> list[dict[str, float]]:
+    """The JSON that Olmix generates: mixes, a list of domain -> [weight, repetitions]."""
+    mixes = read_json(path).get("mixes")
+    if not isinstance(mixes, list) or not mixes or not all(isinstance(mix, dict) for mix in mixes):
+        raise InputError(f"{path}: no 'mixes', a list of mixtures (domain: [weight, repetitions])")
+    rows = []
+    for number, mix in enumerate(mixes):
+        weights = {name: value[0] if isinstance(value, list) and value else value for name, value in mix.items()}
+        rows.append(_of_olmix(weights, f"{path}: mixture {number + 1}"))
+    return rows
+
+
+def _of_olmix(weights: Mapping[str, Any], where: str) -> dict[str, float]:
+    return normalised({_domain(name, where): weight for name, weight in weights.items()}, where)
+
+
+def _domain(name: Any, where: str) -> str:
+    """A domain's name without RegMix's prefix, and with Olmix's source:topic as source.topic."""
+    return check_domain_name(str(name).removeprefix(TRAIN_PREFIX).replace(":", ".").replace("/", "."), where)
+
+
 def _key(stem: str) -> Key:
     return int(stem[1:]) if re.fullmatch(r"n\d+", stem) else stem
 
@@ -85,7 +148,9 @@ def mixtures_of(table: "pd.DataFrame", index: Sequence[Key], key: str, path: Pat
     columns = [c for c in table.columns if str(c).startswith(TRAIN_PREFIX)]
     if not columns:
         columns = [c for c in table.columns if c not in KEYS and not str(c).startswith("Unnamed:")]
-    domains = [check_domain_name(str(c).removeprefix(TRAIN_PREFIX), str(path)) for c in columns]
+    domains = [_domain(column, str(path)) for column in columns]
+    if twice := [domain for domain, count in Counter(domains).items() if count > 1]:
+        raise InputError(f"{path}: two columns are the weights of {some(twice)}; rename or remove one")
     if not domains:
         raise InputError(f"{path}: no columns of weights (train_<domain>); found {some(table.columns)}")
     weights = numbers_of(table, columns, index, key, path)

@@ -65,6 +65,7 @@ def draw_mixtures(
     minimum: float = 2e-4,
     sample_multiplier: int = 100,
     exclude: np.ndarray | None = None,
+    fewest: int | None = None,
     on_drawn: Callable[[int], object] = lambda count: None,
 ) -> Draw:
     """Distinct mixtures around a center.
@@ -79,6 +80,7 @@ def draw_mixtures(
         minimum: Weights below it become 0 (or their floor), and it is the grid of the others.
         sample_multiplier: Draws made per mixture kept.
         exclude: Steps of mixtures that exist already, shape (any, num_domains); not drawn again.
+        fewest: How many will do where the bounds or the grid hold no more; num_mixtures unless given.
         on_drawn: Called with the number of draws just made; num_mixtures * sample_multiplier are planned.
 
     Raises:
@@ -130,15 +132,16 @@ def draw_mixtures(
     pool = _Pool(num_mixtures + spare, num_steps, coefficients, keys_of(exclude))
     fill(pool, sample_multiplier, scale=False)
     steps = distinct(pool, coarse)[:num_mixtures]
-    num_scaled = num_mixtures - len(steps)
-    if num_scaled:
-        pool = _Pool(num_scaled, num_steps, coefficients, np.concatenate([keys_of(exclude), keys_of(steps)]))
+    missing = num_mixtures - len(steps)
+    if missing:
+        pool = _Pool(missing, num_steps, coefficients, np.concatenate([keys_of(exclude), keys_of(steps)]))
         fill(pool, min(sample_multiplier, 4), scale=True)
-        steps = np.concatenate([steps, distinct(pool, True)])
-    if len(steps) < num_mixtures:
-        raise InputError(_too_few(len(steps), num_mixtures, drawn, num_steps, live, grid))
+        scaled = distinct(pool, True)
+        steps = np.concatenate([steps, scaled])
+    if len(steps) < (fewest := num_mixtures if fewest is None else fewest):
+        raise InputError(_too_few(len(steps), fewest, drawn, num_steps, live, grid))
     order = np.argsort(_hashed(steps, coefficients), kind="stable")
-    return Draw(steps[order], num_steps, drawn, fitting, num_scaled)
+    return Draw(steps[order], num_steps, drawn, fitting, len(scaled) if missing else 0)
 
 
 @dataclass(frozen=True)

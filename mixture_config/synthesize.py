@@ -46,11 +46,11 @@ class Law:
 
 # In the order of Law; None where it depends on the number of domains.
 PRESETS: dict[str, tuple[Any, ...]] = {
-    "proxymix": ("dirichlet", 0.5, None, None, 2e-4, 15.0, 1),
+    "proxymix": ("space_filling", 0.3, None, None, 2e-4, 15.0, 1),
     "regmix": ("dirichlet", 0.5, 0.1, 5.0, 2e-4, 15.0, 100),
 }
 # The first draws range from a few domains to all of them, those around a mixture from a total variation of .3 to .05.
-STRENGTHS: tuple[Callable[[int], float], ...] = (lambda num_domains: 1.0, lambda num_domains: 2.0 * num_domains)
+STRENGTHS: tuple[Callable[[int], float], ...] = (lambda num_domains: 2.0, lambda num_domains: 4.0 * num_domains)
 AROUND_STRENGTHS: tuple[Callable[[int], float], ...] = (
     lambda num_domains: 2.0 * num_domains,
     lambda num_domains: 60.0 * num_domains,
@@ -98,11 +98,11 @@ def synthesize(
         design: dirichlet draws at random; space_filling picks, from many such draws, mixtures far from each other, which
             tells more at 32 to 128 runs; around draws near the mixture that `around` names, for a second round.
         temperature: Draws average prior**temperature, renormalised: 1 is the prior, near 0 is uniform. The more the sizes
-            of the domains differ, the lower it should be for the small ones to appear. Presets: DEFAULT_T, regmix 0.5.
+            of the domains differ, the lower it should be for the small ones to appear. Presets: 0.3, regmix 0.5.
         min_strength: Smallest Dirichlet concentration: at 0.1 nearly all weight falls on one domain, at the number of
-            domains most have some. Presets: DEFAULT_LO, regmix 0.1.
+            domains most have some. Presets: 2, regmix 0.1.
         max_strength: Largest Dirichlet concentration; the higher, the nearer to the center mixtures stay. Presets:
-            DEFAULT_HI, regmix 5.
+            4 times the number of domains, regmix 5.
         minimum: Smaller weights become zero, the others multiples of it (or of the next larger number that divides 1).
             A domain whose cap is below it is never drawn; lower it for hundreds of domains. Presets: 0.0002.
         maximum_usage: Largest weight of a domain, in multiples of its prior. Draws that break it are drawn again or, where
@@ -306,6 +306,7 @@ def draw_design(
             minimum=law.minimum,
             sample_multiplier=multiplier,
             exclude=taken,
+            fewest=holdout + num_mixtures,
             on_drawn=bar.advance,
         )
     steps = draw.steps
@@ -313,7 +314,7 @@ def draw_design(
         steps = steps[distant(steps / num_steps, present.all)]
         if len(steps) < num_mixtures:
             raise InputError(
-                f"only {len(steps)} of {wanted + spare} draws are {NEAR:g} (total variation) or more away from the mixtures "
+                f"only {len(steps)} of {len(draw.steps)} draws are {NEAR:g} (total variation) or more away from the mixtures "
                 f"that are there; extend by at most {len(steps)}, or draw wider (min_strength, max_strength, temperature)"
             )
     held, steps = steps[:holdout], steps[holdout:]

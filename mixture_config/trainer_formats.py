@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from mixture_config.mixtures import flatten_mix
 from proxymix.errors import InputError
 from proxymix.progress import say
 from proxymix.schemas import read_mixture
@@ -269,30 +270,6 @@ def _write_olmix(blend: Blend) -> str:
 
 def _read_olmix(text: str, path: Path) -> Weights:
     return list(flatten_mix(_mapping(text)["mix"]).items())
-
-
-def flatten_mix(mix: Mapping[str, Any]) -> dict[str, float]:
-    """Olmix's `mix:` -> leaf -> weight, the leaf named source:topic:quality; the weights along its path multiply.
-
-    A node's `weight` (1 unless given) and `repetition_factor` are its own, every other key is a child; a child that is
-    a number is its weight (olmix/aliases.py, flatten_mix).
-    """
-    leaves: dict[str, float] = {}
-
-    def visit(name: str, node: Any, above: float) -> None:
-        if not isinstance(node, Mapping):
-            leaves[name] = above * float(node)
-            return
-        weight = above * float(node.get("weight", 1.0))
-        children = {key: child for key, child in node.items() if key not in ("weight", "repetition_factor")}
-        if not children:
-            leaves[name] = weight
-        for key, child in children.items():
-            visit(f"{name}:{key}", child, weight)
-
-    for name, node in mix.items():
-        visit(str(name), node, 1.0)
-    return leaves
 
 
 # The others

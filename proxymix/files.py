@@ -102,12 +102,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's safe loader, which also reads 2e-4 as a number and refuses a key written twice."""
+class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C, six times as fast
+    """YAML's safe loader, which also reads 2e-4 as a number, a key `no` (Norwegian) as text, and no key written twice."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:bool":
+                key_node.tag = "tag:yaml.org,2002:str"
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(

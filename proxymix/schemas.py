@@ -73,7 +73,8 @@ def normalised(weights: Mapping[str, float], where: str) -> dict[str, float]:
     total = math.fsum(weights.values())
     if abs(total - 1) > SUM_TOLERANCE:
         raise InputError(f"{where}: the weights sum to {total:.6g}, not 1; correct them or divide each by {total:.6g}")
-    return {domain: float(weight) / total for domain, weight in weights.items()} if total != 1 else dict(weights)
+    scale = total if abs(total - 1) > 1e-12 else 1.0  # what full precision leaves is no reason to change a weight
+    return {domain: float(weight) / scale for domain, weight in weights.items()}
 
 
 def read_mixture(path: Path) -> tuple[dict[str, float], dict[str, Any]]:

@@ -18,8 +18,11 @@ from mixture_config.limits import Limits
 from mixture_config.sampling import draw_mixtures, grid_steps, stick_breaking
 from mixture_config.simplex import dirichlet
 from mixture_config.synthesize import synthesize
+from proxymix.cli import main
 from proxymix.errors import InputError
 from proxymix.schemas import read_mixture, write_mixture
+from proxymix.stages import parameters, stage_named
+from proxymix.study import Study, stage_values
 
 # A prior of 17 domains as unlike as the Pile's: the largest has 135 times the tokens of the smallest.
 TOKENS = np.array([237, 185, 113, 102, 80, 67, 51, 46, 39, 27, 16, 12, 8, 8, 4, 4, 2]) * 10.0**6
@@ -117,8 +120,17 @@ def test_the_grid_is_that_of_the_minimum_or_the_next_larger_that_divides_one(min
     assert grid_steps(minimum) == steps
 
 
-@settings(max_examples=150)
+@pytest.fixture(scope="module")
+def fewer_candidates():
+    """A space-filling choice among 100 candidates rather than 4,000."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "FEWEST_CANDIDATES", 100)
+        yield
+
+
+@settings(max_examples=150, deadline=None)
 @given(
+    design=st.sampled_from(["dirichlet", "space_filling"]),
     exponents=st.lists(st.floats(0, 9), min_size=1, max_size=9),
     minimum=st.sampled_from([2e-4, 1e-3, 3e-3, 0.05]),
     usage=st.sampled_from([1.0, 1.01, 1.5, 15.0, 1e9]),
@@ -126,14 +138,14 @@ def test_the_grid_is_that_of_the_minimum_or_the_next_larger_that_divides_one(min
     seed=st.integers(0, 9),
 )
 def test_every_mixture_keeps_every_bound_or_there_is_an_error(
-    tmp_path_factory, exponents, minimum, usage, epochs, seed
+    tmp_path_factory, fewer_candidates, design, exponents, minimum, usage, epochs, seed
 ):
     """`epochs` passes over all tokens are in the budget, so under 1 pass it cannot be filled."""
     tokens = np.round(10.0 ** np.array(exponents))
     out = tmp_path_factory.mktemp("drawn")
     budget, max_epochs = int(tokens.sum()) * 2, 2 * epochs
     domains = catalogue(out / "domains.csv", tokens)
-    keywords = {"minimum": minimum, "maximum_usage": usage, "sample_multiplier": 5, "seed": seed}
+    keywords = {"minimum": minimum, "maximum_usage": usage, "sample_multiplier": 5, "seed": seed, "design": design}
     caps = np.minimum(np.minimum(usage, max_epochs * tokens.sum() / budget) * tokens / tokens.sum(), 1)
     room = np.floor(caps * grid_steps(minimum) + 1e-9)
     try:
@@ -257,7 +269,7 @@ def test_a_domain_that_is_never_drawn_is_mentioned(tmp_path, capsys):
 
 
 def test_anchors_come_first_and_count_among_the_mixtures(domains, tmp_path):
-    synthesize(domains, tmp_path, num_mixtures=10, include=["prior", "uniform", "temperature"])
+    synthesize(domains, tmp_path, num_mixtures=10, temperature=0.5, include=["prior", "uniform", "temperature"])
     weights = read_csv(tmp_path)
     assert len(np.unique(weights, axis=0)) == len(weights) == 10
     np.testing.assert_allclose(weights[0], [0.6, 0.3, 0.1], rtol=0, atol=1e-12)
@@ -406,7 +418,7 @@ def test_a_space_filling_design_keeps_mixtures_apart(tmp_path):
     for design in ("dirichlet", "space_filling"):
         synthesize(domains, tmp_path / design, num_mixtures=48, design=design, include=["prior"])
     random, filling = (nearest_other(read_csv(tmp_path / design)) for design in ("dirichlet", "space_filling"))
-    assert filling.min() > 2 * random.min() and np.median(filling) > np.median(random)
+    assert filling.min() > 1.5 * random.min() and np.median(filling) > np.median(random)
 
 
 def test_a_design_around_a_mixture_stays_near_it_and_may_leave_its_zeros(tmp_path):
@@ -510,3 +522,17 @@ def test_a_sweep_of_other_domains_is_not_extended(domains, tmp_path):
     other.write_text("domain,tokens\ndomain-0,5\ndomain-1,5\nnews,5\n")
     with pytest.raises(InputError, match=r"its domains are not those of the table \(domain-2, news are in one only\)"):
         synthesize(other, tmp_path, extend=2)
+
+
+def test_a_study_is_extended_and_trains_only_what_is_new(tmp_path, capsys):
+    """The extension is no setting: the study's own count stays, and what was made from the first mixtures is stale."""
+    catalogue(tmp_path / "domains.csv", [6_000, 3_000, 1_000])
+    (tmp_path / "study.yaml").write_text("study: x\nsynthesize: {num_mixtures: 8}\n")
+    stage = stage_named("synthesize")
+    assert main(["synthesize", "--study", str(tmp_path)]) == 0
+    assert main(["synthesize", "--study", str(tmp_path), "--extend", "4"]) == 0
+    assert len(read_csv(tmp_path)) == 12
+    study = Study(tmp_path)
+    values = stage_values(stage, study, parameters(synthesize))
+    whole = {name: parameter.default for name, parameter in parameters(synthesize).items()} | values
+    assert study.state(stage, whole) == "done"

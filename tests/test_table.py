@@ -85,7 +85,11 @@ def test_exact_weights_are_read_without_a_word(tmp_path, capsys):
             r"losses\.csv: metric/code_val_loss of index 2 is inf, not a finite",
         ),
         (MIXTURES, LOSSES.replace("2,3.0", "2,oops"), r"losses\.csv: metric/code_val_loss of index 2 is 'oops'"),
-        (MIXTURES, LOSSES.replace("index", "step"), r"losses\.csv: no key column shared with .*index, run, name"),
+        (
+            MIXTURES,
+            LOSSES.replace("index", "step"),
+            r"losses\.csv: no key column shared with .*index, run, run_id, name",
+        ),
         (MIXTURES, LOSSES.replace("\n2,", "\n,"), r"losses\.csv: line 3 has no 'index'"),
         (MIXTURES, "index,train_code\n1,a\n2,b\n3,c\n", r"losses\.csv: no column of losses"),
         (MIXTURES.replace("\n", "\nn", 3).rstrip("n"), LOSSES, r"cannot meet"),
