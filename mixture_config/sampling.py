@@ -2,7 +2,7 @@
 
 The law: draw Dirichlet(strength * center) with one of a ladder of strengths, reject what breaks a bound, set weights below
 a minimum to zero, round to a grid, and pick at random among the distinct mixtures that many more draws than asked for
-gave. Ours differs in the rounding alone (within the bounds, to a sum of exactly 1), in time and memory (only what is
+gave. (Or scale what breaks a bound into the bounds, and keep every draw.) Ours differs in the rounding alone (within the bounds, to a sum of exactly 1), in time and memory (only what is
 picked is rounded and kept), in floors (draws share out what the floors leave), and in never giving fewer than asked for.
 """
 
@@ -16,8 +16,8 @@ from mixture_config.simplex import dirichlet
 from proxymix.errors import InputError
 
 NUM_STRENGTHS = 15
-BLOCK = 1 << 18  # numbers per array of a block of draws: 2 MB, which stays in a processor's cache
-ROWS = 1 << 14  # draws between two looks at what is still missing
+BLOCK = 1 << 17  # numbers per array of a block of draws: 1 MB, which stays in a processor's cache
+ROWS = 1 << 16  # draws between two looks at what is still missing
 COARSE = 1000  # on a coarser grid many draws round to the same mixture, so all are rounded before the choice
 PASSES = 10  # times the planned draws to spend before those outside the bounds are scaled into them, or it is given up
 USUAL_DRAWS = 100  # RegMix's number per mixture: a smaller sample_multiplier may spend as many before that
@@ -78,7 +78,9 @@ def draw_mixtures(
         min_strength: Smallest Dirichlet concentration.
         max_strength: Largest; NUM_STRENGTHS are spaced evenly in the logarithm.
         minimum: Weights below it become 0 (or their floor), and it is the grid of the others.
-        sample_multiplier: Draws made per mixture kept.
+        sample_multiplier: Draws made per mixture kept; those outside the bounds are rejected, and scaled into the bounds
+            where too few are inside. With 1 every draw is kept, and scaled into the bounds where it is outside: that
+            keeps the law's spread where the bounds would reject most draws but those near the center.
         exclude: Steps of mixtures that exist already, shape (any, num_domains); not drawn again.
         fewest: How many will do where the bounds or the grid hold no more; num_mixtures unless given.
         on_drawn: Called with the number of draws just made; num_mixtures * sample_multiplier are planned.
@@ -129,9 +131,11 @@ def draw_mixtures(
         return np.zeros(0, dtype=np.uint64) if rows is None else _hashed(rows, coefficients)
 
     spare = num_mixtures // 50 + 1  # two rows may round to the same mixture
-    pool = _Pool(num_mixtures + spare, num_steps, coefficients, keys_of(exclude))
-    fill(pool, sample_multiplier, scale=False)
-    steps = distinct(pool, coarse)[:num_mixtures]
+    steps = np.zeros((0, len(center)), dtype=np.int32)
+    if sample_multiplier > 1:
+        pool = _Pool(num_mixtures + spare, num_steps, coefficients, keys_of(exclude))
+        fill(pool, sample_multiplier, scale=False)
+        steps = distinct(pool, coarse)[:num_mixtures]
     missing = num_mixtures - len(steps)
     if missing:
         pool = _Pool(missing, num_steps, coefficients, np.concatenate([keys_of(exclude), keys_of(steps)]))
@@ -193,9 +197,9 @@ class _Law:
             return
         counts = rng.multinomial(num_rows, np.full(len(self.strengths), 1 / len(self.strengths)))
         picks = 1 + self.strengths * np.log(1 / self.tail)
-        broken = (3 * picks < len(self.center)) & self.plain & (not dense)
+        broken = (2 * picks < len(self.center)) & self.plain & (not dense)
         for strength, count in zip(self.strengths[broken], counts[broken], strict=True):
-            for size in _sizes(count, BLOCK * 16 // len(self.center)):
+            for size in _sizes(count, BLOCK * 32 // len(self.center)):
                 yield stick_breaking(rng, self.center, strength, size, self.tail, self.limits.upper)
         strengths = np.repeat(self.strengths[~broken], counts[~broken])
         for start in range(0, len(strengths), max(BLOCK // len(self.center), 1)):

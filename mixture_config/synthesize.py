@@ -105,10 +105,10 @@ def synthesize(
             4 times the number of domains, regmix 5.
         minimum: Smaller weights become zero, the others multiples of it (or of the next larger number that divides 1).
             A domain whose cap is below it is never drawn; lower it for hundreds of domains. Presets: 0.0002.
-        maximum_usage: Largest weight of a domain, in multiples of its prior. Draws that break it are drawn again or, where
-            few do not, scaled into it; 1e9 for none. Presets: 15.
-        sample_multiplier: Draws made for every mixture kept; more draws, fewer nearly single-domain mixtures (equal ones
-            count once). Presets: 1, regmix 100.
+        maximum_usage: Largest weight of a domain, in multiples of its prior; 1e9 for none. Presets: 15.
+        sample_multiplier: Draws made for every mixture kept: those outside the bounds are drawn again, and equal ones
+            count once, so more draws mean fewer nearly single-domain mixtures. 1 keeps every draw, scaled into the bounds
+            where it is outside. Presets: 1, regmix 100.
         budget: Tokens of the final training; with it, no mixture takes more of a domain than max_epochs passes.
         max_epochs: Most passes over a domain's tokens at `budget` (4 costs little, arXiv:2305.16264).
         limits: Bounds of domains and groups, such as {code: {min: 0.1, max: 0.4}, wiki: 0.05, web: {max: 0.6}}; a plain
@@ -170,7 +170,7 @@ def synthesize(
     except InputError as error:
         raise InputError(f"{domains}: {error}") from None
     steps = np.concatenate([np.array(list(anchors.values()), dtype=np.int32).reshape(-1, len(table)), steps])
-    say_what_to_know(str(domains), catalogue, steps, draw, law.maximum_usage, present)
+    say_what_to_know(str(domains), catalogue, steps, draw, law, present)
     labels = [f"anchor: {name}\n" for name in anchors]
     if present is not None:
         present.append(Path(out), catalogue.names, steps, draw.num_steps, settings, labels)
@@ -287,14 +287,14 @@ def draw_design(
     taken = np.array(list(anchors.values()), dtype=np.int32).reshape(-1, len(center))
     if present is not None:
         taken = np.concatenate([np.rint(present.all * num_steps).astype(np.int32), taken])
-    filling = law.design == "space_filling"
-    num_candidates = num_mixtures
-    if filling:
-        most = min(MOST_CANDIDATES, 20_000_000 // len(center))
-        num_candidates = max(num_mixtures, min(max(CANDIDATES * num_mixtures, FEWEST_CANDIDATES), most))
+    most = min(MOST_CANDIDATES, 20_000_000 // len(center))
+    filling = law.design == "space_filling" and 2 * num_mixtures <= most
+    num_candidates = min(max(CANDIDATES * num_mixtures, FEWEST_CANDIDATES), most) if filling else num_mixtures
+    if law.design == "space_filling" and not filling:
+        say(f"{num_mixtures:,} mixtures fill the space without being chosen; they are drawn at random")
     wanted = num_candidates + holdout
     spare = 0 if present is None else wanted // 4 + 16
-    multiplier = 1 if filling else law.sample_multiplier
+    multiplier = min(law.sample_multiplier, 4) if filling else law.sample_multiplier
     with progress("draw mixtures", total=(wanted + spare) * multiplier, unit="draws") as bar:
         draw = draw_mixtures(
             center,
@@ -355,7 +355,7 @@ def check_settings(settings: Mapping[str, Any], max_epochs: float, around: Path 
 
 
 def say_what_to_know(
-    path: str, catalogue: Catalogue, steps: np.ndarray, draw: Draw, maximum_usage: float, present: "Sweep | None"
+    path: str, catalogue: Catalogue, steps: np.ndarray, draw: Draw, law: Law, present: "Sweep | None"
 ) -> None:
     """How many zeros, what is never drawn, and how tight the caps were."""
 
@@ -376,15 +376,17 @@ def say_what_to_know(
             "max_strength, lower temperature or minimum, or draw more mixtures"
         )
     fitting = draw.num_fitting / draw.num_drawn
-    if not draw.num_scaled and fitting < FEW_FIT:
-        say(
-            f"only {fitting:.1%} of the draws kept to every cap, most of them nearly single large domains; a higher "
-            f"maximum_usage ({maximum_usage:g}) or max_strength mixes more"
-        )
+    if law.sample_multiplier == 1:  # every draw is kept
+        return
     if draw.num_scaled:
         say(
             f"{draw.num_scaled:,} mixtures are draws scaled into the bounds, since only {draw.num_fitting:,} of "
             f"{draw.num_drawn:,} draws kept to all of them"
+        )
+    elif fitting < FEW_FIT:
+        say(
+            f"only {fitting:.1%} of the draws kept to every cap, most of them nearly single large domains; a higher "
+            f"maximum_usage ({law.maximum_usage:g}) or max_strength, or sample_multiplier 1, mixes more"
         )
 
 

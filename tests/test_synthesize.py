@@ -296,7 +296,7 @@ def test_no_draw_repeats_an_anchor(tmp_path):
 def test_caps_too_tight_for_rejection_still_give_all_mixtures(tmp_path, capsys):
     """5% over the prior leaves nearly no draw; the mixtures asked for come nevertheless, within the caps."""
     domains = catalogue(tmp_path / "domains.csv", TOKENS)
-    synthesize(domains, tmp_path, num_mixtures=64, budget=int(TOKENS.sum()), max_epochs=1.05)
+    synthesize(domains, tmp_path, num_mixtures=64, budget=int(TOKENS.sum()), max_epochs=1.05, preset="regmix")
     weights = read_csv(tmp_path)
     assert weights.shape == (64, 17)
     assert (weights <= 1.05 * TOKENS / TOKENS.sum() + 1e-12).all()
@@ -401,7 +401,7 @@ def test_draws_with_floors_share_out_what_the_floors_leave():
         min_strength=5.0,
         max_strength=20.0,
     )
-    assert draw.num_scaled == 0
+    assert draw.num_fitting == draw.num_drawn
     np.testing.assert_allclose(draw.weights.mean(axis=0), [0.6, 0.3, 0.1], atol=0.02)
 
 
