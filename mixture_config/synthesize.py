@@ -96,7 +96,7 @@ def synthesize(
         seed: Same seed and settings, same files.
         preset: Where the settings below come from unless given: our own, or RegMix's as published.
         design: dirichlet draws at random; space_filling picks, from many such draws, mixtures far from each other, which
-            tells more at 32 to 128 runs; around draws near the mixture that `around` names, for a second round.
+            tells more at 32 to 128 runs; around draws near the mixture that `around` names, for a second round. Presets: space_filling, regmix dirichlet.
         temperature: Draws average prior**temperature, renormalised: 1 is the prior, near 0 is uniform. The more the sizes
             of the domains differ, the lower it should be for the small ones to appear. Presets: 0.3, regmix 0.5.
         min_strength: Smallest Dirichlet concentration: at 0.1 nearly all weight falls on one domain, at the number of

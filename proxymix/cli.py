@@ -178,6 +178,8 @@ class Parser:
             key = f"{section}.{name}" if section else name
             self._keys[key] = parameter
             help_text = parameter.help or argparse.SUPPRESS
+            if parameter.required:
+                help_text = f"{parameter.help} (required, or from --study)"
             default = None if parameter.required else parameter.default
             if name == positional:
                 self._parser.add_argument(key, type=parameter.type, nargs="?", help=help_text)
@@ -344,6 +346,18 @@ def _formatter() -> Any:
     class Formatter(DefaultHelpFormatter):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **{**kwargs, "max_help_position": 28, "width": 110})
+
+        def _get_help_string(self, action: argparse.Action) -> str:
+            """The help and the default; a type is what the flag's placeholder says (N, X, PATH, the choices)."""
+            text = action.help or ""
+            if (
+                action.default is None
+                or action.default is argparse.SUPPRESS
+                or action.dest in ("help", "config", "study")
+            ):
+                return text
+            default = str(action.default).lower() if isinstance(action.default, bool) else str(action.default)
+            return f"{text} (default: {default.replace('%', '%%')})"
 
         def _fill_text(self, text: str, width: int, indent: str) -> str:
             return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
