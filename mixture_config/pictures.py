@@ -237,6 +237,7 @@ def _name_corners(axes: "Axes", corners: "pd.DataFrame", dots: np.ndarray, marks
     from matplotlib.patheffects import withStroke
 
     axes.figure.canvas.figure.draw_without_rendering()  # so that the axes have their final place
+    axes.set_autoscale_on(False)  # and keep it: a triangle near the edge would move what is already placed
     pixel = axes.figure.dpi * PIXEL
     to_pixels = axes.transData.transform
     frame = axes.bbox.extents
@@ -439,7 +440,7 @@ def rows_width(names: Sequence[str], columns: int = 1) -> int:
 
 def rows_height(num_rows: int, num_mixtures: int = 1) -> int:
     """CSS pixels for so many rows, their axis and legend."""
-    return 110 + ((26 if num_rows <= 24 else 17) + 7 * (num_mixtures - 1)) * min(num_rows, MOST_ROWS)
+    return 110 + max(((26 if num_rows <= 24 else 17) + 7 * (num_mixtures - 1)) * min(num_rows, MOST_ROWS), 78)
 
 
 def _number_column(

@@ -436,6 +436,7 @@ def _read_sweep(path: Path) -> Sweep:
     anchors = ["" for _ in found.index]
     if found.index[0] in files:
         first, settings = read_mixture(files[found.index[0]])
+        _check_settings(files[found.index[0]], settings)
         row = dict(zip(found.domains, found.weights[0], strict=True))
         if any(abs(first.get(domain, 0.0) - weight) > 1e-6 for domain, weight in row.items()):
             say(
@@ -446,6 +447,17 @@ def _read_sweep(path: Path) -> Sweep:
             named = re.search(r"^anchor: *(.+?) *$", files[index].read_text("utf-8"), re.M) if index in files else None
             anchors[position] = named[1].strip("'\"") if named else ""
     return Sweep(found, anchors, settings)
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Raise an InputError for a recorded setting that cannot be drawn."""
+    for key in ("maximum_usage", "budget", "max_epochs"):
+        value = settings.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            raise InputError(f"{path}: {key} is {value!r}; a number above 0 is wanted")
+    for key in ("limits", "groups"):
+        if not isinstance(settings.get(key, {}), Mapping):
+            raise InputError(f"{path}: {key} is {settings[key]!r:.60}; a mapping is wanted")
 
 
 def _run(stem: str) -> int | str:

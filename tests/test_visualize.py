@@ -324,3 +324,34 @@ def test_numbers_are_never_rounded_to_what_they_are_not():
         "0%", "< 0.1%", "0.4%", "37%", "> 99%", "100%",
     ]  # fmt: skip
     assert [pictures.epochs_text(v) for v in (0, 1e-5, 0.0312, 1.5, 12.34)] == ["0", "< 0.001", "0.031", "1.50", "12.3"]
+
+
+def test_names_on_the_map_stay_within_it():
+    """A triangle at one edge used to move those that were placed before: y is tight here, and x has room to move."""
+    ends = [(-0.7, 0.2), (1.2, 0.2)]
+    places = [(0, -1), (0, 1), (0.1, 0), (-0.1, 0), *ends]
+    kinds, names = ["mixture"] * 4 + ["domain"] * 2, ["1", "2", "3", "4", "encyclopedias_and_more", "code"]
+    table = pd.DataFrame({"kind": kinds, "name": names, "x": [x for x, _ in places], "y": [y for _, y in places]})
+    table.attrs["explained"] = (0.5, 0.3)
+    figure = Figure("coverage", table, pictures.coverage_map, "", height=560, title="Where 4 mixtures lie")
+    with style(figure.name, margin=0.14):
+        canvas = figure.canvas(WIDE)
+        canvas.draw_without_rendering()
+        axes = canvas.subfigs[1].axes[0]
+        boxes = [text.get_window_extent(canvas.canvas.get_renderer()) for text in axes.texts]
+    assert boxes and all(axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1 for box in boxes)
+
+
+def test_one_domain_has_room_for_its_row():
+    sweep, corpus = drawn(1)
+    assert_readable(sweep_figures(sweep, corpus, {})[0])
+
+
+@pytest.mark.parametrize("wrong", ["maximum_usage: lots", "budget: many", "budget: 0", "limits: [1]"])
+def test_a_recorded_setting_that_cannot_be_drawn_is_named(tmp_path, wrong):
+    (tmp_path / "mixtures").mkdir()
+    text = f"train: {{train_web: 0.5, train_code: 0.5}}\n{wrong}\n"
+    (tmp_path / "mixtures" / "n00001.yaml").write_text(text)
+    (tmp_path / "mixtures.csv").write_text("index,train_web,train_code\n1,0.5,0.5\n")
+    with pytest.raises(InputError, match=rf"n00001\.yaml: {wrong.partition(':')[0]} is"):
+        visualize(tmp_path / "figures", tmp_path)
