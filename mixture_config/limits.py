@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mixture_config.simplex import SAME_STEP, TOLERANCE, round_to_grid, water_fill
+from mixture_config.simplex import SAME_STEP, TOLERANCE, enough, round_to_grid, water_fill
 from proxymix.cli import nearest
 from proxymix.errors import InputError
 
@@ -203,12 +203,12 @@ def _reachable(group: Group, low: np.ndarray, high: np.ndarray) -> tuple[float, 
     if floors > group.upper + TOLERANCE:
         whose, limit = (f"in {group.name} ", f"its {group.upper:.6g}") if group.name else ("", "1")
         raise InputError(
-            f"the lower bounds {whose}sum to {floors:.6g}, over {limit}; divided by {floors / max(group.upper, 1e-300):.6g} "
-            "they could be met"
+            f"the lower bounds {whose}sum to {floors:.6g}, over {limit}"
+            + (f"; divided by {enough(floors / group.upper)} they could be met" if group.upper > 0 else "")
         )
     if caps < group.lower - TOLERANCE:
         whose, limit = (f"in {group.name} ", f"its {group.lower:.6g}") if group.name else ("", "1")
-        what = f"; multiplied by {group.lower / caps:.6g} they could be met" if caps > 0 else ""
+        what = f"; multiplied by {enough(group.lower / caps)} they could be met" if caps > 0 else ""
         raise InputError(f"the upper bounds {whose}sum to {caps:.6g}, under {limit}{what}")
     return max(group.lower, min(floors, group.upper)), min(group.upper, max(caps, group.lower))
 
@@ -242,6 +242,8 @@ def limits_of(
     """
     members = {name: _members(name, groups, names, ()) for name in groups}
     for name in members:
+        if not members[name]:
+            raise InputError(f"groups: {name} is empty; name its domains, or remove it")
         if name in names:
             raise InputError(f"groups: {name} is a domain's name; give the group another")
     for (one, first), (other, second) in itertools.combinations(members.items(), 2):
@@ -255,17 +257,19 @@ def limits_of(
     known = [*names, *members]
     for name, value in limits.items():
         if name not in known:
-            raise InputError(f"limits: {name}: no such domain or group{nearest(name, known)}")
+            raise InputError(f"limits: {name}: no such domain or group{nearest(str(name), known)}")
         low, high = _range(name, value)
         if name in members:
             bounds[name] = (low, high)
             continue
         i = list(names).index(name)
+        if low > 0 == epochs[i]:
+            raise InputError(f"limits: {name} must take at least {low:g}, and it has no tokens; leave it out")
         if low > epochs[i] + TOLERANCE:
             raise InputError(
                 f"limits: {name} must take at least {low:g}, and its tokens feed {epochs[i]:.6g} of the budget at max_epochs; "
                 f"lower its min to {math.floor(epochs[i] * 1e6) / 1e6:g}, or the budget to {epochs[i] / low:.4g} of it, "
-                f"or raise max_epochs {math.ceil(1e3 * low / epochs[i]) / 1e3 if epochs[i] else math.inf:g} times"
+                f"or raise max_epochs {math.ceil(1e3 * low / epochs[i]) / 1e3:g} times"
             )
         lower[i], upper[i] = low, min(epochs[i], max(usage[i], low), high)
     return Limits(names, lower, upper, [Group(name, members[name], *bounds[name]) for name in members])

@@ -112,10 +112,16 @@ def check_bounds(lower: np.ndarray, upper: np.ndarray, total: np.ndarray | float
     floors = (lower.sum(axis=-1) - (np.asarray(total) - 1)).max()  # as if the total were 1, which it is for a mixture
     caps = (upper.sum(axis=-1) - (np.asarray(total) - 1)).min()
     if floors > 1 + TOLERANCE:
-        raise InputError(f"the lower bounds sum to {floors:.6g}, over 1; divided by {floors:.6g} they could be met")
+        raise InputError(f"the lower bounds sum to {floors:.6g}, over 1; divided by {enough(floors)} they could be met")
     if caps < 1 - TOLERANCE:
-        what = f"; multiplied by {1 / caps:.6g} they could be met" if caps > 0 else ""
+        what = f"; multiplied by {enough(1 / caps)} they could be met" if caps > 0 else ""
         raise InputError(f"the upper bounds sum to {caps:.6g}, under 1{what}")
+
+
+def enough(factor: float) -> str:
+    """A factor rounded up to six digits, so that what an error suggests is never a little too little."""
+    text = f"{factor:.6g}"
+    return text if float(text) >= factor else f"{factor * (1 + 1e-5):.6g}"
 
 
 def round_to_grid(

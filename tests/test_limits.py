@@ -191,6 +191,29 @@ def test_a_floor_may_pass_the_usage_cap_and_nothing_passes_the_epochs():
         parsed({"code": 0.7}, epochs=0.6)
 
 
+def test_a_floor_of_a_domain_without_tokens_is_named():
+    with pytest.raises(InputError, match=r"code must take at least 0\.1, and it has no tokens; leave it out"):
+        parsed({"code": 0.1}, epochs=0.0)
+
+
+@pytest.mark.parametrize("total", [0.75, 0.7, 0.3])
+def test_caps_as_many_times_as_high_as_an_error_says_can_be_met(total):
+    """1 / 0.75 is 1.33333 in six digits, with which the caps would sum to 0.9999975."""
+    with pytest.raises(InputError) as error:
+        Limits(FOUR, 0.0, total / 4)
+    Limits(FOUR, 0.0, total / 4 * float(re.search(r"multiplied by ([\d.]+)", str(error.value))[1]))
+    with pytest.raises(InputError) as error:
+        project(np.zeros(4), 0.0, total / 4)
+    project(np.zeros(4), 0.0, total / 4 * float(re.search(r"multiplied by ([\d.]+)", str(error.value))[1]))
+
+
+@pytest.mark.parametrize("total", [1.2345643, 4 / 3])
+def test_floors_divided_by_what_an_error_says_can_be_met(total):
+    with pytest.raises(InputError) as error:
+        Limits(FOUR, total / 4)
+    Limits(FOUR, total / 4 / float(re.search(r"divided by ([\d.]+)", str(error.value))[1]))
+
+
 def test_groups_take_patterns_and_groups():
     limits = parsed({"text": {"max": 0.5}}, {"text": ["short", "la*"], "short": ["news", "poems"]})
     assert {group.name: set(group.members) for group in limits.groups} == {"text": {1, 2, 3}, "short": {2, 3}}
@@ -209,6 +232,8 @@ def test_groups_take_patterns_and_groups():
         ({}, {"code": ["news"]}, "groups: code is a domain's name"),
         ({}, {"a": ["code", "law"], "b": ["law", "news"]}, "groups: law is in a and in b; groups must be apart"),
         ({}, {"a": ["b"], "b": ["a"]}, "groups: a holds itself"),
+        ({"a": {"max": 0.5}}, {"a": []}, "groups: a is empty"),
+        ({2024: 0.1}, {}, "limits: 2024: no such domain or group"),
     ],
 )
 def test_what_cannot_be_meant_is_said(limits, groups, message):
