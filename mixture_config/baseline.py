@@ -92,6 +92,8 @@ def baseline(
         path: Print one line for a trainer instead, "<share> <path> ..." in the order of the input, at full precision.
         json: Print everything at full precision as JSON instead, whatever else is asked for.
     """
+    if out is not None and out.resolve() == counts.resolve():
+        raise InputError(f"--out: {out} is the file of the counts itself; name another")
     drop, merge, fixed = drop or {}, merge or {}, fixed or {}
     for setting, mapping in (("drop", drop), ("merge", merge), ("fixed", fixed)):
         check_names(setting, mapping)
@@ -201,7 +203,12 @@ def _check_settings(
     usage_warning: float,
 ) -> None:
     rules = [
-        ("training_tokens", training_tokens, training_tokens is None or 0 < training_tokens < 1e30, "above 0"),
+        (
+            "training_tokens",
+            training_tokens,
+            training_tokens is None or 0 < training_tokens < 1e30,
+            "above 0 and below 1e30",
+        ),
         ("temperature", temperature, temperature is None or 0 < temperature < math.inf, "above 0"),
         ("minimum_share", minimum_share, 0 <= minimum_share <= 1, "from 0 to 1"),
         ("max_epochs", max_epochs, max_epochs is None or 0 < max_epochs < math.inf, "above 0"),

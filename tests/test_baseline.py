@@ -607,3 +607,9 @@ def test_a_group_that_cannot_name_a_domain_is_refused_for_a_mixture_file_only(tm
     baseline(counts)
     with pytest.raises(InputError, match="'a/b' cannot name a domain"):
         baseline(counts, out=tmp_path / "out.yaml")
+
+
+def test_the_counts_are_never_written_over(counts, capsys):
+    before = counts.read_bytes()
+    assert main(["baseline", "--counts", str(counts), "--out", str(counts)]) == 2
+    assert "is the file of the counts itself" in capsys.readouterr().err and counts.read_bytes() == before
