@@ -3,6 +3,7 @@
 python mixture_config/export.py --mixture optimal_mixture.yaml --to megatron --out blend.txt
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -177,7 +178,7 @@ def _lengths(table: Mapping[str, Domain], weights: Mapping[str, float], path: Pa
 
 def _budget(rest: Mapping[str, Any]) -> int | None:
     found = rest.get("budget", rest.get("training_tokens"))
-    return int(found) if isinstance(found, int | float) and found > 0 else None
+    return int(found) if isinstance(found, int | float) and 0 < found < math.inf else None
 
 
 def _repetitions(
@@ -197,8 +198,9 @@ def _repetitions(
         InputError: If the mixture takes more of a domain than that.
     """
     found = rest.get("max_epochs")
-    limit = max_epochs or (float(found) if isinstance(found, int | float) else DEFAULT_MAX_EPOCHS)
-    epochs: Mapping[str, Any] = rest["epochs"] if isinstance(rest.get("epochs"), Mapping) else {}
+    limit = max_epochs or (float(found) if isinstance(found, int | float) and found > 0 else DEFAULT_MAX_EPOCHS)
+    said = rest["epochs"] if isinstance(rest.get("epochs"), Mapping) else {}
+    epochs: Mapping[str, float] = {d: value for d, value in said.items() if isinstance(value, int | float)}
     if table and budget is not None:
         epochs = {d: weight * budget / table[d].tokens for d, weight in weights.items() if table[d].tokens}
     for domain in weights:

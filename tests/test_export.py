@@ -557,3 +557,12 @@ def test_a_domain_that_the_table_lacks_is_named_with_the_nearest(mixture, tmp_pa
     (tmp_path / "d.csv").write_text("domain,tokens,documents\nweb,10,1\ncode,10,0\nmath,10,1\n")
     with pytest.raises(InputError, match="no mean document length"):
         export(mixture, "huggingface", domains=tmp_path / "d.csv")
+
+
+def test_what_a_foreign_mixture_says_of_epochs_and_budget_is_passed_over_where_it_is_no_number(tmp_path):
+    path = tmp_path / "mixture.yaml"
+    write_mixture(path, {"web": 0.5, "code": 0.5}, {"epochs": {"web": "many"}, "max_epochs": "few", "budget": math.inf})
+    export(path, "olmo_core", out=tmp_path / "sources.yaml")
+    assert [source["max_repetition_ratio"] for source in content(tmp_path / "sources.yaml")["sources"]] == [4.0, 4.0]
+    with pytest.raises(InputError, match="no budget in it"):
+        export(path, "litgpt")
