@@ -90,6 +90,9 @@ def _guarded(action: Callable[[], None]) -> int:
             return _fail(f"{error.filename}: {error.strerror}; choose a place that can be written and read", 1)
         if error.errno == errno.EPIPE:
             return 0  # the reader of our output has seen enough (`| head`)
+        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EBUSY, errno.ENAMETOOLONG):
+            place = error.filename2 or error.filename
+            return _fail(f"{place}: {error.strerror}; choose another place for the output", 2)
         raise
     except KeyboardInterrupt:
         return _fail("stopped; the same command continues from here", 130)
@@ -155,7 +158,7 @@ class Parser:
     def add_config_flags(self, study: bool) -> None:
         """--config, and --study where the stage has no parameter of that name."""
         self._parser.add_argument(
-            "--config", metavar="YAML", help="A study's YAML, or one of just these settings; flags go before it."
+            "--config", metavar="YAML", help="A study's YAML, or one of just these settings; flags win over it."
         )
         if study:
             self._parser.add_argument(
@@ -201,10 +204,13 @@ class Parser:
         for key, value in values.items():
             if key not in self._keys:
                 raise InputError(f"{source}: {key}: no such setting{nearest(key, self._keys)} (value {value!r:.60})")
+            found = repr(value)  # before the parser may change it
             try:
+                if value is None and not self._keys[key].required and type(None) not in _parts(self._keys[key].type):
+                    raise TypeError
                 parsed = self._parser.parse_object(_nested({key: _whole(value, self._keys[key])}), defaults=False)
-            except (argparse.ArgumentError, TypeError, ValueError):
-                raise InputError(f"{source}: {key}: {value!r} is not {describe_type(self._keys[key].type)}") from None
+            except (argparse.ArgumentError, TypeError, ValueError, RuntimeError):  # the last for a mapping as a list
+                raise InputError(f"{source}: {key}: {found} is not {describe_type(self._keys[key].type)}") from None
             self._filled[key] = parsed[key]
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
@@ -265,12 +271,16 @@ def _whole(value: Any, parameter: Parameter | None) -> Any:
     return int(number) if isinstance(value, float) else str(int(number))
 
 
+def _parts(kind: Any) -> tuple[Any, ...]:
+    return (kind, *typing.get_args(kind))
+
+
 def _flag_before(arguments: Sequence[str], position: int) -> str:
     return arguments[position - 1].removeprefix("--") if position else ""
 
 
 def _given(arguments: Sequence[str], key: str) -> str:
-    for position, argument in enumerate(arguments):
+    for position, argument in reversed(list(enumerate(arguments))):  # the last one counts
         if argument == f"--{key}":
             return arguments[position + 1] if position + 1 < len(arguments) else ""
         if argument.startswith(f"--{key}="):
@@ -312,7 +322,7 @@ def describe_type(kind: Any) -> str:
     if origin in (list, tuple):
         return f"a list (each {describe_type(inner[0])})" if inner else "a list"
     if origin is dict:
-        return f"a mapping to {_plural(inner[1])}"
+        return f"a mapping to {_plural(inner[1])}" if inner[1] is not Any else "a mapping"
     if inner:
         return " or ".join(describe_type(part) for part in inner)
     return str(kind)

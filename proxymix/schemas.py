@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUM_TOLERANCE = 1e-2  # published weights are rounded to 3 decimals; a row of RegMix's sums to 0.996
+MOST = 1e18  # tokens, documents or bytes of a domain; more is a mistake, and sums of less are finite
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -192,8 +193,8 @@ def _count(text: str, where: str) -> int:
         value = float(text.replace("_", "")) if not text.isdigit() else int(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value) or value < 0 or value != int(value):
-        raise InputError(f"{where} is {text!r}; a whole number >= 0 is wanted")
+    if not 0 <= value <= MOST or value != int(value):
+        raise InputError(f"{where} is {text!r:.60}; a whole number from 0 to {MOST:g} is wanted")
     return int(value)
 
 

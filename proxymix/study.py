@@ -134,9 +134,9 @@ def stage_section(stage: Stage, path: Path, wanted: Mapping[str, Parameter]) -> 
     if unknown:
         from proxymix.cli import nearest
 
-        raise InputError(
-            f"{path}: {unknown[0]}: no such setting{nearest(unknown[0], known)} (value {flat[unknown[0]]!r:.60})"
-        )
+        shared = SHARED_KEY.get(unknown[0].rpartition(".")[2])
+        hint = f"; {shared} stands at the top level, for all stages" if shared else nearest(unknown[0], known)
+        raise InputError(f"{path}: {unknown[0]}: no such setting{hint} (value {flat[unknown[0]]!r:.60})")
     return stage_settings(stage, wanted, flat)
 
 

@@ -158,3 +158,37 @@ def test_help_lists_every_command(capsys):
     assert main([]) == 0
     shown = capsys.readouterr().out
     assert all(f"  {name} " in shown for name in ("run", "status", "harvest", "tokenize", "fit", "report", "check"))
+
+
+@pytest.mark.parametrize(
+    ("filled", "message"),
+    [
+        ({"eggs": None}, "kitchen.yaml: eggs: None is not a whole number"),
+        ({"names": {"a": 1}}, "kitchen.yaml: names: {'a': 1} is not a list"),
+    ],
+)
+def test_a_null_or_a_mapping_where_none_can_stand_is_named(filled, message):
+    with pytest.raises(InputError, match=message):
+        parse("--pot", "p", filled=filled)
+    assert parse("--pot", "p", filled={"budget": None})["budget"] is None
+
+
+def test_of_a_flag_given_twice_the_wrong_one_that_counts_is_shown():
+    with pytest.raises(InputError, match="--eggs: 'ten' is not a whole number"):
+        parse("--pot", "p", "--eggs", "3", "--eggs", "ten")
+
+
+def test_a_shared_setting_in_a_section_is_sent_to_the_top_level(tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text("synthesize:\n  seed: 3\n")
+    assert main(["synthesize", "--config", str(tmp_path / "c.yaml")]) == 2
+    assert "synthesize.seed: no such setting; seed stands at the top level" in capsys.readouterr().err
+
+
+def test_a_file_or_folder_in_the_way_of_the_output_is_named(tmp_path, capsys):
+    (tmp_path / "domains.csv").write_text("domain,tokens\na,3\nb,1\n")
+    counts = ["baseline", "--counts", str(tmp_path / "domains.csv"), "--out"]
+    (tmp_path / "folder").mkdir()
+    for place in (tmp_path / "folder", tmp_path / "domains.csv" / "below.yaml"):
+        assert main([*counts, str(place)]) == 2
+        assert "choose another place for the output" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["domains.csv", "folder"]

@@ -110,6 +110,8 @@ def test_weights_that_are_no_mixture_are_refused(tmp_path, train, message):
         ("domain,tokens\na,1\na,2\n", r":3: the domain 'a' is there twice"),
         ("domain,tokens\na,-1\n", r":2: tokens is '-1'"),
         ("domain,tokens\na,nan\n", r":2: tokens is 'nan'"),
+        (f"domain,tokens\na,{10**400}\n", r":2: tokens is '1000.*a whole number from 0 to 1e\+18 is wanted"),
+        ("domain,tokens\na,1e308\nb,1e308\n", ":2: tokens is '1e308'"),
         ("domain,tokens\na,0\n", "no domain has any tokens"),
         ("", "no rows"),
     ],
