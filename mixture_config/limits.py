@@ -115,6 +115,14 @@ class Limits:
             return self._inwards(num_steps)
         except InputError as error:
             finer = next((n for n in _round_grids(num_steps) if self._fits(n)), None)
+            between = np.floor(self.lower * num_steps + SAME_STEP), np.ceil(self.upper * num_steps - SAME_STEP)
+            if (off := np.flatnonzero((between[1] - between[0] == 1) & (self.upper - self.lower < TOLERANCE))).size:
+                i = int(off[0])
+                low, high = (float(bound[i]) / num_steps for bound in between)
+                raise InputError(
+                    f"{self.names[i]} must take {self.upper[i]:.10g}, which is not on the grid of {1 / num_steps:g}: make it "
+                    f"{low:.10g} or {high:.10g}" + (f", or the grid (`minimum`) {1 / finer:g}" if finer else "")
+                ) from None
             looser = next((f for f in _looser(num_steps) if self._fits(num_steps, f)), None)
             ways = [f"a grid of {1 / finer:g}" if finer else "", f"caps {looser:.10g} times as high" if looser else ""]
             raise InputError(
@@ -164,7 +172,7 @@ class Limits:
         domains = np.array(left, dtype=int)
         low = np.concatenate([self.lower[domains], [g.lower for g in groups]])
         high = np.concatenate([self.upper[domains], [g.upper for g in groups]])
-        lower, upper = _reachable(group, low, high)
+        lower, upper = _reachable(group, low, high, [*(self.names[i] for i in domains), *(g.name for g in groups)])
         return _Part(group.name, domains, tuple(groups), np.array(group.members), lower, upper, low, high)
 
     def _inwards(self, num_steps: int, looser: float = 1.0) -> "Limits":
@@ -196,8 +204,13 @@ def _check_range(name: str, lower: float, upper: float) -> None:
         )
 
 
-def _reachable(group: Group, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+def _reachable(group: Group, low: np.ndarray, high: np.ndarray, parts: Sequence[str]) -> tuple[float, float]:
     """What the sum of a group's parts can be, within its own bounds."""
+
+    def largest(bounds: np.ndarray) -> str:
+        first = np.argsort(-bounds, kind="stable")[:3]
+        return f" (the largest: {', '.join(f'{parts[i]} {bounds[i]:.6g}' for i in first)})"
+
     _check_range(group.name or "the whole", group.lower, group.upper)
     floors, caps = math.fsum(low), math.fsum(high)
     if floors > group.upper + TOLERANCE:
@@ -205,11 +218,12 @@ def _reachable(group: Group, low: np.ndarray, high: np.ndarray) -> tuple[float, 
         raise InputError(
             f"the lower bounds {whose}sum to {floors:.6g}, over {limit}"
             + (f"; divided by {enough(floors / group.upper)} they could be met" if group.upper > 0 else "")
+            + largest(low)
         )
     if caps < group.lower - TOLERANCE:
         whose, limit = (f"in {group.name} ", f"its {group.lower:.6g}") if group.name else ("", "1")
         what = f"; multiplied by {enough(group.lower / caps)} they could be met" if caps > 0 else ""
-        raise InputError(f"the upper bounds {whose}sum to {caps:.6g}, under {limit}{what}")
+        raise InputError(f"the upper bounds {whose}sum to {caps:.6g}, under {limit}{what}{largest(high)}")
     return max(group.lower, min(floors, group.upper)), min(group.upper, max(caps, group.lower))
 
 

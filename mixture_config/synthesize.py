@@ -5,7 +5,9 @@ python mixture_config/synthesize.py --domains domains.csv --num_mixtures 512 --s
 
 import math
 import re
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -73,14 +75,14 @@ def synthesize(
     maximum_usage: float | None = None,
     sample_multiplier: int | None = None,
     budget: int | None = None,
-    max_epochs: float = 4.0,
+    max_epochs: float | None = None,
     limits: dict[str, Any] | None = None,
     groups: dict[str, list[str]] | None = None,
     include: list[str] | None = None,
     around: Path | None = None,
     holdout: int = 0,
     extend: int | None = None,
-    model_name: str = "tinyllama_1M",
+    model_name: str | None = None,
 ) -> None:
     """Draw the mixtures that proxies are trained on: Dirichlet draws around the prior, within what the data can feed.
 
@@ -110,24 +112,29 @@ def synthesize(
             count once, so more draws mean fewer nearly single-domain mixtures. 1 keeps every draw, scaled into the bounds
             where it is outside. Presets: 1, regmix 100.
         budget: Tokens of the final training; with it, no mixture takes more of a domain than max_epochs passes.
-        max_epochs: Most passes over a domain's tokens at `budget` (4 costs little, arXiv:2305.16264).
+        max_epochs: Most passes over a domain's tokens at `budget`; 4, which costs little (arXiv:2305.16264), unless given.
         limits: Bounds of domains and groups, such as {code: {min: 0.1, max: 0.4}, wiki: 0.05, web: {max: 0.6}}; a plain
             number fixes a weight. A min may pass maximum_usage, but never the epochs.
         groups: Sources and their topics, for `limits`: {web: [news, forums], code: [code_*]}; a group may hold groups.
         include: Mixtures to begin with: prior, uniform, temperature, unimax, capped, vertices (every domain as far as its
             bounds allow), or a mixture's YAML. They keep to epochs and limits, not to maximum_usage.
         around: The mixture (YAML) that the design `around` draws near, such as a first round's optimal_mixture.yaml.
-        holdout: Further mixtures from the same law, for testing a regression, in OUT/holdout/.
+        holdout: Further mixtures from the same law, for testing a regression, in OUT/holdout/. An extension adds none.
         extend: Add this many mixtures to those in OUT, with their settings unless others are given, and away from them;
             no file of theirs is touched.
-        model_name: The model that the files name for RegMix's own trainer; ours takes it from its settings.
+        model_name: The model that the files name for RegMix's own trainer, tinyllama_1M unless given; ours takes it from
+            its settings.
     """
+    check_folders(Path(out))
     table = read_domains(domains)
     catalogue = Catalogue([d.domain for d in table], np.array([d.tokens for d in table], dtype=float))
     present = None if extend is None else Sweep.read(Path(out), catalogue.names)
     recorded = {} if present is None else present.settings
-    if budget is None and recorded.get("budget") is not None:
-        budget, max_epochs = recorded["budget"], recorded["max_epochs"]
+    budget = recorded.get("budget") if budget is None else budget
+    max_epochs = recorded.get("max_epochs", 4.0) if max_epochs is None else max_epochs
+    model_name = recorded.get("model_name", "tinyllama_1M") if model_name is None else model_name
+    limits = recorded.get("limits") if limits is None else limits
+    groups = recorded.get("groups") if groups is None else groups
     given = dict(
         zip(
             LAW,
@@ -136,7 +143,6 @@ def synthesize(
         )
     )
     law = law_of(len(table), preset, given, recorded)
-    limits, groups = (given or recorded.get(key) for key, given in (("limits", limits), ("groups", groups)))
     total = num_mixtures if present is None or extend is None else len(present.weights) + extend
     settings = {
         "seed": seed,
@@ -148,10 +154,10 @@ def synthesize(
         **{key: value for key, value in (("limits", limits), ("groups", groups)) if value},
         **({} if not include else {"include": list(include)}),
         **({} if around is None else {"around": Path(around).name}),
-        **({} if not holdout else {"holdout": holdout}),
+        **({} if present is not None or not holdout else {"holdout": holdout}),
         **({} if present is None else {"extended_from": len(present.weights)}),
     }
-    check_settings(settings, max_epochs, around)
+    check_settings(settings, max_epochs, around, extend)
     try:
         caps = catalogue.epochs(budget, max_epochs)
         usage = np.minimum(law.maximum_usage * catalogue.prior, 1.0)
@@ -159,7 +165,7 @@ def synthesize(
         loose = limits_of(catalogue.names, limits or {}, groups or {}, caps, np.ones(len(table)))
         anchors = anchor_steps(catalogue, include or [], law, loose, budget, max_epochs, present)
         drawn = total - (0 if present is None else len(present.weights)) - len(anchors)
-        if drawn <= 0:
+        if drawn < 0:
             raise InputError(
                 f"{'num_mixtures' if present is None else 'extend'} is {drawn + len(anchors)}, and include alone gives "
                 f"{len(anchors)}; raise the first"
@@ -170,8 +176,8 @@ def synthesize(
     except InputError as error:
         raise InputError(f"{domains}: {error}") from None
     steps = np.concatenate([np.array(list(anchors.values()), dtype=np.int32).reshape(-1, len(table)), steps])
-    say_what_to_know(str(domains), catalogue, steps, draw, law, present)
-    labels = [f"anchor: {name}\n" for name in anchors]
+    say_what_to_know(str(domains), catalogue, bounds, steps, draw, law, present)
+    labels = [yaml.safe_dump({"anchor": name}, allow_unicode=True) for name in anchors]
     if present is not None:
         present.append(Path(out), catalogue.names, steps, draw.num_steps, settings, labels)
         return
@@ -179,7 +185,6 @@ def synthesize(
     if holdout:
         write_sweep(Path(out) / "holdout", catalogue.names, held, draw.num_steps, settings, [])
     else:  # those of an earlier draw say nothing about this one
-        check_folder(Path(out) / "holdout")
         remove(Path(out) / "holdout" / "mixtures.csv")
         remove(Path(out) / "holdout" / "mixtures")
 
@@ -214,7 +219,11 @@ class Catalogue:
         for name in weights:
             if name not in self.names:
                 raise InputError(f"{path}: no domain {name!r} in the table{nearest(name, self.names)}")
-        return np.array([weights.get(name, 0.0) for name in self.names])
+        row = np.array([weights.get(name, 0.0) for name in self.names])
+        if (lost := (row > 0) & (self.tokens == 0)).any():
+            which = some([name for name, yes in zip(self.names, lost, strict=True) if yes])
+            raise InputError(f"{path}: weight on {which}, which has no tokens in the table; correct one of them")
+        return row
 
 
 def law_of(num_domains: int, preset: str | None, given: Mapping[str, Any], recorded: Mapping[str, Any]) -> Law:
@@ -254,8 +263,12 @@ def anchor_steps(
                 vertex = np.eye(len(catalogue.names))[i]
                 shares[f"vertex {catalogue.names[i]}"] = vertex + 1e-6 * catalogue.prior
         elif Path(name).suffix in (".yaml", ".yml"):
+            if Path(name).stem in shares:
+                raise InputError(f"include: two mixtures are called {Path(name).stem}; rename one of the files")
             shares[Path(name).stem] = catalogue.aligned(Path(name))
         else:
+            if name in shares:
+                raise InputError(f"include: two mixtures are called {name}; name it once, or rename the file")
             shares[name] = baseline_shares(name, catalogue.tokens, law.temperature, budget, max_epochs)
     num_steps = grid_steps(law.minimum)
     grid = limits.on_grid(num_steps)
@@ -284,10 +297,13 @@ def draw_design(
 ) -> tuple[np.ndarray, np.ndarray, Draw]:
     """Steps of the mixtures and of the held-out ones, and what drawing them took."""
     num_steps = grid_steps(law.minimum)
+    if num_mixtures + holdout == 0:
+        nothing = np.zeros((0, len(center)), dtype=np.int32)
+        return nothing, nothing, Draw(nothing, num_steps, 0, 0, 0)
     taken = np.array(list(anchors.values()), dtype=np.int32).reshape(-1, len(center))
     if present is not None:
         taken = np.concatenate([np.rint(present.all * num_steps).astype(np.int32), taken])
-    most = min(MOST_CANDIDATES, 20_000_000 // len(center))
+    most = min(MOST_CANDIDATES, 10_000_000 // len(center))
     filling = law.design == "space_filling" and 2 * num_mixtures <= most
     num_candidates = min(max(CANDIDATES * num_mixtures, FEWEST_CANDIDATES), most) if filling else num_mixtures
     if law.design == "space_filling" and not filling:
@@ -325,11 +341,12 @@ def draw_design(
     return steps[:num_mixtures], held, draw
 
 
-def check_settings(settings: Mapping[str, Any], max_epochs: float, around: Path | None) -> None:
+def check_settings(settings: Mapping[str, Any], max_epochs: float, around: Path | None, extend: int | None) -> None:
     """Raise an InputError for the first setting that is out of its range."""
+    if extend is not None and extend < 1:
+        raise InputError(f"extend is {extend}; a number at least 1 is wanted")
     rules = {
         "num_mixtures": (1, math.inf, "at least 1"),
-        "extended_from": (0, settings["num_mixtures"] - 1, "below num_mixtures: extend must be at least 1"),
         "holdout": (0, math.inf, "at least 0"),
         "seed": (0, math.inf, "at least 0"),
         "temperature": (1e-6, 100, "above 0, and at most 100"),
@@ -355,7 +372,7 @@ def check_settings(settings: Mapping[str, Any], max_epochs: float, around: Path 
 
 
 def say_what_to_know(
-    path: str, catalogue: Catalogue, steps: np.ndarray, draw: Draw, law: Law, present: "Sweep | None"
+    path: str, catalogue: Catalogue, bounds: Limits, steps: np.ndarray, draw: Draw, law: Law, present: "Sweep | None"
 ) -> None:
     """How many zeros, what is never drawn, and how tight the caps were."""
 
@@ -370,14 +387,14 @@ def say_what_to_know(
     if (empty := catalogue.tokens == 0).any():
         say(f"{path}: no tokens in {listed(empty)}: weight 0 in every mixture")
     seen = steps.any(axis=0) if present is None else steps.any(axis=0) | present.weights.any(axis=0)
-    if (never := ~seen & ~empty).any():
+    if (never := ~seen & (bounds.upper > 0)).any():
         say(
             f"never drawn: {listed(never)}; nothing will be learnt about what these domains do. Raise maximum_usage or "
             "max_strength, lower temperature or minimum, or draw more mixtures"
         )
-    fitting = draw.num_fitting / draw.num_drawn
-    if law.sample_multiplier == 1:  # every draw is kept
+    if law.sample_multiplier == 1 or not draw.num_drawn:  # every draw is kept
         return
+    fitting = draw.num_fitting / draw.num_drawn
     if draw.num_scaled:
         say(
             f"{draw.num_scaled:,} mixtures are draws scaled into the bounds, since only {draw.num_fitting:,} of "
@@ -431,8 +448,11 @@ class Sweep:
             held = read_mixtures(out / "holdout" / "mixtures.csv")
             everything = np.concatenate([weights, held.weights[:, [held.domains.index(name) for name in names]]])
         first = out / "mixtures" / f"{run_id(min(map(int, table.index)))}.yaml"
-        settings = read_mixture(first)[1]
-        return cls(weights, everything, settings, max(map(int, table.index)), table.domains)
+        if not first.exists():
+            raise InputError(
+                f"{first}: no such file, so the sweep is not ours and its settings are not known; draw another"
+            )
+        return cls(weights, everything, recorded_settings(first), max(map(int, table.index)), table.domains)
 
     def append(
         self,
@@ -444,8 +464,9 @@ class Sweep:
         labels: Sequence[str],
     ) -> None:
         """Write further mixtures beside those that are there; the table comes last."""
-        for number, text in enumerate(_yamls(names, steps, num_steps, settings, labels), start=self.last + 1):
-            write_text(out / "mixtures" / f"{run_id(number)}.yaml", text)
+        with ThreadPoolExecutor(32) as pool:  # one after another, waiting for the disk takes 6 ms a file
+            texts = enumerate(_yamls(names, steps, num_steps, settings, labels), start=self.last + 1)
+            list(pool.map(lambda item: write_text(out / "mixtures" / f"{run_id(item[0])}.yaml", item[1]), texts))
         columns = [list(names).index(name) for name in self.header]
         with replacing(out / "mixtures.csv") as temporary:
             old = read_text(out / "mixtures.csv")
@@ -473,7 +494,6 @@ def write_sweep(
         settings: What every file records after its weights.
         labels: Further lines of the first files.
     """
-    check_folder(out)
     remove(out / "mixtures.csv")  # it means that all mixtures are there, so it goes before them and comes back last
     with replacing(out / "mixtures") as folder, progress("write mixtures", total=len(steps), unit="files") as bar:
         folder.mkdir()
@@ -488,13 +508,36 @@ def write_sweep(
         file.writelines(_csv_rows(steps, num_steps, 1))
 
 
-def check_folder(out: Path) -> None:
-    """Raise an InputError if there is something else than mixtures where a sweep's are to be."""
-    others = [p.name for p in (out / "mixtures").glob("*") if not re.fullmatch(r"n\d+\.yaml", p.name)]
-    if others:
-        raise InputError(
-            f"{out / 'mixtures'}: holds {others[0]}, which is no mixture; choose another folder with --out"
-        )
+def check_folders(out: Path) -> None:
+    """Raise an InputError if something else than mixtures is where a sweep's and its held-out ones are to be."""
+    for folder in (out / "mixtures", out / "holdout" / "mixtures"):
+        for place in (out, out / "holdout", folder):
+            if place.exists() and not place.is_dir():
+                raise InputError(f"{place}: is a file where a folder is to be; choose another folder with --out")
+        others = [p.name for p in folder.glob("[!.]*") if not re.fullmatch(r"n\d+\.yaml", p.name)]
+        if others:
+            raise InputError(f"{folder}: holds {others[0]}, which is no mixture; choose another folder with --out")
+
+
+def recorded_settings(path: Path) -> dict[str, Any]:
+    """What a mixture's YAML says of how it was drawn.
+
+    Raises:
+        InputError: If a setting is of another type than `synthesize` writes.
+    """
+    settings = read_mixture(path)[1]
+    numbers = [key for key in (*LAW, "budget", "max_epochs") if key != "design"]
+    for key in (key for key in numbers if settings.get(key) is not None):
+        if isinstance(settings[key], bool) or not isinstance(settings[key], int | float):
+            raise InputError(f"{path}: {key} is {settings[key]!r:.60}, and a number is wanted; correct it or draw anew")
+    if settings.get("design", "dirichlet") not in typing.get_args(Design):
+        raise InputError(f"{path}: design is {settings['design']!r:.60}, none of {', '.join(typing.get_args(Design))}")
+    for key in ("limits", "groups"):
+        if not isinstance(settings.get(key) or {}, dict):
+            raise InputError(
+                f"{path}: {key} is {settings[key]!r:.60}, and a mapping is wanted; correct it or draw anew"
+            )
+    return settings
 
 
 def _yamls(

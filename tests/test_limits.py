@@ -75,8 +75,8 @@ def test_what_bounds_too_tight_for_the_grid_suggest_can_be_done(bounds, num_step
     try:
         limits.on_grid(num_steps)
     except InputError as error:
-        ways = str(error).rsplit("); ", 1)[1]
-        if finer := re.search(r"a grid of ([\d.e-]+)", ways):
+        ways = re.split(r"\); |make it", str(error))[-1]
+        if finer := re.search(r"(?:a grid of|the grid \(`minimum`\)) ([\d.e-]+)", ways):
             limits.on_grid(grid_steps(float(finer[1])))
         if factor := re.search(r"caps ([\d.]+) times", ways):
             Limits(limits.names, lower, np.minimum(upper * float(factor[1]), 1)).on_grid(num_steps)

@@ -331,9 +331,10 @@ def test_many_domains_of_equal_size_are_drawn_too():
         ),
         (
             {"limits": {"domain-0": 0.12345}},
-            r"no mixture on a grid of 0\.0002 .*a grid of 5e-05 or caps",
+            r"domain-0 must take 0\.12345, which is not on the grid of 0\.0002: make it 0\.1234 or 0\.1236, or the grid .* 5e-05",
         ),
-        ({"include": ["prior", "uniform"], "num_mixtures": 2}, "num_mixtures is 2, and include alone gives 2"),
+        ({"include": ["prior", "uniform"], "num_mixtures": 1}, "num_mixtures is 1, and include alone gives 2"),
+        ({"extend": 0}, "no such file, so there is no sweep to extend"),
         (
             {"minimum": 0.5, "num_mixtures": 50},
             r"only 6 distinct mixtures .* 50 were asked for: 3 of 3 domains can move",
@@ -536,3 +537,73 @@ def test_a_study_is_extended_and_trains_only_what_is_new(tmp_path, capsys):
     values = stage_values(stage, study, parameters(synthesize))
     whole = {name: parameter.default for name, parameter in parameters(synthesize).items()} | values
     assert study.state(stage, whole) == "done"
+
+
+def test_a_sweep_may_hold_anchors_alone(domains, tmp_path):
+    synthesize(domains, tmp_path, num_mixtures=2, include=["prior", "uniform"])
+    np.testing.assert_allclose(read_csv(tmp_path), [[0.6, 0.3, 0.1], [1 / 3] * 3], atol=2e-4)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_nothing_is_written_where_something_else_is_in_the_way(domains, tmp_path, held):
+    synthesize(domains, tmp_path, num_mixtures=4, holdout=2)
+    folder = tmp_path / "holdout" / "mixtures" if held else tmp_path / "mixtures"
+    (folder / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match=r"holds notes\.txt, which is no mixture"):
+        synthesize(domains, tmp_path, num_mixtures=8, holdout=2)
+    assert contents(tmp_path) == before
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "holdout").write_text("a file")
+    with pytest.raises(InputError, match="holdout: is a file where a folder is to be"):
+        synthesize(domains, tmp_path / "other", num_mixtures=8)
+    assert sorted(path.name for path in (tmp_path / "other").iterdir()) == ["holdout"]
+
+
+def test_anchors_of_any_name_are_recorded_and_two_of_one_name_are_refused(domains, tmp_path):
+    for folder in ("a", "b"):
+        write_mixture(tmp_path / folder / "best: 1.yaml", {"domain-0": 0.5, "domain-1": 0.5}, {})
+    path = str(tmp_path / "a" / "best: 1.yaml")
+    synthesize(domains, tmp_path / "out", num_mixtures=3, include=[path])
+    assert read_mixture(tmp_path / "out" / "mixtures" / "n00001.yaml")[1]["anchor"] == "best: 1"
+    with pytest.raises(InputError, match="include: two mixtures are called best: 1"):
+        synthesize(domains, tmp_path / "out", num_mixtures=3, include=[path, str(tmp_path / "b" / "best: 1.yaml")])
+
+
+def test_a_mixture_with_weight_on_a_domain_without_tokens_is_refused(tmp_path):
+    domains = catalogue(tmp_path / "domains.csv", [5, 0, 5])
+    write_mixture(tmp_path / "best.yaml", {"domain-1": 0.5, "domain-0": 0.5}, {})
+    with pytest.raises(InputError, match="weight on domain-1, which has no tokens"):
+        synthesize(domains, tmp_path, num_mixtures=4, design="around", around=tmp_path / "best.yaml")
+
+
+def test_an_extension_takes_every_setting_from_the_sweep_unless_given(domains, tmp_path):
+    limits = {"domain-2": {"max": 0.1}}
+    synthesize(domains, tmp_path, num_mixtures=8, budget=9_000, max_epochs=3, limits=limits, model_name="mine")
+    synthesize(domains, tmp_path, extend=2)
+    recorded = read_mixture(tmp_path / "mixtures" / "n00009.yaml")[1]
+    assert (recorded["budget"], recorded["max_epochs"], recorded["limits"], recorded["model_name"]) == (
+        *(9_000, 3.0, limits),
+        "mine",
+    )
+    synthesize(domains, tmp_path, extend=2, max_epochs=1.5, limits={})
+    recorded = read_mixture(tmp_path / "mixtures" / "n00011.yaml")[1]
+    assert recorded["max_epochs"] == 1.5 and "limits" not in recorded
+    assert (read_csv(tmp_path)[10:] <= 1.5 * np.array([6, 3, 1]) / 9 + 1e-12).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("temperature: 0.3", "temperature: warm", "temperature is 'warm', and a number is wanted"),
+        ("design: space_filling", "design: foo", "design is 'foo', none of dirichlet"),
+        ("model_name:", "limits: [1]\nmodel_name:", r"limits is \[1\], and a mapping is wanted"),
+    ],
+)
+def test_settings_that_were_spoilt_are_named_when_a_sweep_is_extended(domains, tmp_path, old, new, message):
+    synthesize(domains, tmp_path, num_mixtures=4)
+    path = tmp_path / "mixtures" / "n00001.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=rf"n00001\.yaml: {message}"):
+        synthesize(domains, tmp_path, extend=2)
