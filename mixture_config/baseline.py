@@ -135,6 +135,8 @@ def baseline(
 
     if empty:
         say(f"{counts}: no tokens in {some(empty)}: share 0, whatever the floor")
+    if none := [group for group in groups if group not in fixed and totals[group] and not distribution[group]]:
+        say(f"{counts}: the fixed shares sum to 1 and leave nothing to {some(none)}")
     for group in passed:
         say(
             f"{counts}: {group} is fixed at {fixed[group]:g}, {epochs[group]:.2f} epochs, over max_epochs {max_epochs:g}"

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mixture_config.export_paths import DomainPaths, read_paths
+from mixture_config.export_paths import DomainPaths, paired, read_paths
+from mixture_config.mixtures import some
 from mixture_config.trainer_formats import FORMATS, Blend, Format, Source, normalise
 from proxymix.cli import nearest, run
 from proxymix.errors import InputError
@@ -80,6 +81,9 @@ def export(
     if out is not None and out.resolve() == mixture.resolve():
         raise InputError(f"--out: {out} is the mixture itself; name another file")
     weights, rest = read_mixture(mixture)
+    for name in paired(paths or []):
+        if name not in weights:
+            raise InputError(f"--paths: {name}= names no domain of {mixture}{nearest(name, weights)}")
     kind = FORMATS[to]
     unit = _unit(kind, to, samples)
     table = {} if domains is None else _table(domains, weights)
@@ -292,10 +296,10 @@ def _notes(
 
 
 def _warn_of_prefixes(names: Sequence[str]) -> None:
-    for name in names:
-        longer = [other for other in names if other != name and other.startswith(name)]
-        if longer:
-            say(f"regmix: its trainer reads train_{name}* and so {longer[0]}'s files for {name} too; rename one")
+    clashes = [(a, b) for a in names for b in names if a != b and b.startswith(a)]
+    if clashes:
+        listed = some([f"{a} takes {b}'s files too" for a, b in clashes], 3)
+        say(f"regmix: its trainer reads train_DOMAIN*, so {listed}; rename them")
 
 
 def _describe_formats() -> str:

@@ -89,7 +89,7 @@ def read_paths(items: Sequence[str] | None, default: str, folder: Path | None) -
         elif Path(item).is_file() or ("=" not in item and Path(item).suffix in (".yaml", ".yml", ".json", ".jsonl")):
             for domain, path, tokens in _entries(Path(item)):
                 _add(named, domain, path, tokens, item)
-        elif re.match(r"[^=/]+=.", item):
+        elif paired([item]):
             domain, _, path = item.partition("=")
             _add(named, domain, path, None, "--paths")
         else:
@@ -98,6 +98,12 @@ def read_paths(items: Sequence[str] | None, default: str, folder: Path | None) -
             )
     files = [item for item in items if PLACEHOLDER not in item and "=" not in item]
     return DomainPaths(named, pattern, files[0] if len(files) == 1 else "--paths")
+
+
+def paired(items: Sequence[str]) -> list[str]:
+    """The domains that `--paths` names as DOMAIN=PATH."""
+    pairs = [item for item in items if re.match(r"[^=/]+=.", item) and PLACEHOLDER not in item]
+    return [item.partition("=")[0] for item in pairs if not Path(item).is_file()]
 
 
 def _add(named: dict[str, TokensOf], domain: str, path: str, tokens: int | None, where: str) -> None:

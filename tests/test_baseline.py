@@ -613,3 +613,10 @@ def test_the_counts_are_never_written_over(counts, capsys):
     before = counts.read_bytes()
     assert main(["baseline", "--counts", str(counts), "--out", str(counts)]) == 2
     assert "is the file of the counts itself" in capsys.readouterr().err and counts.read_bytes() == before
+
+
+def test_fixed_shares_that_leave_nothing_to_others_are_mentioned(counts, capsys):
+    baseline(counts, fixed={"eng": 0.5, "deu": 0.5}, json=True)
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["distribution"]["mlt"] == 0
+    assert "the fixed shares sum to 1 and leave nothing to mlt" in captured.err

@@ -157,7 +157,7 @@ def test_regmix_finds_its_three_keys_all_domains_and_a_model_that_it_knows(expor
 def test_regmix_is_told_of_names_that_begin_alike(tmp_path, capsys):
     write_mixture(tmp_path / "m.yaml", {"web": 0.5, "web_en": 0.5}, {})
     export(tmp_path / "m.yaml", "regmix")
-    assert "train_web* and so web_en's" in capsys.readouterr().err
+    assert "so web takes web_en's files too; rename them" in capsys.readouterr().err
 
 
 def test_litgpt_itself_reads_the_config_and_builds_the_data_with_the_mixture(tmp_path, monkeypatch):
@@ -488,7 +488,9 @@ def test_a_share_is_split_over_paths_by_tokens_when_they_are_known_and_evenly_wh
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        (["web=/w", "cod=/c", "math=/m"], "no path for code, which has a weight; did you mean cod?"),
+        (["web=/w", "cod=/c", "math=/m"], "cod= names no domain of"),
+        (["{domain}.bin", "cod=/c"], "did you mean code?"),
+        (["web=/w", "math=/m"], "no path for code, which has a weight"),
         (["web=/w", "code=/w", "math=/m"], "/w is there for web and for code"),
         (["/same/{domain}", "web=/same/code"], "/same/code is the path of web and of code"),
         (["a/{domain}", "b/{domain}"], "two patterns"),
