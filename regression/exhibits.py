@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from proxymix.figures import Figure, signed
 from proxymix.schemas import loss_domain, read_table
 from regression import figures
 from regression.confirm import PROPOSAL, WORDS
 from regression.evidence import Evidence
-from regression.figures import Figure, signed
 from regression.fit import OBJECTIVE
 from regression.objective import objective_weights
 from regression.paired import interval

@@ -7,19 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxymix.figures import (  # noqa: F401 (the report takes all of its figures from here)
+from proxymix.figures import (
     FAINT,
     INK,
     MEASURED,
     MUTED,
-    NARROW,
     OTHER,
     PRIOR,
     PROPOSED,
-    ROLES,
     SURFACE,
-    WIDE,
-    Figure,
     beside,
     domain_rows,
     is_wide,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from regression.figures import NARROW, WIDE, Figure
+from proxymix.figures import NARROW, WIDE, Figure
 
 STYLE = """
 :root {

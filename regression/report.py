@@ -14,6 +14,7 @@ import yaml
 
 from proxymix.cli import run
 from proxymix.errors import InputError
+from proxymix.figures import Figure, percent, signed
 from proxymix.files import read_json, read_yaml, replacing, sha256
 from proxymix.progress import progress
 from proxymix.schemas import loss_domain
@@ -22,7 +23,7 @@ from regression import page
 from regression.confirm import PROPOSAL, WORDS
 from regression.evidence import Evidence
 from regression.exhibits import FIGURES, MOST_CURVES
-from regression.figures import NAMES, Figure, percent, signed
+from regression.figures import NAMES
 from regression.fit import OBJECTIVE
 from regression.page import Cell
 from regression.paired import listed

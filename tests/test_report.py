@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from synthetic_study import Law, write_data, write_study, write_sweep
 
 from proxymix.errors import InputError
+from proxymix.figures import ROLES
 from proxymix.files import write_text
 from proxymix.schemas import read_mixture, read_table, write_mixture
 from regression import figures
@@ -159,7 +160,7 @@ def test_the_page_holds_no_path_of_this_machine_and_no_clock(study, page):
 def test_colours_of_the_figures_are_the_pages_own(page):
     """So that a dark page has light lines: no colour is written into a figure."""
     drawn = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
-    assert set(re.findall(r"var\(--(\w+)\)", drawn)) <= set(figures.ROLES.values())
+    assert set(re.findall(r"var\(--(\w+)\)", drawn)) <= set(ROLES.values())
     assert not re.findall(r"(?:fill|stroke): #", drawn)
 
 
