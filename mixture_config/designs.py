@@ -1,7 +1,7 @@
 """Many draws -> the few that cover the mixtures best, and those that are too near to others to teach anything.
 
-Distances are Hellinger's, sqrt(w) against sqrt(v): a weight of 0 and one of .01 are as far apart as .2 and .3, since losses
-fall most with a domain's first percents.
+Distances are Hellinger's, sqrt(w) against sqrt(v): a weight of 0 and one of .01 are as far apart as .2 and .3, since
+losses fall most with a domain's first percents.
 """
 
 from collections.abc import Callable
@@ -22,8 +22,8 @@ def space_filling(
     Args:
         candidates: Weights, shape (num_candidates, num_domains).
         num: How many, at most as many as there are candidates.
-        present: Mixtures that are there already, to keep away from, shape (any, num_domains); the first is the candidate
-            nearest to the candidates' mean if there are none.
+        present: Mixtures that are there already, to keep away from, shape (any, num_domains); the first is the
+            candidate nearest to the candidates' mean if there are none.
         on_chosen: Called with 1 after each choice.
     """
     roots = np.sqrt(candidates).astype(np.float32)

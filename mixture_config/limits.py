@@ -1,7 +1,8 @@
 """Floors, caps and fixed weights, of domains and of groups of domains -> weights that keep all of them.
 
-A group is a source whose members are its topics; groups may hold groups. The whole is the outermost group, whose weights
-sum to 1, so everything goes from the whole downwards: what a group gets is shared among its parts within their bounds.
+A group is a source whose members are its topics; groups may hold groups. The whole is the outermost group, whose
+weights sum to 1, so everything goes from the whole downwards: what a group gets is shared among its parts within
+their bounds.
 """
 
 import fnmatch

@@ -1,8 +1,8 @@
 """A sweep on disk -> weights, one row a mixture: a CSV, a folder of mixture YAMLs, a study, or a single YAML.
 
-Reads ours, RegMix's (`train_<domain>` columns, a folder of n1.yaml) and Olmix's (plain columns beside `run` and `name`, a
-folder of launch configurations with `mix:`, a JSON of `mixes`, whose source:topic becomes source.topic). The rows of a table
-are told apart by its key (`index`, else `run`, else `name`).
+Reads ours, RegMix's (`train_<domain>` columns, a folder of n1.yaml) and Olmix's (plain columns beside `run` and
+`name`, a folder of launch configurations with `mix:`, a JSON of `mixes`, whose source:topic becomes source.topic).
+The rows of a table are told apart by its key (`index`, else `run`, else `name`).
 """
 
 import re

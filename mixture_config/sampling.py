@@ -1,9 +1,10 @@
-"""A center and limits -> mixtures drawn around it, by RegMix's law (arXiv 2407.01492, section 3.1). Numbers in, numbers out.
+"""A center and limits -> mixtures drawn around it, by RegMix's law (arXiv 2407.01492, section 3.1). No files.
 
-The law: draw Dirichlet(strength * center) with one of a ladder of strengths, reject what breaks a bound, set weights below
-a minimum to zero, round to a grid, and pick at random among the distinct mixtures that many more draws than asked for
-gave. (Or scale what breaks a bound into the bounds, and keep every draw.) Ours differs in the rounding alone (within the bounds, to a sum of exactly 1), in time and memory (only what is
-picked is rounded and kept), in floors (draws share out what the floors leave), and in never giving fewer than asked for.
+The law: draw Dirichlet(strength * center) with one of a ladder of strengths, reject what breaks a bound, set weights
+below a minimum to zero, round to a grid, and pick at random among the distinct mixtures that many more draws than
+asked for gave. (Or scale what breaks a bound into the bounds, and keep every draw.) Ours differs in the rounding
+alone (within the bounds, to a sum of exactly 1), in time and memory (only what is picked is rounded and kept), in
+floors (draws share out what the floors leave), and in never giving fewer than asked for.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,7 +32,8 @@ class Draw:
     num_steps: Steps that make a weight of 1.
     num_drawn: Dirichlet draws made.
     num_fitting: Draws within the bounds.
-    num_scaled: Mixtures from draws outside the bounds, scaled into them because too few were inside.
+    num_scaled: Mixtures from draws of which those outside the bounds were scaled into them: all with a sample_multiplier of
+        1, else those for which too few draws were inside.
     """
 
     steps: np.ndarray
@@ -78,9 +80,9 @@ def draw_mixtures(
         min_strength: Smallest Dirichlet concentration.
         max_strength: Largest; NUM_STRENGTHS are spaced evenly in the logarithm.
         minimum: Weights below it become 0 (or their floor), and it is the grid of the others.
-        sample_multiplier: Draws made per mixture kept; those outside the bounds are rejected, and scaled into the bounds
-            where too few are inside. With 1 every draw is kept, and scaled into the bounds where it is outside: that
-            keeps the law's spread where the bounds would reject most draws but those near the center.
+        sample_multiplier: Draws made per mixture kept; those outside the bounds are rejected, and scaled into the
+            bounds where too few are inside. With 1 every draw is kept, and scaled into the bounds where it is
+            outside: that keeps the law's spread where the bounds would reject most draws but those near the center.
         exclude: Steps of mixtures that exist already, shape (any, num_domains); not drawn again.
         fewest: How many will do where the bounds or the grid hold no more; num_mixtures unless given.
         on_drawn: Called with the number of draws just made; num_mixtures * sample_multiplier are planned.

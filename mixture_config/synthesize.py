@@ -86,10 +86,10 @@ def synthesize(
 ) -> None:
     """Draw the mixtures that proxies are trained on: Dirichlet draws around the prior, within what the data can feed.
 
-    Writes OUT/mixtures/n00001.yaml and so on, then OUT/mixtures.csv. The default draws wider and more evenly than RegMix
-    (--preset regmix), whose sweep of some twenty domains has most weights at zero and one mixture in six nearly a single
-    domain, and of hundreds of domains little but single large ones: the same number of proxies then leads to a better
-    optimum (benchmarks/sampling_designs.py).
+    Writes OUT/mixtures/n00001.yaml and so on, then OUT/mixtures.csv. The default draws wider and more evenly than
+    RegMix (--preset regmix), whose sweep of some twenty domains has most weights at zero and one mixture in six
+    nearly a single domain, and of hundreds of domains little but single large ones: the same number of proxies then
+    leads to a better optimum (benchmarks/sampling_designs.py).
 
     Args:
         domains: A CSV with the columns domain and tokens, such as a study's domains.csv.
@@ -97,10 +97,12 @@ def synthesize(
         num_mixtures: How many, those of `include` among them; 32 is the least that says anything, RegMix takes 512.
         seed: Same seed and settings, same files.
         preset: Where the settings below come from unless given: our own, or RegMix's as published.
-        design: dirichlet draws at random; space_filling picks, from many such draws, mixtures far from each other, which
-            tells more at 32 to 128 runs; around draws near the mixture that `around` names, for a second round. Presets: space_filling, regmix dirichlet.
-        temperature: Draws average prior**temperature, renormalised: 1 is the prior, near 0 is uniform. The more the sizes
-            of the domains differ, the lower it should be for the small ones to appear. Presets: 0.3, regmix 0.5.
+        design: dirichlet draws at random; space_filling picks, from many such draws, mixtures far from each other,
+            which tells more at 32 to 128 runs; around draws near the mixture that `around` names, for a second round.
+            Presets: space_filling, regmix dirichlet.
+        temperature: Draws average prior**temperature, renormalised: 1 is the prior, near 0 is uniform. The more the
+            sizes of the domains differ, the lower it should be for the small ones to appear. Presets: 0.3, regmix
+            0.5.
         min_strength: Smallest Dirichlet concentration: at 0.1 nearly all weight falls on one domain, at the number of
             domains most have some. Presets: 2, regmix 0.1.
         max_strength: Largest Dirichlet concentration; the higher, the nearer to the center mixtures stay. Presets:
@@ -109,21 +111,22 @@ def synthesize(
             A domain whose cap is below it is never drawn; lower it for hundreds of domains. Presets: 0.0002.
         maximum_usage: Largest weight of a domain, in multiples of its prior; 1e9 for none. Presets: 15.
         sample_multiplier: Draws made for every mixture kept: those outside the bounds are drawn again, and equal ones
-            count once, so more draws mean fewer nearly single-domain mixtures. 1 keeps every draw, scaled into the bounds
-            where it is outside. Presets: 1, regmix 100.
+            count once, so more draws mean fewer nearly single-domain mixtures. 1 keeps every draw, scaled into the
+            bounds where it is outside. Presets: 1, regmix 100.
         budget: Tokens of the final training; with it, no mixture takes more of a domain than max_epochs passes.
-        max_epochs: Most passes over a domain's tokens at `budget`; 4, which costs little (arXiv:2305.16264), unless given.
+        max_epochs: Most passes over a domain's tokens at `budget`; 4, which costs little (arXiv:2305.16264), unless
+            given.
         limits: Bounds of domains and groups, such as {code: {min: 0.1, max: 0.4}, wiki: 0.05, web: {max: 0.6}}; a plain
             number fixes a weight. A min may pass maximum_usage, but never the epochs.
         groups: Sources and their topics, for `limits`: {web: [news, forums], code: [code_*]}; a group may hold groups.
-        include: Mixtures to begin with: prior, uniform, temperature, unimax, capped, vertices (every domain as far as its
-            bounds allow), or a mixture's YAML. They keep to epochs and limits, not to maximum_usage.
+        include: Mixtures to begin with: prior, uniform, temperature, unimax, capped, vertices (every domain as far as
+            its bounds allow), or a mixture's YAML. They keep to epochs and limits, not to maximum_usage.
         around: The mixture (YAML) that the design `around` draws near, such as a first round's optimal_mixture.yaml.
         holdout: Further mixtures from the same law, for testing a regression, in OUT/holdout/. An extension adds none.
         extend: Add this many mixtures to those in OUT, with their settings unless others are given, and away from them;
             no file of theirs is touched.
-        model_name: The model that the files name for RegMix's own trainer, tinyllama_1M unless given; ours takes it from
-            its settings.
+        model_name: The model that the files name for RegMix's own trainer, tinyllama_1M unless given; ours takes it
+            from its settings.
     """
     check_folders(Path(out))
     table = read_domains(domains)
@@ -381,9 +384,9 @@ def say_what_to_know(
 
     zeros = (steps == 0).sum(axis=1).mean()
     added = "" if present is None else f" more, {len(present.weights) + len(steps):,} in all,"
-    say(
-        f"{len(steps):,} mixtures{added} of {len(catalogue.names)} domains; {zeros:.1f} have weight 0 in the average mixture"
-    )
+    many = "mixture" if len(steps) == 1 else "mixtures"
+    of = f"{len(catalogue.names):,} domain{'' if len(catalogue.names) == 1 else 's'}"
+    say(f"{len(steps):,} {many}{added} of {of}; {zeros:.1f} have weight 0 in the average mixture")
     if (empty := catalogue.tokens == 0).any():
         say(f"{path}: no tokens in {listed(empty)}: weight 0 in every mixture")
     seen = steps.any(axis=0) if present is None else steps.any(axis=0) | present.weights.any(axis=0)

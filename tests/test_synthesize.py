@@ -607,3 +607,43 @@ def test_settings_that_were_spoilt_are_named_when_a_sweep_is_extended(domains, t
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(InputError, match=rf"n00001\.yaml: {message}"):
         synthesize(domains, tmp_path, extend=2)
+
+
+share = st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.3, 0.5, 0.9, 1.0])
+bound = st.one_of(share, st.fixed_dictionaries({}, optional={"min": share, "max": share}))
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    design=st.sampled_from(["dirichlet", "space_filling"]),
+    preset=st.sampled_from(["proxymix", "regmix"]),
+    tokens=st.lists(st.sampled_from([0, 1_000, 20_000, 300_000]), min_size=3, max_size=6),
+    limits=st.dictionaries(st.sampled_from(["domain-0", "domain-1", "domain-2", "source", "topic"]), bound, max_size=4),
+    budget=st.one_of(st.none(), st.integers(10_000, 1_000_000)),
+    include=st.lists(st.sampled_from(["prior", "uniform", "vertices"]), unique=True),
+)
+def test_limits_of_domains_and_groups_hold_in_every_file_or_there_is_none(
+    tmp_path_factory, fewer_candidates, design, preset, tokens, limits, budget, include
+):
+    """source holds domain-0, domain-1 and the group topic, which is domain-2 alone."""
+    out = tmp_path_factory.mktemp("limited")
+    domains = catalogue(out / "domains.csv", tokens)
+    groups = {"source": ["domain-0", "domain-1", "topic"], "topic": ["domain-2"]}
+    settings_given = {"design": design, "preset": preset, "sample_multiplier": 4, "limits": limits, "groups": groups}
+    try:
+        synthesize(domains, out, num_mixtures=10, budget=budget, include=include, holdout=2, **settings_given)
+    except InputError:
+        assert sorted(path.name for path in out.iterdir()) == ["domains.csv"]
+        return
+    weights = np.concatenate([read_csv(out), read_csv(out / "holdout")])
+    assert len(weights) == 12 and len(np.unique(weights, axis=0)) == 12
+    assert (np.abs(weights.sum(axis=1) - 1) < 1e-12).all()
+    assert (np.abs(weights * 5000 - np.round(weights * 5000)) < 1e-8).all()
+    assert (weights[:, np.array(tokens) == 0] == 0).all()
+    if budget is not None:
+        assert (weights <= 4 * np.array(tokens) / budget + 1e-12).all()
+    sums = {"source": weights[:, :3].sum(axis=1), "topic": weights[:, 2]}
+    sums |= {f"domain-{i}": weights[:, i] for i in range(3)}
+    for name, value in limits.items():
+        low, high = (value.get("min", 0), value.get("max", 1)) if isinstance(value, dict) else (value, value)
+        assert (sums[name] >= low - 1e-12).all() and (sums[name] <= high + 1e-12).all()
