@@ -100,9 +100,9 @@ def draw_mixtures(
     coarse = num_steps <= COARSE
     drawn = fitting = 0
 
-    def fill(pool: _Pool, multiplier: int, scale: bool) -> None:
+    def fill(pool: _Pool, wanted: int, multiplier: int, scale: bool) -> None:
         nonlocal drawn, fitting
-        planned = pool.size * multiplier
+        planned = wanted * multiplier
         most = planned * (max(PASSES * sample_multiplier, USUAL_DRAWS) // multiplier)
         done = 0
         while done < most:
@@ -116,10 +116,10 @@ def draw_mixtures(
                 pool.add(rows)
             done, drawn = done + num_rows, drawn + num_rows
             on_drawn(num_rows)
-            missing = pool.size - len(pool)
-            if missing and len(pool) / done * (most - done) < missing:  # it will not be full at this rate
+            missing = wanted - len(pool)
+            if missing > 0 and len(pool) / done * (most - done) < missing:  # it will not be full at this rate
                 return
-            if not missing and done % planned == 0:
+            if missing <= 0 and done % planned == 0:
                 return
 
     def distinct(pool: _Pool, on_grid: bool) -> np.ndarray:
@@ -136,12 +136,12 @@ def draw_mixtures(
     steps = np.zeros((0, len(center)), dtype=np.int32)
     if sample_multiplier > 1:
         pool = _Pool(num_mixtures + spare, num_steps, coefficients, keys_of(exclude))
-        fill(pool, sample_multiplier, scale=False)
+        fill(pool, num_mixtures, sample_multiplier, scale=False)
         steps = distinct(pool, coarse)[:num_mixtures]
     missing = num_mixtures - len(steps)
     if missing:
         pool = _Pool(missing, num_steps, coefficients, np.concatenate([keys_of(exclude), keys_of(steps)]))
-        fill(pool, min(sample_multiplier, 4), scale=True)
+        fill(pool, missing, min(sample_multiplier, 4), scale=True)
         scaled = distinct(pool, True)
         steps = np.concatenate([steps, scaled])
     if len(steps) < (fewest := num_mixtures if fewest is None else fewest):
