@@ -17,7 +17,7 @@ from proxymix.errors import InputError
 from proxymix.figures import Figure, percent, signed
 from proxymix.files import read_json, read_yaml, replacing, sha256
 from proxymix.progress import progress
-from proxymix.schemas import loss_domain
+from proxymix.schemas import loss_domain, read_mixture
 from proxymix.stages import STAGES
 from regression import page
 from regression.confirm import PROPOSAL, WORDS
@@ -184,11 +184,16 @@ def _question(found: Evidence) -> str:
         items.append(("Proxies", f"{len(found.runs.index)} runs of the {settings['model']} model", each))
     else:
         items.append(("Proxies", f"{len(found.runs.index)} runs", "(trained elsewhere; only their losses are here)"))
-    sampler = found.settings.get("synthesize", {})
-    if {"temperature", "min_strength", "max_strength"} <= set(sampler):
+    recorded = found.folder / "mixtures" / "n00001.yaml"  # every mixture records how it was drawn
+    sampler = read_mixture(recorded)[1] if recorded.exists() else {}
+    if all(isinstance(sampler.get(key), int | float) for key in ("temperature", "min_strength", "max_strength")):
+        center = (
+            "a mixture" if sampler.get("design") == "around" else f"the prior to the power {sampler['temperature']:g}"
+        )
         strengths = f"concentration {sampler['min_strength']:g} to {sampler['max_strength']:g}"
-        around = f"(Dirichlet around the prior to the power {sampler['temperature']:g}, {strengths})"
-        items.append(("Mixtures", f"{len(found.runs.index)} drawn", around))
+        chosen = "far from each other among " if sampler.get("design") == "space_filling" else ""
+        how = f"({chosen}Dirichlet draws around {center}, {strengths})"
+        items.append(("Mixtures", f"{len(found.runs.index)} drawn", how))
     question = f"Which mixture of {len(found.domains)} domains gives the lowest {found.objective_phrase}?"
     return page.section("question", "What was asked", question, page.definitions(items))
 

@@ -336,3 +336,11 @@ def test_a_folder_that_is_no_report_is_not_replaced(tmp_path):
     with pytest.raises(InputError, match="is no earlier report"):
         report(tmp_path, tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_the_page_says_how_the_mixtures_were_drawn_as_their_files_record_it(tables):
+    settings = {"design": "space_filling", "temperature": 0.3, "min_strength": 2.0, "max_strength": 16.0}
+    write_mixture(tables / "mixtures" / "n00001.yaml", {"a": 0.5, "b": 0.5}, settings)
+    report(tables, tables / "report")
+    text = (tables / "report" / "index.html").read_text()
+    assert "far from each other among Dirichlet draws around the prior to the power 0.3, concentration 2 to 16" in text
