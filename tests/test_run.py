@@ -181,7 +181,7 @@ def test_another_configuration_is_refused_and_update_redoes_only_what_it_touches
     ("flags", "message"),
     [
         (["--objective", "lore"], "no target 'lore'; nearest: code"),
-        (["--budget", "30000000"], "raise max_epochs to"),
+        (["--budget", "30000000"], "the smallest max_epochs that can is"),
         (
             ["--train.sequence_length", "4096", "--train.tokens", "65536", "--train.valid_tokens", "4096"],
             "sequence_length",
