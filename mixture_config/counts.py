@@ -14,9 +14,7 @@ from mixture_config.mixtures import some
 from proxymix.cli import nearest
 from proxymix.errors import InputError
 from proxymix.files import read_text
-from proxymix.schemas import read_domains
-
-MOST_TOKENS = 10**18  # more is a mistake, and sums of less are finite
+from proxymix.schemas import MOST, read_domains
 
 
 @dataclass(frozen=True)
@@ -170,6 +168,6 @@ def _text(value: Any, where: str) -> str:
 
 def _count(value: Any, where: str) -> int:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value <= MOST_TOKENS or value % 1:
-        raise InputError(f"{where} is {value!r}; a whole number of tokens from 0 to {float(MOST_TOKENS):g} is wanted")
+    if not number or not 0 <= value <= MOST or value % 1:
+        raise InputError(f"{where} is {value!r}; a whole number of tokens from 0 to {MOST:g} is wanted")
     return int(value)

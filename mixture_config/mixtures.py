@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 KEYS = ("index", "run", "run_id", "name")
 TRAIN_PREFIX = "train_"
+RECORDED_NUMBERS = (
+    *("temperature", "min_strength", "max_strength", "minimum", "maximum_usage", "sample_multiplier"),
+    *("budget", "max_epochs"),
+)
 Key = int | str
 ROUNDING = 1e-9  # a sum closer to 1 than this is arithmetic, not rounded weights: nothing to mention
 
@@ -62,7 +66,7 @@ def read_mixtures(path: Path) -> Mixtures:
             for file in files:
                 rows.append(_read_one(file))
                 bar.advance()
-        index = [_key(file.stem) for file in files]
+        index = [run_key(file.stem) for file in files]
     domains = list(dict.fromkeys(domain for row in rows for domain in row))
     return Mixtures(index, domains, np.array([[row.get(domain, 0.0) for domain in domains] for row in rows]))
 
@@ -139,7 +143,25 @@ def _domain(name: Any, where: str) -> str:
     return check_domain_name(str(name).removeprefix(TRAIN_PREFIX).replace(":", ".").replace("/", "."), where)
 
 
-def _key(stem: str) -> Key:
+def recorded_settings(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
+    """A mixture of a sweep: its weights, and what its YAML records of how it was drawn.
+
+    Raises:
+        InputError: If a setting is of another kind than the sampler writes.
+    """
+    weights, settings = read_mixture(path)
+    for key in RECORDED_NUMBERS:
+        value = settings.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            raise InputError(f"{path}: {key} is {value!r:.60}; a number above 0 is wanted")
+    for key in ("limits", "groups"):
+        if not isinstance(settings.get(key) or {}, Mapping):
+            raise InputError(f"{path}: {key} is {settings[key]!r:.60}; a mapping is wanted")
+    return weights, settings
+
+
+def run_key(stem: str) -> Key:
+    """The key of the run that a file belongs to: n00012 -> 12, another name as it is."""
     return int(stem[1:]) if re.fullmatch(r"n\d+", stem) else stem
 
 

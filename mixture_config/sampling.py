@@ -181,7 +181,7 @@ class _Law:
     """Dirichlet draws of what the floors leave, at a ladder of strengths."""
 
     def __init__(self, center: np.ndarray, limits: Limits, strengths: np.ndarray, minimum: float) -> None:
-        self.num_domains, self.lower, self.limits = len(center), limits.lower, limits
+        self.lower, self.limits = limits.lower, limits
         self.free = 1.0 - float(limits.lower.sum())
         moving = (center > 0) & (limits.upper > limits.lower)
         self.columns = np.flatnonzero(moving)

@@ -18,7 +18,7 @@ import yaml
 from mixture_config.baseline import BASELINES, baseline_shares, temperature_shares
 from mixture_config.designs import NEAR, distant, space_filling
 from mixture_config.limits import Limits, limits_of
-from mixture_config.mixtures import read_mixtures, some
+from mixture_config.mixtures import read_mixtures, recorded_settings, some
 from mixture_config.sampling import Draw, draw_mixtures, grid_steps
 from mixture_config.simplex import epoch_bounds
 from proxymix.cli import nearest, run
@@ -152,7 +152,7 @@ def synthesize(
         **asdict(law),
         "model_name": model_name,
         "num_mixtures": total,
-        **({"preset": preset or recorded.get("preset", "proxymix")}),
+        "preset": preset or recorded.get("preset", "proxymix"),
         **({} if budget is None else {"budget": budget, "max_epochs": max_epochs}),
         **{key: value for key, value in (("limits", limits), ("groups", groups)) if value},
         **({} if not include else {"include": list(include)}),
@@ -209,7 +209,7 @@ class Catalogue:
         full = np.where(self.tokens > 0, 1.0, 0.0)
         return full if budget is None else np.minimum(epoch_bounds(self.tokens, budget, max_epochs), full)
 
-    def center(self, law: "Law", around: Path | None) -> np.ndarray:
+    def center(self, law: Law, around: Path | None) -> np.ndarray:
         """What mixtures are drawn around: the flattened prior, or mostly the mixture that `around` names."""
         flat = temperature_shares(self.tokens, law.temperature)
         if law.design != "around" or around is None:
@@ -455,7 +455,12 @@ class Sweep:
             raise InputError(
                 f"{first}: no such file, so the sweep is not ours and its settings are not known; draw another"
             )
-        return cls(weights, everything, recorded_settings(first), max(map(int, table.index)), table.domains)
+        settings = recorded_settings(first)[1]
+        if settings.get("design", "dirichlet") not in typing.get_args(Design):
+            raise InputError(
+                f"{first}: design is {settings['design']!r:.60}, none of {', '.join(typing.get_args(Design))}"
+            )
+        return cls(weights, everything, settings, max(map(int, table.index)), table.domains)
 
     def append(
         self,
@@ -520,27 +525,6 @@ def check_folders(out: Path) -> None:
         others = [p.name for p in folder.glob("[!.]*") if not re.fullmatch(r"n\d+\.yaml", p.name)]
         if others:
             raise InputError(f"{folder}: holds {others[0]}, which is no mixture; choose another folder with --out")
-
-
-def recorded_settings(path: Path) -> dict[str, Any]:
-    """What a mixture's YAML says of how it was drawn.
-
-    Raises:
-        InputError: If a setting is of another type than `synthesize` writes.
-    """
-    settings = read_mixture(path)[1]
-    numbers = [key for key in (*LAW, "budget", "max_epochs") if key != "design"]
-    for key in (key for key in numbers if settings.get(key) is not None):
-        if isinstance(settings[key], bool) or not isinstance(settings[key], int | float):
-            raise InputError(f"{path}: {key} is {settings[key]!r:.60}, and a number is wanted; correct it or draw anew")
-    if settings.get("design", "dirichlet") not in typing.get_args(Design):
-        raise InputError(f"{path}: design is {settings['design']!r:.60}, none of {', '.join(typing.get_args(Design))}")
-    for key in ("limits", "groups"):
-        if not isinstance(settings.get(key) or {}, dict):
-            raise InputError(
-                f"{path}: {key} is {settings[key]!r:.60}, and a mapping is wanted; correct it or draw anew"
-            )
-    return settings
 
 
 def _yamls(

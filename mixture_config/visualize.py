@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mixture_config import pictures
-from mixture_config.mixtures import Mixtures, mixture_files, read_mixtures, some
+from mixture_config.mixtures import Mixtures, mixture_files, read_mixtures, recorded_settings, run_key, some
 from proxymix.cli import nearest, run
 from proxymix.errors import InputError
 from proxymix.figures import Figure, percent
 from proxymix.progress import progress, say
-from proxymix.schemas import read_domains, read_mixture, run_index
+from proxymix.schemas import read_domains, read_mixture
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -428,15 +428,14 @@ def _read_sweep(path: Path) -> Sweep:
     files = {}
     if folder.is_dir():
         try:
-            files = {_run(file.stem): file for file in mixture_files(folder)}
+            files = {run_key(file.stem): file for file in mixture_files(folder)}
         except InputError:
             if not (path / "mixtures.csv").exists():
                 raise
     settings: dict[str, Any] = {}
     anchors = ["" for _ in found.index]
     if found.index[0] in files:
-        first, settings = read_mixture(files[found.index[0]])
-        _check_settings(files[found.index[0]], settings)
+        first, settings = recorded_settings(files[found.index[0]])
         row = dict(zip(found.domains, found.weights[0], strict=True))
         if any(abs(first.get(domain, 0.0) - weight) > 1e-6 for domain, weight in row.items()):
             say(
@@ -447,21 +446,6 @@ def _read_sweep(path: Path) -> Sweep:
             named = re.search(r"^anchor: *(.+?) *$", files[index].read_text("utf-8"), re.M) if index in files else None
             anchors[position] = named[1].strip("'\"") if named else ""
     return Sweep(found, anchors, settings)
-
-
-def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """Raise an InputError for a recorded setting that cannot be drawn."""
-    for key in ("maximum_usage", "budget", "max_epochs"):
-        value = settings.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
-            raise InputError(f"{path}: {key} is {value!r}; a number above 0 is wanted")
-    for key in ("limits", "groups"):
-        if not isinstance(settings.get(key, {}), Mapping):
-            raise InputError(f"{path}: {key} is {settings[key]!r:.60}; a mapping is wanted")
-
-
-def _run(stem: str) -> int | str:
-    return run_index(stem) if re.fullmatch(r"n\d+", stem) else stem
 
 
 def _labels(paths: Sequence[str]) -> dict[str, Path]:

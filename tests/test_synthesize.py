@@ -595,9 +595,9 @@ def test_an_extension_takes_every_setting_from_the_sweep_unless_given(domains, t
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("temperature: 0.3", "temperature: warm", "temperature is 'warm', and a number is wanted"),
+        ("temperature: 0.3", "temperature: warm", "temperature is 'warm'; a number above 0 is wanted"),
         ("design: space_filling", "design: foo", "design is 'foo', none of dirichlet"),
-        ("model_name:", "limits: [1]\nmodel_name:", r"limits is \[1\], and a mapping is wanted"),
+        ("model_name:", "limits: [1]\nmodel_name:", r"limits is \[1\]; a mapping is wanted"),
     ],
 )
 def test_settings_that_were_spoilt_are_named_when_a_sweep_is_extended(domains, tmp_path, old, new, message):
