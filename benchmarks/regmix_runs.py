@@ -16,7 +16,8 @@ import joblib
 import numpy as np
 from scipy.stats import spearmanr
 
-from regression.regressors import make_regressor, single_thread
+from regression.regressor import single_thread
+from regression.regressors import make_regressor
 from regression.table import Runs, read_runs
 
 

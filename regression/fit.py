@@ -24,7 +24,8 @@ from proxymix.files import read_json, read_text, remove, sha256, write_json
 from proxymix.progress import progress, say
 from proxymix.schemas import write_table
 from regression.objective import Objective, describe_objective, objective_weights, resolved_objective
-from regression.regressors import BASELINE, REGRESSORS, Regressor, make_regressor, single_thread
+from regression.regressor import Regressor, single_thread
+from regression.regressors import BASELINE, REGRESSORS, make_regressor
 from regression.table import Runs, read_runs
 
 OBJECTIVE = "objective"

@@ -12,9 +12,11 @@ from proxymix.errors import InputError
 from proxymix.schemas import read_table
 from regression import fit as fit_module
 from regression.fit import choose, fit, load_fit, split
+from regression.gaussian_process import GP, LogGP, RootGP
 from regression.predict import predict
-from regression.regressors import GP, REGRESSORS, LightGBM, LogGP, RootGP, make_regressor
+from regression.regressors import REGRESSORS, make_regressor
 from regression.table import Runs, read_runs
+from regression.trees import LightGBM
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 ONE = {"num_repeats": 1, "workers": 1}
