@@ -1,44 +1,153 @@
-"""An objective becomes weights over loss columns, and a name that is no target meets its neighbour."""
+"""What a user writes becomes one number of the losses, its slopes and its ceilings; a name that is no target meets its neighbour."""
 
 import numpy as np
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from proxymix.errors import InputError
-from regression.objective import describe_objective, objective_weights, resolved_objective
+from proxymix.files import read_yaml, write_yaml
+from regression.objective import Objective, resolved_objective
 
 TARGETS = ["metric/code_val_loss", "metric/law_val_loss", "lambada"]
+LOSSES = np.array([[1.0, 10.0, 4.0], [3.0, 10.5, 8.0]])  # means 2, 10.25, 6; standard deviations 1, 0.25, 2
+
+
+def objective(spec):
+    return Objective.of(spec, TARGETS, LOSSES)
 
 
 @pytest.mark.parametrize(
-    ("objective", "weights", "words"),
+    ("spec", "weights", "words"),
     [
         ("mean", [1 / 3, 1 / 3, 1 / 3], "mean of 3 targets"),
         ("law", [0, 1, 0], "law"),
         ("metric/law_val_loss", [0, 1, 0], "law"),
         ({"code": 3, "lambada": 1}, [0.75, 0, 0.25], "weighted mean: 0.75 code, 0.25 lambada"),
         ({"code": 2, "law": 2}, [0.5, 0.5, 0], "mean of code, law"),
+        ("zscore", [2 / 11, 8 / 11, 1 / 11], "mean z-score of 3 targets"),
     ],
 )
-def test_an_objective_is_weights_over_targets_that_sum_to_one(objective, weights, words):
-    np.testing.assert_allclose(objective_weights(objective, TARGETS), weights)
-    assert describe_objective(objective, TARGETS) == words
+def test_an_objective_is_weights_over_targets_that_sum_to_one(spec, weights, words):
+    found = objective(spec)
+    np.testing.assert_allclose(found.weights, weights)
+    np.testing.assert_allclose(found.value(LOSSES), LOSSES @ weights)
+    np.testing.assert_allclose(found.slopes(LOSSES), [weights, weights])
+    assert found.describe() == words
+    assert list(found.used) == list(np.flatnonzero(weights))
 
 
-def test_a_file_of_weights_is_an_objective(tmp_path):
-    path = tmp_path / "objective.yaml"
-    path.write_text("law: 1\nmetric/code_val_loss: 4\n")
-    np.testing.assert_allclose(objective_weights(str(path), TARGETS), [0.8, 0.2, 0])
-    assert resolved_objective(str(path), TARGETS) == {"metric/code_val_loss": 0.8, "metric/law_val_loss": 0.2}
+def test_the_mean_of_z_scores_orders_runs_as_the_z_scores_do():
+    losses = np.random.default_rng(0).normal(size=(50, 3)) * [1, 10, 0.1]
+    by_hand = ((losses - losses.mean(axis=0)) / losses.std(axis=0)).mean(axis=1)
+    value = Objective.of("zscore", TARGETS, losses).value(losses)
+    np.testing.assert_allclose(np.ptp(value) * (by_hand - by_hand.min()), np.ptp(by_hand) * (value - value.min()))
 
 
-def test_a_resolved_objective_has_the_same_weights():
-    for objective in ("mean", "law", {"code": 3, "lambada": 1}):
-        again = resolved_objective(objective, TARGETS)
-        np.testing.assert_allclose(objective_weights(again, TARGETS), objective_weights(objective, TARGETS))
+def test_the_worst_case_is_the_largest_z_score():
+    found = objective("worst")
+    np.testing.assert_allclose(found.value([[2, 10.25, 6], [3, 10.25, 0], [2, 9.75, 7]]), [0, 1, 0.5])
+    assert found.value([2.0, 11.25, 6.0]) == pytest.approx(4)
+    assert found.worst and found.describe() == "worst z-score of 3 targets"
+    np.testing.assert_allclose(found.slopes([[3, 10.25, 0], [2, 9.75, 7]]), [[1, 0, 0], [0, 0, 0.5]])
+
+
+@given(
+    st.sampled_from(["mean", "zscore", "worst", {"law": 2, "code": 1}]),
+    arrays(float, (4, 3), elements=st.floats(-5, 5)),
+    arrays(float, (3,), elements=st.floats(-1e-3, 1e-3)),
+)
+def test_slopes_say_what_a_small_change_of_the_losses_does(spec, losses, change):
+    found = objective(spec)
+    before, after, slopes = found.value(losses), found.value(losses + change), found.slopes(losses)
+    expected = before + (slopes * change).sum(axis=-1)
+    if found.worst:  # convex: the tangent lies below
+        assert (after >= expected - 1e-9).all()
+    else:
+        np.testing.assert_allclose(after, expected, atol=1e-9)
+
+
+def test_a_loss_that_carries_no_weight_may_be_unknown():
+    assert objective({"code": 1, "law": 1}).value([1.0, 3.0, np.nan]) == 2
+    assert objective({"minimise": "law", "ceilings": {"code": 0.1}}).excess([1.0, 3.0, np.nan], [1.0, 1.0, np.nan]) < 0
+
+
+def test_one_ceiling_holds_for_every_target():
+    found = objective({"minimise": "code", "ceilings": "1%"})
+    assert list(found.weights) == [1, 0, 0] and list(found.capped) == list(found.used) == [0, 1, 2]
+    assert found.describe() == "code; no target more than 1% above the prior"
+    reference = np.array([2.0, 10.0, 5.0])
+    np.testing.assert_allclose(found.excess(reference, reference), [-0.02, -0.1, -0.05])
+    np.testing.assert_allclose(found.excess([[1.0, 10.1, 6.0]], reference), [[-1.02, 0, 0.95]], atol=1e-12)
+
+
+def test_ceilings_of_some_targets_leave_the_others_free():
+    found = objective({"minimise": {"code": 1}, "ceilings": {"lambada": "0.5%", "law": 0.02}})
+    assert list(found.capped) == [1, 2] and list(found.used) == [0, 1, 2]
+    assert found.describe() == "code; above the prior by at most: law 2%, lambada 0.5%"
+    np.testing.assert_allclose(found.excess([9.0, 10.3, 4.0], [1.0, 10.0, 4.0]), [0.1, -0.02])
+
+
+def test_a_ceiling_on_a_metric_below_zero_allows_a_rise_too():
+    found = objective({"minimise": "mean", "ceilings": 0.01})
+    assert (found.excess([-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]) < 0).all()
+
+
+def test_without_ceilings_nothing_is_capped():
+    assert objective("mean").excess(LOSSES, LOSSES[0]).shape == (2, 0)
+    assert len(objective("mean").capped) == 0
 
 
 @pytest.mark.parametrize(
-    ("objective", "message"),
+    ("content", "resolved"),
+    [
+        ("law: 1\nmetric/code_val_loss: 4\n", {"metric/code_val_loss": 0.8, "metric/law_val_loss": 0.2}),
+        ("minimise: worst\n", "worst"),
+        ("minimise: zscore\nceilings: 2%\n", {"minimise": "zscore", "ceilings": 0.02}),
+        (
+            "minimise: {code: 2}\nceilings: {lambada: 1%}\n",
+            {"minimise": {"metric/code_val_loss": 1.0}, "ceilings": {"lambada": 0.01}},
+        ),
+    ],
+)
+def test_a_file_is_an_objective_and_the_resolved_one_needs_no_file(tmp_path, content, resolved):
+    path = tmp_path / "objective.yaml"
+    path.write_text(content)
+    found = objective(str(path))
+    path.unlink()
+    assert found.spec == resolved
+    write_yaml(tmp_path / "record.yaml", {"objective": found.spec})
+    again = objective(read_yaml(tmp_path / "record.yaml")["objective"])
+    assert again.spec == found.spec and again.worst == found.worst
+    np.testing.assert_array_equal(again.weights, found.weights)
+    np.testing.assert_array_equal(again.ceilings, found.ceilings)
+
+
+@given(st.dictionaries(st.sampled_from(["code", "law", "lambada"]), st.floats(1e-6, 1e6), min_size=1))
+def test_a_resolved_objective_resolves_to_itself(weights):
+    found = objective({"minimise": weights, "ceilings": "1%"})
+    again = objective(yaml.safe_load(yaml.safe_dump(found.spec)))
+    assert again.spec == found.spec
+    np.testing.assert_array_equal(again.weights, found.weights)
+
+
+@pytest.mark.parametrize(
+    ("spec", "unit"),
+    [
+        ("worst", "standard deviations of the sweep"),
+        ("law", "nats/token"),
+        ("mean", "unit of the targets"),
+        ({"minimise": {"code": 1, "law": 2}, "ceilings": {"lambada": 0.1}}, "nats/token"),
+    ],
+)
+def test_the_unit_is_that_of_what_is_weighted(spec, unit):
+    assert objective(spec).unit == unit
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
     [
         ("lw", "no target 'lw'; nearest: law"),
         ({"law": 0}, "the weight of law is 0"),
@@ -48,8 +157,26 @@ def test_a_resolved_objective_has_the_same_weights():
         ({"law": 1, "metric/law_val_loss": 1}, "named twice"),
         ({}, "no targets"),
         ("absent.yaml", "absent.yaml: no such file"),
+        ({"ceilings": "1%"}, "minimise is missing.*such as minimise: mean"),
+        ({"minimise": "mean", "ceiling": 0.1}, "no key 'ceiling' beside ceilings; there are minimise and ceilings"),
+        ({"minimise": "mean", "ceilings": 1}, "ceilings is 1; a share from 0 to below 1 is wanted, as 0.01 or 1%"),
+        ({"minimise": "mean", "ceilings": "a bit"}, "ceilings is 'a bit'; a share"),
+        ({"minimise": "mean", "ceilings": {"law": -0.1}}, "the ceiling of law is -0.1; a share"),
+        ({"minimise": "mean", "ceilings": {"law": True}}, "the ceiling of law is True; a share"),
+        ({"minimise": "mean", "ceilings": {"lw": 0.1}}, "ceilings: no target 'lw'; nearest: law"),
+        ({"minimise": "mean", "ceilings": {}}, "ceilings names no targets"),
+        ({"minimise": {"minimise": "mean", "ceilings": 0.1}, "ceilings": 0.1}, "ceilings of its own"),
+        ({"minimise": 3}, "objective is 3; mean, zscore, worst, a target"),
     ],
 )
-def test_a_wrong_objective_says_what_is_wrong(objective, message):
+def test_a_wrong_objective_says_what_is_wrong(spec, message):
     with pytest.raises(InputError, match=message):
-        objective_weights(objective, TARGETS)
+        resolved_objective(spec, TARGETS)
+
+
+def test_z_scores_of_a_loss_that_never_varies_are_refused():
+    constant = np.column_stack([LOSSES[:, :2], [7.1, 7.1]])
+    for spec in ("zscore", "worst"):
+        with pytest.raises(InputError, match=f"{spec} measures .* lambada is 7.1 in all of 2 runs; leave it out"):
+            Objective.of(spec, TARGETS, constant)
+    assert Objective.of("mean", TARGETS, constant).value(constant[0]) == pytest.approx(18.1 / 3)
