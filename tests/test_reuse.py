@@ -147,6 +147,10 @@ def test_no_run_that_counts_is_an_error_that_says_what_would_do(tmp_path, old):
         reuse(**{**old, **paths, **CHANGES})
 
 
+def shard(sha256: str) -> dict[str, object]:
+    return {"path": sha256, "tokens": 1, "documents": 1, "bytes": 1, "sha256": sha256}
+
+
 def manifest(
     folder: Path, domains: dict[str, list[str]], tokenizer: str = "aa", valid: dict[str, list[str]] | None = None
 ):
