@@ -1,0 +1,270 @@
+"""Mixtures, model sizes, token counts and losses -> laws of the loss that know the size, and what they say of a larger one.
+
+Three published laws, w the weights, N the parameters, D the tokens:
+
+- `additive`: E + 1 / sum_i C_i w_i^g_i + A / N^a + B / D^b (Shukor et al. 2025, arXiv:2507.09404). The best mixture is the
+  same at every size.
+- `joint`: the same with A and B times (sum_i c_i w_i)^z, one such factor each, so that the best mixture moves with size.
+- `bimix`: w^-a (B / S^b + C), w the weight of the target's own domain (Ge et al. 2024, arXiv:2405.14908; its A_i is
+  part of B and C). S is the tokens; the parameters where only they differ, and their product where both do. A weight
+  of 0 has no value there, so w is w + e here, with e fitted.
+
+All parameters are positive and fitted as logarithms, with weak priors on them that settle what the runs leave open. That
+matters for the exponents of size, which two scales cannot tell from the floor E: their prior has half of its mass between
+.2 and .45 (Hoffmann et al. 2022 found .34 and .28), and its width is in the intervals of what is predicted.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+NUM_STARTS = 6
+HUBER = (
+    1.5  # standard deviations beyond which a residual counts by its size, not its square: a diverged run bends no law
+)
+EXPONENT = (np.log(0.3), 0.6)  # prior of log exponent: mean, standard deviation
+LAWS = ("additive", "joint", "bimix")
+FINEST = 1e-4  # least residual standard deviation, as a part of that of the losses
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where a law is evaluated: mixtures, and the sizes that were trained (relative to a common one)."""
+
+    weights: np.ndarray  # (num_rows, num_domains)
+    params: np.ndarray  # (num_rows,)
+    tokens: np.ndarray  # (num_rows,)
+
+
+@dataclass
+class SizeLaw:
+    """One law for one target.
+
+    Args:
+        name: One of LAWS.
+        own: Position of the target's own domain; only `bimix` needs it.
+
+    Attributes:
+        theta_: Logarithms of the parameters, fitted.
+        varies_: Which sizes differ among the runs (params, tokens); what does not has no term.
+        sigma_: Standard deviation of the residuals.
+    """
+
+    name: str
+    own: int | None = None
+    reference_: tuple[float, float] = (1.0, 1.0)
+    varies_: tuple[bool, bool] = (False, False)
+    theta_: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    sigma_: float = 0.0
+    _center: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    _width: np.ndarray = field(default_factory=lambda: np.ones(0))
+
+    def fit(self, points: Points, losses: np.ndarray, rng: np.random.Generator) -> "SizeLaw":
+        """Least squares with Huber's loss, from several starts.
+
+        Args:
+            points: Of the runs.
+            losses: Shape (num_rows,), above 0.
+            rng: Where the starts come from.
+        """
+        sizes = (points.params, points.tokens)
+        self.reference_ = (float(np.exp(np.log(sizes[0]).mean())), float(np.exp(np.log(sizes[1]).mean())))
+        self.varies_ = (bool(np.ptp(sizes[0]) > 0), bool(np.ptp(sizes[1]) > 0))
+        self._set_priors(points, losses)
+        spread = float(np.std(losses)) or 1e-9
+        everywhere = np.ones(len(losses))
+        self.sigma_ = 0.2 * spread
+        starts = [self._center + 0.7 * self._width * rng.normal(size=len(self._center)) for _ in range(NUM_STARTS - 1)]
+        found = [
+            self._descend(start, points, losses, everywhere, self._center, 60) for start in (self._center, *starts)
+        ]
+        self.theta_ = min(found, key=lambda pair: pair[1])[0]
+        for _ in range(3):
+            residuals = losses - self.predict(points)
+            freedom = max(len(losses) - len(self.theta_), len(losses) / 4)
+            scatter = 1.4826 * np.median(np.abs(residuals)) * np.sqrt(len(losses) / freedom)
+            self.sigma_ = max(float(scatter), FINEST * spread)
+            self.theta_ = self._descend(self.theta_, points, losses, everywhere, self._center, 60)[0]
+        return self
+
+    def again(self, points: Points, losses: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Parameters fitted to a bootstrap draw, shape of `theta_`.
+
+        The priors' centers are drawn from the priors, so that what only they settle varies as much as they allow
+        (randomise, then optimise: Bardsley et al. 2014).
+
+        Args:
+            points: Of the runs.
+            losses: Shape (num_rows,).
+            counts: How often each run is drawn, shape (num_rows,).
+            rng: Where the centers come from.
+        """
+        center = self._center + self._width * rng.normal(size=len(self._center))
+        return self._descend(self.theta_, points, losses, counts, center, 25)[0]
+
+    def predict(self, points: Points, theta: np.ndarray | None = None) -> np.ndarray:
+        """Losses, shape (num_rows,)."""
+        return self._value(self.theta_ if theta is None else theta, points)[0]
+
+    def parameters(self, domains: Sequence[str]) -> dict[str, Any]:
+        """The fitted parameters by their names in the law, sizes being relative to `reference`."""
+        values = np.exp(self.theta_).tolist()
+        named: dict[str, Any] = {"reference": {"params": self.reference_[0], "tokens": self.reference_[1]}}
+        for name, value in zip(self._names(domains), values, strict=True):
+            key, _, domain = name.partition(" ")
+            if domain:
+                named.setdefault(key, {})[domain] = value
+            else:
+                named[key] = value
+        return named
+
+    def _names(self, domains: Sequence[str]) -> list[str]:
+        params, tokens = self.varies_
+        if self.name == "bimix":
+            return ["a", "C", "e", *(("B", "b") if params or tokens else ())]
+        names = ["E", *(f"C {d}" for d in domains), *(f"g {d}" for d in domains)]
+        for varies, term, exponent in ((params, "A", "a"), (tokens, "B", "b")):
+            if varies:
+                names += [term, exponent]
+                if self.name == "joint":
+                    names += [f"z_{term}", *(f"c_{term} {d}" for d in domains)]
+        return names
+
+    def _set_priors(self, points: Points, losses: np.ndarray) -> None:
+        """Centers and widths of the parameters' logarithms, in the order of `_names`."""
+        num_domains = points.weights.shape[1]
+        spread, low, mean = float(np.std(losses)) or 1e-9, float(losses.min()), float(losses.mean())
+        pairs: list[tuple[float, float]]
+        if self.name == "bimix":
+            pairs = [(np.log(0.1), 1.0), (np.log(0.7 * mean), 1.0), (np.log(0.01), 1.5)]
+            if any(self.varies_):
+                pairs += [(np.log(0.3 * mean), 1.5), EXPONENT]
+        else:
+            pairs = [(np.log(0.7 * low), 1.0)]
+            pairs += [(-np.log(2 * spread), 2.0)] * num_domains + [(np.log(0.5), 0.7)] * num_domains
+            for varies in self.varies_:
+                if varies:
+                    pairs += [(np.log(spread), 2.0), EXPONENT]
+                    if self.name == "joint":
+                        pairs += [(0.0, 0.5)] * (1 + num_domains)
+        self._center, self._width = (np.array(values) for values in zip(*pairs, strict=True))
+
+    def _value(self, theta: np.ndarray, points: Points) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
+        """Losses, and a function for their derivatives by `theta`, shape (num_rows, num_parameters)."""
+        p = np.exp(np.clip(theta, -60, 60))
+        params, tokens = points.params / self.reference_[0], points.tokens / self.reference_[1]
+        if self.name == "bimix":
+            assert self.own is not None
+            size = params ** self.varies_[0] * tokens ** self.varies_[1]
+            base = points.weights[:, self.own] + p[2]
+            front = base ** -p[0]
+            term = p[3] * size ** -p[4] if any(self.varies_) else np.zeros(len(size))
+            value = front * (p[1] + term)
+
+            def bimix_slopes() -> np.ndarray:
+                columns = [-p[0] * np.log(base) * value, front * p[1], -p[0] * p[2] / base * value]
+                if any(self.varies_):
+                    columns += [front * term, -p[4] * np.log(size) * front * term]
+                return np.column_stack(columns)
+
+            return value, bimix_slopes
+        weights = points.weights
+        num_domains = weights.shape[1]
+        logs = np.log(np.where(weights > 0, weights, 1.0))
+        exponents = p[1 + num_domains : 1 + 2 * num_domains]
+        parts = np.where(weights > 0, p[1 : 1 + num_domains] * np.exp(exponents * logs), 0.0)
+        total = np.maximum(parts.sum(axis=1), 1e-12)
+        terms = []
+        at = 1 + 2 * num_domains
+        for varies, size in zip(self.varies_, (params, tokens), strict=True):
+            if not varies:
+                continue
+            term = p[at] * size ** -p[at + 1]
+            mixed = weights @ p[at + 3 : at + 3 + num_domains] if self.name == "joint" else None
+            terms.append((size, term if mixed is None else term * mixed ** p[at + 2], mixed, at))
+            at += 2 if mixed is None else 3 + num_domains
+        value = p[0] + 1 / total + sum((term for _, term, _, _ in terms), start=np.zeros(len(weights)))
+
+        def slopes() -> np.ndarray:
+            inner = -parts / total[:, None] ** 2
+            columns = [np.full((len(weights), 1), p[0]), inner, inner * exponents * logs]
+            for size, term, mixed, start in terms:
+                columns += [term[:, None], (-p[start + 1] * np.log(size) * term)[:, None]]
+                if mixed is not None:
+                    factors = p[start + 3 : start + 3 + num_domains]
+                    columns += [(p[start + 2] * np.log(mixed) * term)[:, None]]
+                    columns += [p[start + 2] * (term / mixed)[:, None] * weights * factors]
+            return np.hstack(columns)
+
+        return value, slopes
+
+    def _descend(
+        self, theta: np.ndarray, points: Points, losses: np.ndarray, counts: np.ndarray, center: np.ndarray, most: int
+    ) -> tuple[np.ndarray, float]:
+        """Levenberg's and Marquardt's method on Huber's loss plus the priors, from `theta`."""
+
+        def cost_of(residuals: np.ndarray, theta: np.ndarray) -> float:
+            size = np.abs(residuals)
+            huber = np.where(size <= HUBER, 0.5 * size**2, HUBER * (size - 0.5 * HUBER))
+            return float(counts @ huber + 0.5 * np.sum(((theta - center) / self._width) ** 2))
+
+        value, slopes = self._value(theta, points)
+        residuals = (losses - value) / self.sigma_
+        cost, damping = cost_of(residuals, theta), 1e-2
+        for _ in range(most):
+            J = slopes() / self.sigma_
+            trust = counts * np.minimum(1.0, HUBER / np.maximum(np.abs(residuals), 1e-12))
+            H = (J * trust[:, None]).T @ J + np.diag(self._width**-2.0)
+            step_to = J.T @ (trust * residuals) - (theta - center) / self._width**2
+            for _ in range(8):
+                step = np.linalg.solve(H + damping * np.diag(np.diag(H)), step_to)
+                candidate = theta + np.clip(step, -2, 2)
+                value, new_slopes = self._value(candidate, points)
+                new_residuals = (losses - value) / self.sigma_
+                new_cost = cost_of(new_residuals, candidate)
+                if np.isfinite(new_cost) and new_cost < cost:
+                    break
+                damping *= 4
+            else:
+                return theta, cost
+            gained = cost - new_cost
+            theta, residuals, slopes, cost = candidate, new_residuals, new_slopes, new_cost
+            damping = max(damping / 6, 1e-9)
+            if gained < 1e-7 * (1 + cost):
+                break
+        return theta, cost
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """What a law misses of every mixture at all of its scales alike: the mean of its residuals, shrunk.
+
+    Attributes:
+        mean: Shape (num_mixtures,); 0 for mixtures that no run has.
+        std: Its standard deviation, shape (num_mixtures,).
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def leftover(residuals: np.ndarray, mixture: np.ndarray, num_mixtures: int) -> Leftover:
+    """The best linear guess of what stays of the residuals at another scale.
+
+    Residuals of the same mixture at different scales have a covariance, which is the variance of what stays; the rest
+    is noise. Where no mixture has two runs nothing is known to stay.
+
+    Args:
+        residuals: Of the runs, shape (num_rows,).
+        mixture: Which mixture each run has, shape (num_rows,).
+        num_mixtures: How many there are.
+    """
+    counts = np.bincount(mixture, minlength=num_mixtures)
+    sums = np.bincount(mixture, residuals, minlength=num_mixtures)
+    squares = np.bincount(mixture, residuals**2, minlength=num_mixtures)
+    pairs = (counts * (counts - 1)).sum()
+    stays = max(float((sums**2 - squares).sum() / pairs), 0.0) if pairs else 0.0
+    noise = max(float(np.mean(residuals**2)) - stays, 1e-18)
+    return Leftover(stays * sums / (counts * stays + noise), np.sqrt(stays * noise / (counts * stays + noise)))
