@@ -6,6 +6,7 @@ rows or columns without end is cut at what a page can show, and then says so; th
 Pictures of what was measured after a proposal are in `regression.figures`.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,21 @@ from proxymix.figures import (
     INK,
     MEASURED,
     MUTED,
+    NARROW,
     OTHER,
     PIXEL,
     PRIOR,
     PROPOSED,
     RULE,
     SURFACE,
+    WIDE,
     beside,
     is_wide,
     legend,
     percent,
     shorten,
     signed,
+    text_width,
     wrapped,
 )
 from proxymix.schemas import loss_domain
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 64  # domains in a picture
 MOST_NUMBERED = 20  # columns of a heat map whose cells have room for a number
+MANY_LETTERS, FEW_LETTERS = 26, 14  # of a domain beside a heat map, on a desk and on a phone
 MOST_DOTS = 200  # runs that are drawn large and with their intervals
 NORMAL_95 = 1.959964  # standard deviations to either side that hold 95% of a normal distribution
 PRESENT = 0.001  # a weight that a mixture can do without, for a reader
@@ -169,7 +174,10 @@ def _heat_map(
     if len(targets) <= MOST_NUMBERED:
         size = 8 if is_wide(axes) or len(targets) <= 8 else 6.5
         for row, place in cells:
-            axes.text(place, row, text(float(values[row, place])), ha="center", va="center", fontsize=size, color=INK)
+            cell = axes.text(
+                place, row, text(float(values[row, place])), ha="center", va="center", fontsize=size, color=INK
+            )
+            cell.set_in_layout(False)  # it takes no room that its square has not
     axes.set_xlim(-0.5, len(targets) - 0.5)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     for position in np.arange(0.5, len(targets) - 1):
@@ -181,19 +189,15 @@ def _heat_map(
     names = [*targets[:first], *apart([loss_domain(target) for target in targets[first:]], 22)]
     axes.set_xticks(range(len(targets)), names, rotation=90, color=INK)
     axes.tick_params(length=0)
-    axes.set_yticks(range(len(shown)), apart(shown.index, 26 if is_wide(axes) else 14))
+    axes.set_yticks(range(len(shown)), apart(shown.index, MANY_LETTERS if is_wide(axes) else FEW_LETTERS))
     colours_mean = "blue: lower, orange: higher"
-    axes.set_xlabel(_label(axes, f"loss on … ({colours_mean}; {key})"), color=MUTED)
+    left_out = _left_out(len(wide) - len(shown), "all fainter")
+    axes.set_xlabel(_label(axes, f"loss on … ({colours_mean}; {key}){left_out}"), color=MUTED)
     axes.xaxis.set_label_position("top")
     if is_wide(axes):
         axes.set_ylabel("more of …", color=MUTED)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if len(shown) < len(wide):
-        axes.annotate(
-            _left_out(len(wide) - len(shown), "all fainter").strip(), (0, 0), xycoords="axes fraction", xytext=(0, -6),
-            textcoords="offset points", va="top", color=MUTED, fontsize=8.5,
-        )  # fmt: skip
     return axes
 
 
@@ -525,12 +529,19 @@ def rows_height(num_rows: int) -> int:
     return 104 + (25 if num_rows <= 24 else 17) * min(num_rows, MOST_ROWS)
 
 
-def heat_map_size(num_domains: int, num_targets: int) -> dict[str, int]:
-    """CSS pixels of a heat map: its height, and its smallest width."""
-    rows = min(num_domains, MOST_ROWS)
+def heat_map_size(table: "pd.DataFrame") -> dict[str, int]:
+    """CSS pixels of a heat map of this table (target, domain, ...): its height, and its smallest width."""
+    names, num_targets = list(dict.fromkeys(table["domain"])), table["target"].nunique()
+    rows, numbered = min(len(names), MOST_ROWS), num_targets <= MOST_NUMBERED
+
+    def width(letters: int, cell: int) -> int:
+        widest = max(text_width(label, 9) for label in apart(names, letters))
+        return math.ceil(widest) + 30 + (cell if numbered else 14) * num_targets
+
+    narrow = width(FEW_LETTERS, 25)
     return {
         "height": 200 + (25 if rows <= 24 else 17) * rows,
-        "width": 112 + (22 if num_targets <= MOST_NUMBERED else 14) * num_targets,
+        "width": narrow if narrow < (WIDE + NARROW) / 2 else width(MANY_LETTERS, 29) + 20,
     }
 
 
@@ -576,7 +587,7 @@ def _left_out(number: int, which: str) -> str:
 
 def _label(axes: "Axes", text: str) -> str:
     """An axis label in lines that its figure has room for."""
-    room = (0.7 if is_wide(axes) else 0.6) * axes.figure.bbox.width / axes.figure.dpi / PIXEL
+    room = 0.55 * axes.figure.bbox.width / axes.figure.dpi / PIXEL
     return "\n".join(line for part in text.split("\n") for line in wrapped(part, room, 9))
 
 

@@ -1,0 +1,329 @@
+"""Pictures of a fit and of a proposal: every label can be read, and what is drawn is what the table says."""
+
+import re
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure as Canvas
+from matplotlib.text import Text
+
+from proxymix.figures import MEASURED, MUTED, NARROW, OTHER, PROPOSED, ROLES, WIDE, Figure, style
+from regression import pictures
+
+LONG = [
+    "common_crawl_high_quality_finance_and_business",
+    "s2pdf_science_math_and_technology",
+    "stackexchange",
+    "wikipedia_(en)",
+]
+
+
+def names(num: int) -> list[str]:
+    """Names as corpora have them: long, and alike at both ends."""
+    return [*LONG, *(f"common_crawl_{i:03d}_{('law', 'sports_and_outdoors', 'code')[i % 3]}" for i in range(num))][:num]
+
+
+def weights_table(num: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    prior = np.sort(rng.dirichlet(np.full(num, 0.4)))[::-1]
+    weight = rng.dirichlet(6 * prior + 0.15)
+    half = 0.3 * weight + 0.004
+    heuristic = prior**0.7 / (prior**0.7).sum()
+    return pd.DataFrame(
+        {
+            "domain": names(num),
+            "prior": prior,
+            "weight": weight,
+            "low": np.maximum(weight - half, 0),
+            "high": np.minimum(weight + half, 1),
+            "heuristic": heuristic,
+        }
+    )
+
+
+def near_table(num: int) -> pd.DataFrame:
+    table = weights_table(num)
+    drawn = np.random.default_rng(1).dirichlet(60 * table["weight"] + 0.05, 50)
+    near = pd.DataFrame(drawn, columns=[f"train_{name}" for name in table["domain"]])
+    return pictures.near_optimal_ranges(near, table)
+
+
+def effects_table(num: int) -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    targets = ["objective", *(f"metric/{name}_val_loss" for name in names(min(num, 13)))]
+    rows = [(t, d, *rng.uniform(-1, 1, 2)) for t in targets for d in names(num)]
+    table = pd.DataFrame(rows, columns=["target", "domain", "correlation", "effect"])
+    return table.assign(effect=0.2 * table["effect"])
+
+
+def epochs_table(num: int) -> pd.DataFrame:
+    table = weights_table(num)
+    tokens = (2e10 * table["prior"]).astype(int) + 1
+    epochs = np.minimum(2.5e10 * table["weight"] / tokens, 4.0)
+    return pd.DataFrame(
+        {"domain": names(num), "tokens": tokens, "weight": table["weight"], "epochs": epochs, "cap": 4.0}
+    )
+
+
+def line_table(num: int) -> pd.DataFrame:
+    step = np.linspace(0, 1, 11)
+    mean = 3.2 - 0.09 * step * (2 - step)
+    return pd.DataFrame(
+        {"step": step, "mean": mean, "low": mean - 0.02, "high": mean + 0.02, "judged": mean + 0.01 * step}
+    )
+
+
+def gains_table(num: int) -> pd.DataFrame:
+    rows = [
+        ("prior", 0.09, 0.07, 0.04, 0.1, True),
+        ("heuristic", 0.06, 0.03, -0.01, 0.07, True),
+        ("uniform", 0.2, 0.2, 0.1, 0.2, False),
+    ]
+    return pd.DataFrame(rows, columns=["baseline", "own", "judged", "low", "high", "feasible"])
+
+
+def learning_table(num: int) -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    rows = [
+        (n, r, 1 - 3 / n * rng.uniform(0.5, 1.5), 1 / n * rng.uniform(0.5, 2), "gp")
+        for n in (16, 32, 64)
+        for r in range(3)
+    ]
+    rows += [(n, np.nan, 1 - 3 / n, 1 / n, "gp") for n in (128, 256)]
+    return pd.DataFrame(rows, columns=["num_runs", "repeat", "spearman", "regret", "model"])
+
+
+def predicted_table(num: int) -> pd.DataFrame:
+    rng = np.random.default_rng(4)
+    measured = 3 + rng.gamma(2, 0.05, 60)
+    return pd.DataFrame({"measured": measured, "predicted": measured + rng.normal(0, 0.02, 60), "std": 0.02})
+
+
+PICTURES = {
+    "predicted": (predicted_table, pictures.predicted_against_measured),
+    "correlation": (effects_table, pictures.correlation_map),
+    "effects": (effects_table, pictures.effect_map),
+    "weights": (weights_table, pictures.mixture_bars),
+    "near_optimal": (near_table, pictures.near_optimal_set),
+    "line": (line_table, pictures.line_to_optimum),
+    "gains": (gains_table, pictures.predicted_gains),
+    "epochs": (epochs_table, pictures.epochs_at_budget),
+    "rank": (learning_table, pictures.rank_against_runs),
+    "regret": (learning_table, pictures.regret_against_runs),
+}
+BY_DOMAIN = ("correlation", "effects", "weights", "near_optimal", "epochs")
+
+
+def figure(name: str, num: int = 6) -> Figure:
+    """A picture as the report makes it."""
+    table, draw = PICTURES[name]
+    size = {"height": 320}
+    if name in ("correlation", "effects"):
+        size = pictures.heat_map_size(table(num))
+    elif name in BY_DOMAIN:
+        size = {"height": pictures.rows_height(num)}
+    return Figure(name, table(num), draw, "words", **size)
+
+
+def axes_of(table: pd.DataFrame, draw) -> "Canvas":
+    with style("test", 0.1):
+        axes = Canvas(figsize=(7, 6), layout="constrained").add_subplot()
+        assert draw(table, axes) is axes
+        axes.figure.draw_without_rendering()
+    return axes
+
+
+def texts(artist) -> list[Text]:
+    """Texts that are drawn; a tick beyond the limits is not."""
+    axes = artist if hasattr(artist, "xaxis") else artist.axes[0]
+    beyond = set()
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        ticks = [tick for tick in axis.get_major_ticks() if not low - 1e-9 <= tick.get_loc() <= high + 1e-9]
+        beyond |= {label for tick in ticks for label in (tick.label1, tick.label2)}
+    found = artist.findobj(Text)
+    return [text for text in found if text.get_visible() and text.get_text().strip() and text not in beyond]
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize(
+    ("name", "num"), [*((name, 6) for name in PICTURES), *((name, num) for name in BY_DOMAIN for num in (24, 100))]
+)
+def test_no_label_covers_another_or_is_cut_off(name, num, width):
+    with style(name, 0.14):
+        canvas = figure(name, num).canvas(width)
+        canvas.draw_without_rendering()
+        page = canvas.bbox
+        boxes = [(text.get_text(), text.get_window_extent()) for text in texts(canvas)]
+    assert len(boxes) > 5
+    for text, box in boxes:
+        assert "nan" not in text
+        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, f"{text!r} leaves the picture"
+        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, f"{text!r} leaves the picture"
+    shrunk = np.array([box.extents for _, box in boxes]) + np.array(
+        [1, 1.5, -1, -1.5]
+    )  # letters do not fill their boxes
+    for i, j in combinations(range(len(boxes)), 2):
+        a, b = shrunk[i], shrunk[j]
+        apart = a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
+        assert apart, f"{boxes[i][0]!r} covers {boxes[j][0]!r}"
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_colours_are_roles_and_the_same_table_gives_the_same_markup(name):
+    drawn = figure(name).svg(WIDE)
+    assert set(re.findall(r"var\(--(\w+)\)", drawn)) <= set(ROLES.values())
+    assert not re.findall(r"(?:fill|stroke): #", drawn)
+    assert figure(name).svg(WIDE) == drawn
+
+
+def test_a_picture_is_written_with_the_whole_table_beside_it(tmp_path):
+    figure("weights", 100).write(tmp_path)
+    assert (tmp_path / "weights.png").read_bytes().startswith(b"\x89PNG")
+    assert len(pd.read_csv(tmp_path / "weights.csv")) == 100
+
+
+@pytest.mark.parametrize("name", BY_DOMAIN)
+def test_more_domains_than_a_page_shows_are_said_to_be_left_out(name):
+    axes = axes_of(figure(name, 100).table, PICTURES[name][1])
+    assert len(axes.get_yticks()) == pictures.MOST_ROWS
+    assert any("36 more domains" in text.get_text() for text in texts(axes))
+
+
+def test_a_large_weight_is_shown_wherever_its_row_is():
+    table = weights_table(100)
+    table.loc[99, ["weight", "high"]] = 0.9
+    axes = axes_of(table, pictures.mixture_bars)
+    assert "90.0%" in [text.get_text() for text in axes.texts]
+
+
+def test_the_bars_and_numbers_are_the_weights():
+    table = pd.DataFrame({"domain": ["web", "code"], "prior": [0.9, 0.1], "weight": [0.25, 0.75]})
+    axes = axes_of(table, pictures.mixture_bars)
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([90, 10, 25, 75])
+    assert [text.get_text() for text in axes.texts] == ["25.0%", "75.0%", "optimum"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["web", "code"]
+
+
+def test_near_optimal_ranges_are_over_the_mixtures_and_in_the_order_of_the_weights():
+    near = pd.DataFrame({"index": [1, 2, 3], "train_web": [0.5, 0.6, 0.7], "train_code": [0.5, 0.4, 0.3]})
+    weights = pd.DataFrame({"domain": ["code", "web"], "prior": [0.2, 0.8], "weight": [0.4, 0.6], "low": 0, "high": 1})
+    table = pictures.near_optimal_ranges(near, weights)
+    assert list(table["domain"]) == ["code", "web"]
+    np.testing.assert_allclose(table["least"], [0.3, 0.5])
+    np.testing.assert_allclose(table["median"], [0.4, 0.6])
+    np.testing.assert_allclose(table["most"], [0.5, 0.7])
+    np.testing.assert_allclose(table["p10"], [0.32, 0.52])
+
+
+def test_a_domain_that_a_near_optimal_mixture_does_without_is_marked_as_free():
+    rows = [("web", 0.5, 0.4, 0.45, 0.5, 0.55, 0.6), ("code", 0.5, 0.0, 0.3, 0.5, 0.55, 0.6)]
+    columns = ["domain", "weight", "least", "p10", "median", "p90", "most"]
+    axes = axes_of(pd.DataFrame(rows, columns=columns), pictures.near_optimal_set)
+    colours = {text.get_text(): text.get_color() for text in axes.texts}
+    assert colours == {"20.0": PROPOSED, "60.0": MUTED, "range": MUTED}
+
+
+def test_epochs_say_which_domains_are_at_the_cap_and_what_the_prior_would_take():
+    table = pd.DataFrame(
+        {"domain": ["web", "code"], "tokens": [900, 100], "weight": [0.8, 0.2], "epochs": [16 / 9, 4.0], "cap": 4.0}
+    )
+    axes = axes_of(table, pictures.epochs_at_budget)
+    labels = axes.get_legend_handles_labels()[1]
+    assert "at the cap (1)" in labels
+    assert "every domain at the prior (2.00)" in labels  # 2,000 tokens of training over 1,000
+    assert [to_hex(bar.get_facecolor()) for bar in axes.patches] == [PROPOSED, OTHER]
+
+
+def test_epochs_without_a_cap_speak_of_none():
+    axes = axes_of(epochs_table(6).assign(cap=np.nan), pictures.epochs_at_budget)
+    assert not any("cap" in label for label in axes.get_legend_handles_labels()[1])
+
+
+def test_a_gain_whose_interval_holds_zero_is_not_called_one():
+    axes = axes_of(gains_table(6), pictures.predicted_gains)
+    bars = dict(zip(axes.get_legend_handles_labels()[1], axes.get_legend_handles_labels()[0], strict=True))
+    clear, unclear = bars["interval, above 0"], bars["interval, not shown to be above 0"]
+    assert [line[0, 1] for line in clear.get_segments()] == [0, 2]
+    assert [line[0, 1] for line in unclear.get_segments()] == [1]
+    assert to_hex(unclear.get_color()[0]) == MEASURED
+    assert "uniform\n(not feasible)" in [tick.get_text() for tick in axes.get_yticklabels()]
+
+
+def test_predicted_against_measured_counts_runs_ranks_and_runs_within_their_intervals():
+    table = pd.DataFrame({"measured": [1.0, 2.0, 3.0, 4.0], "predicted": [1.1, 2.1, 2.9, 5.0], "std": 0.1})
+    found = axes_of(table, pictures.predicted_against_measured).texts[0].get_text()
+    assert found == "n = 4\nSpearman 1.000\n75% in their intervals"
+
+
+def test_confirmed_mixtures_are_no_runs_of_the_sweep():
+    table = predicted_table(6).assign(kind="out of fold")
+    table.loc[len(table)] = [3.05, 3.0, np.nan, "proposal"]
+    table.attrs["spearman"] = "0.95 ± 0.01"
+    axes = axes_of(table, pictures.predicted_against_measured)
+    assert axes.texts[0].get_text().startswith("n = 60\nSpearman 0.95 ± 0.01\n")
+    assert "proposal, confirmed" in axes.get_legend_handles_labels()[1]
+
+
+def test_effects_are_whole_numbers_of_thousandths_and_one_colour_per_direction():
+    table = pd.DataFrame(
+        [("metric/web_val_loss", "web", -0.0342), ("metric/web_val_loss", "code", 0.0121)],
+        columns=["target", "domain", "effect"],
+    )
+    axes = axes_of(table, pictures.effect_map)
+    assert [text.get_text() for text in axes.texts] == ["−34", "12"]
+    assert "in 1/1000 nats/token, darkest: 34.2" in axes.get_xlabel().replace("\n", " ")
+    faces = axes.collections[0].get_facecolor()
+    assert [to_hex(face[:3]) for face in faces] == [PROPOSED, OTHER]
+    assert faces[0, 3] > faces[1, 3]
+
+
+def test_effects_of_zero_and_correlations_that_are_not_numbers_are_drawn_as_nothing():
+    table = pd.DataFrame({"target": "t", "domain": ["a", "b"], "effect": [0.0, 0.0], "correlation": [np.nan, np.nan]})
+    assert [text.get_text() for text in axes_of(table, pictures.effect_map).texts] == ["0", "0"]
+    assert not axes_of(table, pictures.correlation_map).texts
+
+
+def test_the_line_names_what_the_optimum_is_predicted_to_change():
+    axes = axes_of(line_table(6), pictures.line_to_optimum)
+    assert [text.get_text() for text in axes.texts] == ["−0.090"]
+    assert "predicted by independent judges" in axes.get_legend_handles_labels()[1]
+    without = axes_of(line_table(6).drop(columns="judged"), pictures.line_to_optimum)
+    assert "predicted by independent judges" not in without.get_legend_handles_labels()[1]
+
+
+def test_the_learning_curve_goes_on_from_the_last_mean():
+    table = learning_table(6)
+    axes = axes_of(table, pictures.rank_against_runs)
+    ahead = next(line for line in axes.lines if line.get_label() == "extrapolated")
+    assert list(ahead.get_xdata()) == [64, 128, 256]
+    assert ahead.get_ydata()[0] == pytest.approx(table[table["num_runs"] == 64]["spearman"].mean())
+    assert axes.get_ylim()[1] <= 1
+    measured = axes_of(table.dropna(), pictures.regret_against_runs)
+    assert "extrapolated" not in measured.get_legend_handles_labels()[1]
+    assert measured.get_ylim()[0] == 0
+
+
+def test_models_at_the_same_size_have_a_line_each():
+    table = learning_table(6)
+    both = pd.concat([table, table.assign(model="linear", spearman=table["spearman"] - 0.1)])
+    labels = axes_of(both, pictures.rank_against_runs).get_legend_handles_labels()[1]
+    assert labels == ["gp", "linear"]
+
+
+@given(st.lists(st.text("abc_", min_size=1, max_size=40), min_size=1, max_size=12, unique=True), st.integers(5, 30))
+def test_labels_are_short_where_that_keeps_them_apart(whole, most):
+    labels = pictures.apart(whole, most)
+    assert len(set(labels)) == len(whole)
+    if max(map(len, whole)) <= most:
+        assert labels == whole
+
+
+def test_numbers_in_cells_are_short():
+    assert [pictures.short(v) for v in (-0.456, 0.004, -1.0, 0.5)] == ["−.46", "0", "−1", ".50"]
+    assert [pictures.whole(v) for v in (-34.2, 0.3, -0.3)] == ["−34", "0", "0"]
