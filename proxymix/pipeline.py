@@ -14,7 +14,7 @@ from proxymix.cli import Parser, _first_pass
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.progress import duration, say
-from proxymix.schemas import loss_column, read_domains, read_mixture
+from proxymix.schemas import loss_column, loss_domain, read_domains, read_mixture
 from proxymix.stages import STAGES, Stage, parameters
 from proxymix.study import Study, flatten, plain, schema, stage_settings
 
@@ -80,7 +80,7 @@ def run_study(config: Mapping[str, Any], update: bool = False, dry_run: bool = F
                     study.perform(stage, stage.load(), call)
             if stage.name == "count":  # an objective that cannot be met is said before hours of training, not after
                 targets = [loss_column(domain.domain) for domain in read_domains(study.path / "domains.csv")]
-                importlib.import_module("regression.objective").objective_weights(config["objective"], targets)
+                importlib.import_module("regression.objective").resolved_objective(config["objective"], targets)
     print(answer(study.path))
 
 
@@ -132,7 +132,8 @@ def answer(folder: Path) -> str:
         found = read_yaml(confirmation)
         lines += [
             "",
-            f"Measured on {len(found['seeds'])} fresh seeds, proposal minus baseline ({found['objective']['name']}, nats/token):",
+            f"Measured on {len(found['seeds'])} fresh seeds, proposal minus baseline ({found['objective']['name']}, "
+            f"{found['objective']['unit']}):",
         ]
         for name, difference in found["differences"].items():
             of = difference["objective"]
@@ -140,6 +141,12 @@ def answer(folder: Path) -> str:
             interval = f"95% {of['low']:+.3f} to {of['high']:+.3f}"
             lines.append(
                 f"  {name:<12}{of['mean']:+.3f}   {interval:<24}{word} ({of['wins']} of {of['num_seeds']} seeds)"
+            )
+        for target, entry in found.get("ceilings", {}).items():
+            rise = f"{100 * entry['rise']:+.2f}% against the prior, {100 * entry['allowed']:.4g}% allowed"
+            word = "kept" if entry["kept"] else "NOT kept"
+            lines.append(
+                f"  {loss_domain(target):<28}{rise}: {word} ({entry['seeds_kept']} of {len(found['seeds'])} seeds)"
             )
     lines += ["", f"Report: {folder / 'report' / 'index.html'}"]
     return "\n".join(lines)

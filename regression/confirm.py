@@ -29,9 +29,9 @@ from proxymix.schemas import (
     read_tokens_manifest,
     write_table,
 )
-from regression.objective import describe_objective, objective_weights
+from regression.objective import Objective
 from regression.paired import Difference, Verdict, holm, interval, listed, paired_difference, verdict
-from regression.table import Runs, align_domains, read_runs
+from regression.table import Runs, align_domains
 
 PROPOSAL = "proposal"
 WORDS = {
@@ -53,14 +53,12 @@ def confirm(
     fit: Path,
     proposal: Path,
     domains: Path,
-    mixtures: Path,
-    losses: Path,
     tokens: Path,
     proxies: Path,
     out: Path,
     heuristic: Path | None = None,
     train: TrainSettings = TrainSettings(),  # noqa: B008
-    objective: str | dict[str, float] | None = None,
+    objective: str | dict[str, Any] | None = None,
     num_seeds: int = 5,
     seed: int = 0,
     workers: int | None = None,
@@ -70,21 +68,21 @@ def confirm(
 
     The baselines are the prior, the heuristic, the uniform mixture and the best mixture of the sweep; equal ones are
     trained once. Beside the table (a row per mixture and seed) goes a YAML of the same name: paired differences with
-    95% intervals, the regression's predictions next to the measurements, the seed noise, and the verdict.
+    95% intervals, the regression's predictions next to the measurements, the seed noise, whether the ceilings were kept,
+    and the verdict.
 
     Args:
-        fit: Folder of the regression, whose predictions are shown beside the measurements.
+        fit: Folder of the regression: its predictions are shown beside the measurements, and of its runs the best is a
+            baseline.
         proposal: The mixture to confirm (optimal_mixture.yaml).
         domains: Table of the domains and their tokens (domains.csv), which gives the prior.
-        mixtures: Table of the sweep's mixtures (mixtures.csv).
-        losses: Table of the sweep's losses (losses.csv): its best mixture is a baseline.
         tokens: Folder of token shards.
         proxies: Folder for the run folders, one per mixture and seed.
         out: The table to write (confirmation.csv).
         heuristic: A heuristic mixture to compare with; none when left out.
         train: How a proxy is trained; as in the sweep, or predictions and measurements do not compare.
-        objective: What is to be low: mean, a loss column or its domain, {domain: weight}, or a YAML of such weights; that
-            of the proposal when left out.
+        objective: What is to be low: mean, zscore, worst, a loss column or its domain, {domain: weight}, or a YAML of
+            such weights or of {minimise, ceilings}; that of the proposal when left out.
         num_seeds: Fresh seeds per mixture; with fewer than 5 the intervals are wide.
         seed: The sweep's seed; the fresh ones are those that follow it.
         workers: Runs trained at a time; one per core when left out.
@@ -100,14 +98,13 @@ def confirm(
     if num_seeds < 2:
         raise InputError(f"num_seeds is {num_seeds}; a difference with an interval needs at least 2")
     fitted = load_fit(fit)
-    swept = read_runs(mixtures, losses, fitted.targets)
+    swept = fitted.runs
     settings = read_mixture(proposal)[1]
-    objective = objective or settings.get("objective") or fitted.objective
-    weights = objective_weights(objective, fitted.targets)
+    goal = Objective.of(objective or settings.get("objective") or fitted.objective, swept.targets, swept.losses)
     columns = [loss_column(domain) for domain in read_tokens_manifest(tokens).domains("valid")]
-    _check_measured([t for t, weight in zip(fitted.targets, weights, strict=True) if weight > 0], columns, tokens)
+    _check_measured([swept.targets[t] for t in goal.used], columns, tokens)
     catalogue = read_domains(domains)
-    compared, origin = candidates(proposal, heuristic, catalogue, swept, weights, fitted.domains)
+    compared, origin = candidates(proposal, heuristic, catalogue, swept, goal)
     same_as = repeated(compared)
     names = [name for name in compared if name not in same_as]
     seeds = range(seed + 1, seed + 1 + num_seeds)
@@ -128,8 +125,8 @@ def confirm(
         name: np.array([_read_losses(proxies / f"{same_as.get(name, name)}-s{s}", columns) for s in seeds])
         for name in compared
     }
-    chosen = np.array([dict(zip(fitted.targets, weights, strict=True)).get(column, 0.0) for column in columns])
-    objectives = {name: values @ chosen for name, values in losses_of.items()}
+    at_targets = {name: _at_targets(values, columns, swept.targets) for name, values in losses_of.items()}
+    objectives = {name: goal.value(values) for name, values in at_targets.items()}
     write_table(
         out,
         ("mixture", "seed", "objective", "mean", *columns),
@@ -140,8 +137,8 @@ def confirm(
         ],
     )
     others = [name for name in compared if name != PROPOSAL]
-    predicted = _by_name(compared, *fitted.predict_objective(np.array(list(compared.values())), weights))
-    gains = fitted.gains(np.array([compared[name] for name in others]), compared[PROPOSAL], weights)
+    predicted = _by_name(compared, *fitted.predict_objective(np.array(list(compared.values())), goal))
+    gains = fitted.gains(np.array([compared[name] for name in others]), compared[PROPOSAL], goal)
     predicted_differences = _by_name(others, -gains[0], gains[1])
     differences = {name: paired_difference(objectives[PROPOSAL], objectives[name]) for name in others}
     of_means = {
@@ -151,18 +148,20 @@ def confirm(
     corrected = holm(tested)
     adjusted = {name: corrected.get(same_as.get(name, name), 1.0) for name in others}
     found = verdict(differences, adjusted)
-    asked = describe_objective(objective, fitted.targets)
+    ceilings = ceilings_kept(goal, at_targets[PROPOSAL], at_targets["prior"])
     feeding = {name: _epochs(mixture, fitted.domains, catalogue, settings) for name, mixture in compared.items()}
     infeasible = [name for name, entry in feeding.items() if "over_the_cap" in entry]
-    words = sentence(found, differences, asked, num_seeds, len(tested), infeasible)
+    words = sentence(found, differences, goal, num_seeds, len(tested), infeasible) + ceilings_sentence(ceilings)
     write_yaml(
         out.with_suffix(".yaml"),
         {
             "verdict": words,
             **asdict(found),
             "objective": {
-                "name": asked,
-                "weights": {t: float(w) for t, w in zip(columns, chosen, strict=True) if w > 0},
+                "name": goal.describe(),
+                "unit": goal.unit,
+                "spec": goal.spec,
+                "weights": {t: float(w) for t, w in zip(goal.targets, goal.weights, strict=True) if w > 0},
             },
             "seeds": list(seeds),
             "method": METHOD,
@@ -185,13 +184,8 @@ def confirm(
                 }
                 for name, mixture in compared.items()
             },
-            "noise": noise(
-                {name: losses_of[name] for name in names},
-                {name: objectives[name] for name in names},
-                columns,
-                swept,
-                weights,
-            ),
+            **({"ceilings": ceilings} if ceilings else {}),
+            "noise": noise({name: losses_of[name] for name in names}, columns, swept, goal),
             "settings": {"train": asdict(train), "num_seeds": num_seeds, "seed": seed},
         },
     )
@@ -203,14 +197,14 @@ def candidates(
     heuristic: Path | None,
     catalogue: Sequence[Domain],
     swept: Runs,
-    objective: np.ndarray,
-    domains: Sequence[str],
+    goal: Objective,
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The proposal and its baselines as weights in the order of `domains`, and where some of them come from.
+    """The proposal and its baselines as weights in the order of the sweep's domains, and where some of them come from.
 
     Raises:
         InputError: If one of them names other domains.
     """
+    domains = swept.domains
     share = {d.domain: d.prior for d in catalogue}
     files = {PROPOSAL: proposal, **({} if heuristic is None else {"heuristic": heuristic})}
     read = {
@@ -218,12 +212,12 @@ def candidates(
         for name, path in files.items()
         for mixture in (read_mixture(path)[0],)
     }
-    best = int(np.argmin(swept.losses @ objective))
+    best = int(np.argmin(goal.value(swept.losses)))
     baselines = {
         "prior": align_domains(np.array(list(share.values())), list(share), domains, "domains.csv"),
         **({"heuristic": read["heuristic"]} if "heuristic" in read else {}),
         "uniform": np.full(len(domains), 1 / len(domains)),
-        "best_seen": align_domains(swept.weights[best], swept.domains, domains, "mixtures.csv"),
+        "best_seen": swept.weights[best],
     }
     return {PROPOSAL: read[PROPOSAL], **baselines}, {"best_seen": f"run {swept.index[best]} of the sweep"}
 
@@ -242,7 +236,7 @@ def repeated(mixtures: Mapping[str, np.ndarray]) -> dict[str, str]:
 def sentence(
     found: Verdict,
     differences: Mapping[str, Difference],
-    objective: str,
+    goal: Objective,
     num_seeds: int,
     num_tests: int,
     infeasible: Sequence[str] = (),
@@ -261,44 +255,78 @@ def sentence(
     )
     parts = "; ".join(f"{words} {listed([name(b) for b in baselines])}" for words, baselines in groups if baselines)
     return (
-        f"By {objective}, the proposal is {parts}. In nats per token with 95% intervals, proposal minus baseline, over "
+        f"By {goal.describe()}, the proposal is {parts}. In {goal.unit}, with 95% intervals, proposal minus baseline, over "
         f"{num_seeds} fresh seeds; better and worse hold at 5%, corrected for {num_tests} comparisons (Holm)."
     )
 
 
-def noise(
-    losses: Mapping[str, np.ndarray],
-    objectives: Mapping[str, np.ndarray],
-    columns: Sequence[str],
-    swept: Runs,
-    weights: np.ndarray,
-) -> dict[str, Any]:
+def ceilings_kept(goal: Objective, proposal: np.ndarray, prior: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Per target with a ceiling: how far it rose over the prior, what was allowed, and whether that was kept.
+
+    Kept means that the mean over seeds is within the ceiling; the 95% t interval of the excess (loss minus what is
+    allowed, on the same seed) says how sure that is.
+
+    Args:
+        goal: The objective.
+        proposal: Losses at the proposal, shape (num_seeds, num_targets).
+        prior: Losses at the prior on the same seeds.
+    """
+    kept = {}
+    for t, excess in zip(goal.capped, goal.excess(proposal, prior).T, strict=True):
+        at_proposal, at_prior, (low, high) = proposal[:, t].mean(), prior[:, t].mean(), interval(excess)
+        kept[goal.targets[t]] = {
+            "kept": bool(excess.mean() <= 0),
+            "rise": float(at_proposal / at_prior - 1),
+            "allowed": float(goal.ceilings[t]),
+            "proposal": float(at_proposal),
+            "prior": float(at_prior),
+            "excess": {"mean": float(excess.mean()), "low": low, "high": high},
+            "seeds_kept": int((excess <= 0).sum()),
+        }
+    return kept
+
+
+def ceilings_sentence(ceilings: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which ceilings were kept, in words; nothing where there are none."""
+    if not ceilings:
+        return ""
+    broken = [
+        f"{loss_domain(target)} ({100 * entry['rise']:+.2f}% against the prior, {100 * entry['allowed']:.4g}% allowed)"
+        for target, entry in ceilings.items()
+        if not entry["kept"]
+    ]
+    if not broken:
+        return f" Kept: the ceilings on all {len(ceilings)} targets that have one."
+    return f" Not kept: the ceilings on {listed(broken)}; the other {len(ceilings) - len(broken)} are."
+
+
+def noise(losses: Mapping[str, np.ndarray], columns: Sequence[str], swept: Runs, goal: Objective) -> dict[str, Any]:
     """How far losses vary with the mixture (sd over the sweep) against how far with the seed (sd, pooled over mixtures).
 
     Args:
         losses: Distinct mixture -> measured losses, shape (num_seeds, num_columns).
-        objectives: Distinct mixture -> measured objective, shape (num_seeds,).
         columns: Their loss columns.
         swept: The sweep.
-        weights: Of the objective over the sweep's targets.
+        goal: The objective.
     """
 
     def compare(spread: np.ndarray, over_seeds: np.ndarray) -> dict[str, float]:
         sd, seed_sd = float(spread.std(ddof=1)), float(np.sqrt(over_seeds.var(axis=1, ddof=1).mean()))
         return {"over_mixtures": sd, "over_seeds": seed_sd, **({"ratio": sd / seed_sd} if seed_sd > 0 else {})}
 
-    stacked = np.stack(list(losses.values()))
-    targets = [column for column in columns if column in swept.targets]
+    stacked = np.stack([_at_targets(values, columns, swept.targets) for values in losses.values()])
+    measured = [t for t, target in enumerate(swept.targets) if target in columns]
     return {
-        "objective": compare(swept.losses @ weights, np.stack(list(objectives.values()))),
-        "mean": compare(
-            swept.losses[:, [swept.targets.index(t) for t in targets]].mean(axis=1),
-            stacked[:, :, [columns.index(t) for t in targets]].mean(axis=2),
-        ),
-        "targets": {
-            t: compare(swept.losses[:, swept.targets.index(t)], stacked[:, :, columns.index(t)]) for t in targets
-        },
+        "objective": compare(goal.value(swept.losses), goal.value(stacked)),
+        "mean": compare(swept.losses[:, measured].mean(axis=1), stacked[:, :, measured].mean(axis=2)),
+        "targets": {swept.targets[t]: compare(swept.losses[:, t], stacked[:, :, t]) for t in measured},
     }
+
+
+def _at_targets(values: np.ndarray, columns: Sequence[str], targets: Sequence[str]) -> np.ndarray:
+    """Losses in the order of `targets`, not a number where one was not measured; shape (num_seeds, num_targets)."""
+    by_column = dict(zip(columns, values.T, strict=True))
+    return np.column_stack([by_column.get(target, np.full(len(values), np.nan)) for target in targets])
 
 
 def _check_measured(targets: Sequence[str], columns: Sequence[str], tokens: Path) -> None:

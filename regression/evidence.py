@@ -10,8 +10,9 @@ from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml
 from proxymix.schemas import Domain, loss_column, loss_domain, read_domains, read_mixture, read_table
 from proxymix.stages import STAGES
-from regression.fit import Fit, load_fit
-from regression.objective import Objective, objective_weights
+from regression.fit import load_fit
+from regression.fitted import Fit
+from regression.objective import Objective, Spec
 from regression.paired import listed
 from regression.table import Runs, read_runs
 
@@ -43,9 +44,10 @@ class Evidence:
 
     @cached_property
     def runs(self) -> Runs:
-        """The sweep: mixtures and losses of every run, for the targets of the fit where there is one."""
-        mixtures, losses = self.folder / "mixtures.csv", self.folder / "losses.csv"
-        return read_runs(mixtures, losses, self.fit.targets if self.fit else None)
+        """The sweep: mixtures and losses of every run that the fit used; without a fit, of every run that can be used."""
+        if self.fit:
+            return self.fit.runs
+        return read_runs(self.folder / "mixtures.csv", self.folder / "losses.csv", allow_missing=True)
 
     @cached_property
     def fit(self) -> Fit | None:
@@ -121,15 +123,20 @@ class Evidence:
         return self._table("confirmation.csv") if self.confirmation else None
 
     @cached_property
-    def objective(self) -> np.ndarray:
-        """Weights over `runs.targets`."""
-        return objective_weights(self.asked, self.runs.targets)
+    def objective(self) -> Objective:
+        """What was to be low, of the losses in the order of `runs.targets`."""
+        return Objective.of(self.asked, self.runs.targets, self.runs.losses)
 
     @cached_property
     def objective_phrase(self) -> str:
         """The objective as a sentence uses it: 'validation loss averaged over 10 domains'."""
-        used = [(loss_domain(t), float(w)) for t, w in zip(self.runs.targets, self.objective, strict=True) if w > 0]
+        weights = self.objective.weights
+        used = [(loss_domain(t), float(w)) for t, w in zip(self.runs.targets, weights, strict=True) if w > 0]
         what = "validation loss" if self.of_domains else "metric"
+        if self.objective.minimise in ("zscore", "worst"):
+            kind = "worst" if self.objective.worst else "mean"
+            over = "domains" if self.of_domains else "metrics"
+            return f"{kind} z-score over {len(used)} {over} ({what} in standard deviations of the sweep)"
         if len(used) == 1:
             return f"{what} on {used[0][0]}"
         if len({weight for _, weight in used}) == 1:
@@ -141,7 +148,7 @@ class Evidence:
         return f"weighted {what} ({shown}{more})"
 
     @property
-    def asked(self) -> Objective:
+    def asked(self) -> Spec:
         """The objective as it was given: to propose, else to fit, else in the study's settings."""
         given = [
             self.proposal[1].get("objective"),
@@ -156,13 +163,13 @@ class Evidence:
         return all(loss_domain(target) != target for target in self.runs.targets)
 
     @cached_property
-    def unit(self) -> str:
-        """Of the losses."""
+    def loss_unit(self) -> str:
+        """Of the losses; that of the objective is `objective.unit`."""
         return "nats/token" if self.of_domains else "unit of the targets"
 
     def objective_of(self, table: "pd.DataFrame") -> np.ndarray:
         """The objective of rows that hold loss columns."""
-        return np.asarray(table[self.runs.targets].to_numpy(dtype=float) @ self.objective)
+        return self.objective.value(table[self.runs.targets].to_numpy(dtype=float))
 
     @cached_property
     def budget(self) -> int | None:

@@ -10,9 +10,8 @@ from proxymix.schemas import loss_domain, read_table
 from regression import figures
 from regression.confirm import PROPOSAL, WORDS
 from regression.evidence import Evidence
-from regression.fit import OBJECTIVE
-from regression.objective import objective_weights
 from regression.paired import interval
+from regression.validation import OBJECTIVE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,7 +94,7 @@ def domain_changes_figure(found: Evidence) -> Figure | None:
     at = {name: rows.set_index("seed")[order] for name, rows in found.confirmed.groupby("mixture")}
     change = at[PROPOSAL] - at["prior"]
     rows = [(loss_domain(c), float(change[c].mean()), *interval(change[c].to_numpy())) for c in order]
-    table = _with_unit(pd.DataFrame(rows, columns=["domain", "mean", "low", "high"]), found)
+    table = pd.DataFrame(rows, columns=["domain", "mean", "low", "high"])
     alt = "; ".join(f"{name} {signed(mean)}" for name, mean, _, _ in rows)
     return Figure(
         "domain_changes",
@@ -127,9 +126,7 @@ def predicted_figure(found: Evidence) -> Figure | None:
 def rank_text(found: Evidence, objective: "pd.DataFrame") -> str:
     """Spearman of held-out predictions: over repeated splits as scores.csv has it, else of the predictions at hand."""
     scores = found.scores
-    if scores is not None and found.fit is not None and np.allclose(
-        objective_weights(found.fit.objective, found.runs.targets), found.objective
-    ):  # fmt: skip
+    if scores is not None and found.fit is not None and found.fit.goal.minimise == found.objective.minimise:
         row = scores[(scores["model"] == found.fit.model) & (scores["target"] == OBJECTIVE)].iloc[0]
         return f"{row['spearman']:.3f}" + (f" ± {row['spearman_sd']:.3f}" if row["spearman_sd"] > 0 else "")
     return f"{figures.spearman(objective['predicted'], objective['measured']):.3f}"
@@ -144,8 +141,7 @@ def sensitivity_figure(found: Evidence) -> Figure | None:
     optimum = np.array([found.optimum.get(d, 0.0) for d in found.fit.domains])
     step = 0.5 / len(optimum)
     moved = [moved_weight(optimum, j, sign * step) for j in range(len(optimum)) for sign in (1, -1)]
-    weights = objective_weights(found.asked, found.fit.targets)
-    objective, _ = found.fit.predict_objective(np.stack([optimum, *moved]), weights)
+    objective, _ = found.fit.predict_objective(np.stack([optimum, *moved]), found.objective)
     change = (objective[1:] - objective[0]).reshape(-1, 2)
     order = [found.fit.domains.index(d) for d in found.domains]
     table = pd.DataFrame({"domain": found.domains, "more": change[order, 0], "less": change[order, 1]})
@@ -169,7 +165,7 @@ def correlation_figure(found: Evidence) -> Figure:
     losses = pd.DataFrame(runs.losses, columns=runs.targets)[found.targets]
     losses.columns = pd.Index([loss_domain(t) for t in found.targets])
     if len(found.targets) > 1:
-        losses.insert(0, "objective", runs.losses @ found.objective, allow_duplicates=True)
+        losses.insert(0, "objective", found.objective.value(runs.losses), allow_duplicates=True)
     values = correlations(ranks[found.domains].to_numpy(), losses.to_numpy())
     table = pd.DataFrame(values, columns=losses.columns)
     table.insert(0, "domain", found.domains)
@@ -248,7 +244,10 @@ def noise_figure(found: Evidence) -> Figure | None:
     rows = [(name, e["over_mixtures"], e["over_seeds"], e["ratio"]) for name, e in entries if "ratio" in e]
     if not rows or rows[0][0] != "objective":
         return None
-    table = _with_unit(pd.DataFrame(rows, columns=["target", "spread", "noise", "ratio"]), found)
+    table = pd.DataFrame(rows, columns=["target", "spread", "noise", "ratio"])
+    table.attrs["unit"] = found.loss_unit
+    if found.objective.worst:
+        table.attrs["unit"] += ", objective in standard deviations of the sweep"
     alt = f"Spread over mixtures is {rows[0][3]:.3g} times the seed noise on the objective."
     return Figure("noise", table, figures.noise_ratio, alt, _rows_height(len(rows), 24))
 
@@ -276,9 +275,9 @@ def out_of_fold_objective(found: Evidence) -> "pd.DataFrame | None":
     table = found.out_of_fold
     if table is None:
         return None
-    values = table.pivot(index="index", columns="target", values=["measured", "predicted"])
-    sums = {kind: values[kind][found.runs.targets] @ found.objective for kind in ("measured", "predicted")}
-    return pd.DataFrame(sums).reset_index()
+    kinds = {kind: table.pivot(index="index", columns="target", values=kind) for kind in ("measured", "predicted")}
+    objective = {kind: found.objective_of(values) for kind, values in kinds.items()}
+    return pd.DataFrame(objective, index=kinds["measured"].index).reset_index()
 
 
 def moved_weight(weights: np.ndarray, position: int, step: float) -> np.ndarray:
@@ -302,7 +301,7 @@ def correlations(weights: np.ndarray, losses: np.ndarray) -> np.ndarray:
 
 
 def _with_unit(table: "pd.DataFrame", found: Evidence) -> "pd.DataFrame":
-    table.attrs["unit"] = found.unit
+    table.attrs["unit"] = found.objective.unit
     return table
 
 

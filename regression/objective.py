@@ -84,6 +84,11 @@ class Objective:
         return cls(resolved, targets, weights, minimise == "worst", center, scale, rises)
 
     @property
+    def minimise(self) -> Spec:
+        """The spec without its ceilings: mean, zscore, worst, or {loss column: weight}."""
+        return _parts(self.spec)[0]
+
+    @property
     def used(self) -> np.ndarray:
         """Positions of the targets that have a weight or a ceiling; the others need not be known."""
         return np.flatnonzero((self.weights > 0) | np.isfinite(self.ceilings))
@@ -133,10 +138,20 @@ class Objective:
 
     def describe(self) -> str:
         """In words: 'mean of 13 targets', 'weighted mean: 0.7 code, 0.3 prose; no target more than 1% above the prior'."""
-        return "; ".join([self._minimised(), *self._limits()])
+        return "; ".join(text for text in (self._minimised(), self.describe_ceilings()) if text)
+
+    def describe_ceilings(self) -> str:
+        """The ceilings in words; empty where there are none."""
+        capped = self.ceilings[self.capped]
+        if not len(capped):
+            return ""
+        if len(capped) == len(self.targets) and len(set(capped)) == 1:
+            return f"no target more than {100 * capped[0]:.4g}% above the prior"
+        limits = [f"{loss_domain(self.targets[t])} {100 * self.ceilings[t]:.4g}%" for t in self.capped]
+        return f"above the prior by at most: {', '.join(limits)}"
 
     def _minimised(self) -> str:
-        minimise, _ = _parts(self.spec)
+        minimise = self.minimise
         num, names = len(self.targets), [loss_domain(target) for target in self.targets]
         if isinstance(minimise, str):
             of = {"mean": "mean", "zscore": "mean z-score", "worst": "worst z-score"}[minimise]
@@ -147,15 +162,6 @@ class Objective:
         if len({weight for _, weight in used}) == 1:
             return f"mean of {num} targets" if len(used) == num else "mean of " + ", ".join(name for name, _ in used)
         return "weighted mean: " + ", ".join(f"{weight:.3g} {name}" for name, weight in used)
-
-    def _limits(self) -> list[str]:
-        capped = self.ceilings[self.capped]
-        if not len(capped):
-            return []
-        if len(capped) == len(self.targets) and len(set(capped)) == 1:
-            return [f"no target more than {100 * capped[0]:.4g}% above the prior"]
-        limits = [f"{loss_domain(self.targets[t])} {100 * self.ceilings[t]:.4g}%" for t in self.capped]
-        return [f"above the prior by at most: {', '.join(limits)}"]
 
 
 def resolved_objective(spec: Spec, targets: Sequence[str]) -> Spec:
@@ -203,7 +209,7 @@ def resolved_objective(spec: Spec, targets: Sequence[str]) -> Spec:
 
 
 def _parts(resolved: Spec) -> tuple[Spec, Any]:
-    """What is minimised, and the ceilings (infinite: none), of a resolved spec."""
+    """What a resolved spec minimises, and its ceilings (infinite: none)."""
     if isinstance(resolved, dict) and "minimise" in resolved:
         return resolved["minimise"], resolved["ceilings"]
     return resolved, math.inf

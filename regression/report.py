@@ -24,13 +24,17 @@ from regression.confirm import PROPOSAL, WORDS
 from regression.evidence import Evidence
 from regression.exhibits import FIGURES, MOST_CURVES
 from regression.figures import NAMES
-from regression.fit import OBJECTIVE
 from regression.page import Cell
 from regression.paired import listed
+from regression.validation import NOISE, OBJECTIVE
 
 MODELS = {
     "gp": "Gaussian process",
+    "power": "power law",
+    "exponential": "exponential law",
+    "log_linear": "log-linear law",
     "linear": "linear",
+    "ensemble": "ensemble of the best",
     "lightgbm": "LightGBM as in RegMix",
     "lightgbm_small": "LightGBM for few runs",
     "mean": "predicting the mean",
@@ -94,11 +98,14 @@ def headline(found: Evidence) -> str:
     def named(baselines: Sequence[str]) -> str:
         return listed([WORDS[b] + (", which the data cannot feed" if b in infeasible else "") for b in baselines])
 
-    if not same and not worse:
+    ceilings = found.confirmation.get("ceilings", {})
+    broken = [loss_domain(target) for target, entry in ceilings.items() if not entry["kept"]]
+    if not same and not worse and not broken:
         return f"The proposed mixture beats every baseline: {listed([WORDS[b] for b in better])}"
     parts = [f"beats {listed([WORDS[b] for b in better])}"] if better else []
     parts += [f"is no better than {named(same)}"] if same else []
     parts += [f"is worse than {named(worse)}"] if worse else []
+    parts += [f"breaks the ceilings on {listed(broken)}"] if broken else []
     return f"The proposed mixture {'; it '.join(parts)}"
 
 
@@ -116,12 +123,14 @@ def _header(found: Evidence, title: str, drawn: Mapping[str, Figure]) -> str:
         strongest = " (the strongest baseline)" if name != "prior" else ""
         label = f"measured against {WORDS[name]}{strongest}; 95% interval {signed(d['low'])} to {signed(d['high'])}"
         better = name in found.confirmation["better_than"]
-        tiles.append(page.tile(signed(d["mean"]), found.unit, label, "proposed" if better else ""))
+        tiles.append(page.tile(signed(d["mean"]), found.objective.unit, label, "proposed" if better else ""))
     if not differences and (expected := found.proposal[1].get("baselines", {}).get("prior", {}).get("gain")):
         low, high = signed(-expected["high"]), signed(-expected["low"])
         tiles.append(
             page.tile(
-                signed(-expected["mean"]), found.unit, f"predicted against the prior; 95% interval {low} to {high}"
+                signed(-expected["mean"]),
+                found.objective.unit,
+                f"predicted against the prior; 95% interval {low} to {high}",
             )
         )
     if "predicted" in drawn:
@@ -149,14 +158,16 @@ def _header(found: Evidence, title: str, drawn: Mapping[str, Figure]) -> str:
 
 
 def _question(found: Evidence) -> str:
-    used = [(loss_domain(t), w) for t, w in zip(found.runs.targets, found.objective, strict=True) if w > 0]
+    num_used = int((found.objective.weights > 0).sum())
     items = [
         (
             "Objective",
             found.objective_phrase,
-            f"({found.unit}; {len(used)} of {len(found.runs.targets)} measured losses enter)",
+            f"({found.objective.unit}; {num_used} of {len(found.runs.targets)} measured losses enter)",
         )
     ]
+    if ceilings := found.objective.describe_ceilings():
+        items.append(("Ceilings", ceilings, "(of the losses, so that none pays for the others)"))
     if found.catalogue:
         tokens = sum(d.tokens for d in found.catalogue)
         first, last = found.domains[0], found.domains[-1]
@@ -317,7 +328,7 @@ def _confidence(found: Evidence, drawn: Mapping[str, Figure]) -> str:
     first, difference = next(iter(found.confirmation["differences"].items()))
     d = difference["objective"]
     finding = (
-        f"Measured afresh, the objective is {signed(d['mean'])} {found.unit} against {WORDS[first]} (95% interval {signed(d['low'])} to "
+        f"Measured afresh, the objective is {signed(d['mean'])} {found.objective.unit} against {WORDS[first]} (95% interval {signed(d['low'])} to "
         f"{signed(d['high'])}), and lower at the proposal on {won} of {seeds * len(wins)} pairs of runs."
     )
     same = [
@@ -344,6 +355,7 @@ def _confidence(found: Evidence, drawn: Mapping[str, Figure]) -> str:
             f"Best of sweep is {best}." if best else "",
         ),
         page.caution(same),
+        _ceilings_table(found),
     ]
     if "domain_changes" in drawn:
         changes = drawn["domain_changes"].table
@@ -394,10 +406,37 @@ def _confirmation_table(found: Evidence) -> str:
             ]
         )
     text = (
-        f"Objective in {found.unit}; ± is one standard deviation: over seeds where measured, of a single run where predicted, of the "
+        f"Objective in {found.objective.unit}; ± is one standard deviation: over seeds where measured, of a single run where predicted, of the "
         "expected difference in the last column."
     )
     return page.table(header, rows, chosen=0) + page.remark(text) + _of_means(found)
+
+
+def _ceilings_table(found: Evidence) -> str:
+    """Whether the targets with a ceiling stayed below it, measured."""
+    ceilings = found.confirmation.get("ceilings", {})
+    if not ceilings:
+        return ""
+    seeds = len(found.confirmation["seeds"])
+    rows: list[list[str | Cell]] = [
+        [
+            loss_domain(target),
+            f"{entry['proposal']:.3f}",
+            f"{entry['prior']:.3f}",
+            f"{signed(100 * entry['rise'], 2)}%",
+            f"{100 * entry['allowed']:.4g}%",
+            f"{signed(entry['excess']['mean'])} ({signed(entry['excess']['low'])} to {signed(entry['excess']['high'])})",
+            Cell("kept" if entry["kept"] else "broken", "text"),
+            f"{entry['seeds_kept']} of {seeds}",
+        ]
+        for target, entry in ceilings.items()
+    ]
+    header = ["loss on", "proposal", "prior", "change", "allowed", "above what is allowed", "", "seeds kept"]
+    text = (
+        f"Losses in {found.loss_unit}, mean over seeds. Above what is allowed: proposal minus (1 + allowed) x prior on the same seed, "
+        "with its 95% interval; below 0 the ceiling is kept."
+    )
+    return "<h3>Ceilings</h3>" + page.table(header, rows) + page.remark(text)
 
 
 def _of_means(found: Evidence) -> str:
@@ -426,7 +465,7 @@ def _predicted_table(found: Evidence) -> str:
         difference = f"{signed(gain['mean'])} ({signed(gain['high'])} to {signed(gain['low'])})"
         named = Cell(NAMES.get(name, name), dot="prior" if name == "prior" else "other")
         rows.append([named, _span(entry["predicted"]), difference, Cell(feasible, "text")])
-    text = f"Predicted objective in {found.unit} with 95% intervals: of a single run, and of the expected difference."
+    text = f"Predicted objective in {found.objective.unit} with 95% intervals: of a single run, and of the expected difference."
     return page.table(["mixture", "predicted", "proposal − it", ""], rows, chosen=0) + page.remark(text)
 
 
@@ -484,20 +523,29 @@ def _scores_table(found: Evidence) -> str:
         )
         return [name, *(number.replace("-", "−") for number in numbers)]
 
-    header = ["model", "Spearman", f"error ({found.unit})", "R²", f"regret ({found.unit})"]
-    models = scores[scores["target"] == OBJECTIVE].sort_values("spearman", ascending=False).to_dict("records")
+    header = ["model", "Spearman", f"error ({found.objective.unit})", "R²", f"regret ({found.objective.unit})"]
+    of_objective = scores[scores["target"] == OBJECTIVE]
+    floor = of_objective[of_objective["model"] == NOISE]["rmse"].tolist()
+    ranked = of_objective[of_objective["model"] != NOISE].sort_values("spearman", ascending=False, kind="stable")
+    models = ranked.to_dict("records")
     names = [MODELS.get(entry["model"], str(entry["model"])) for entry in models]
     stressed = next((i for i, entry in enumerate(models) if entry["model"] == chosen), None)
     labels = [f"{name}, chosen" if i == stressed else name for i, name in enumerate(names)]
     compared = page.table(header, [row(e, label) for e, label in zip(models, labels, strict=True)], stressed)
     rows = scores[(scores["model"] == chosen) & (scores["target"] != OBJECTIVE)].set_index("target")
     order = [t for t in found.targets if t in rows.index]
-    per_target = page.table(["loss on", *header[1:]], [row(rows.loc[t].to_dict(), loss_domain(t)) for t in order])
+    of_losses = [text.replace(found.objective.unit, found.loss_unit) for text in header[1:]]
+    per_target = page.table(["loss on", *of_losses], [row(rows.loc[t].to_dict(), loss_domain(t)) for t in order])
     return (
         compared
         + page.remark(
             "On the objective, for runs held out of the fit (± over repeated splits). Error: root mean square. Regret: how much "
             "worse than the best held-out run is the one that the model would have picked."
+            + (
+                f" Runs of one mixture on several seeds are apart by {floor[0]:.4f}: no error can be lower."
+                if floor
+                else ""
+            )
         )
         + (page.details(f"The chosen model on each of {len(order)} losses", per_target) if order else "")
     )

@@ -101,8 +101,6 @@ def confirm_study(folder: Path, law: Law, **changed: Any) -> list[Run]:
         "fit": folder / "regression",
         "proposal": folder / "optimal_mixture.yaml",
         "domains": folder / "domains.csv",
-        "mixtures": folder / "mixtures.csv",
-        "losses": folder / "losses.csv",
         "tokens": folder / "tokens",
         "proxies": folder / "confirmation",
         "out": folder / "confirmation.csv",
