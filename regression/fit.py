@@ -3,6 +3,7 @@
 python regression/fit.py --mixtures mixtures.csv --losses losses.csv --out regression
 
 The folder holds scores.csv (every model on every target), predictions.csv (of held-out runs, by the chosen model),
+learning_curve.csv, effects.csv (what each domain does to each target), test_scores.csv (where test runs were given),
 runs.csv (the training table, cleaned), models.json (the fitted models as text) and last fit.json.
 """
 
@@ -11,8 +12,8 @@ import difflib
 import importlib.metadata
 import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,144 +22,38 @@ import numpy as np
 from proxymix.cli import run
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_text, remove, sha256, write_json
-from proxymix.progress import progress, say
+from proxymix.progress import say
 from proxymix.schemas import write_table
-from regression.objective import Objective, describe_objective, objective_weights, resolved_objective
+from regression.ensemble import Ensemble
+from regression.fitted import Fit
+from regression.learning_curve import learning_curve, sentence
+from regression.objective import Objective
 from regression.regressor import Regressor, single_thread
-from regression.regressors import BASELINE, REGRESSORS, make_regressor
-from regression.table import Runs, read_runs
-
-OBJECTIVE = "objective"
-"""The name of the objective among the targets of scores.csv and predictions.csv."""
+from regression.regressors import BASELINE, REGRESSORS
+from regression.table import Runs, align_domains, check_realised, read_runs
+from regression.trees import LightGBM
+from regression.validation import (
+    ENSEMBLE,
+    NOISE,
+    OBJECTIVE,
+    SCREENED,
+    CrossValidation,
+    calibration,
+    choose,
+    cross_validate,
+    ensembled,
+    held_out,
+    members,
+    noise_floor,
+    ranks,
+    same_mixtures,
+    score,
+    screened,
+    split,
+)
 
 FEWEST_RUNS = 8
-TIE = 0.001  # Spearman correlations closer than this are equal, so that a better ranking is never given up for a lucky pick
 POOR = 0.6  # proxies of too few tokens rank like this, and their optimum is not one
-MANY_RUNS = 256  # from here on two repeats say as much as three
-ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates
-MEASURES = ("spearman", "rmse", "r2", "regret")
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A fitted regressor per target, with standard deviations scaled to the errors on held-out runs.
-
-    Attributes:
-        model: Name of the regressors, a key of REGRESSORS.
-        preset: The preset asked for, if any.
-        objective: The objective by which the model was chosen: "mean" or {loss column: weight}.
-        runs: The training data; `domains` and `targets` are its columns.
-        regressors: One per target.
-        std_scale: Per target, what a regressor's own standard deviation is multiplied by.
-        std_constant: Per target, the standard deviation of a regressor that knows none of its own, else 0.
-        correlation: Correlation of the targets' errors on held-out runs, for the uncertainty of an objective.
-        inputs: SHA-256 of the files that were fitted.
-    """
-
-    model: str
-    preset: str | None
-    objective: Objective
-    runs: Runs
-    regressors: list[Regressor]
-    std_scale: np.ndarray
-    std_constant: np.ndarray
-    correlation: np.ndarray
-    inputs: dict[str, str]
-
-    @property
-    def domains(self) -> list[str]:
-        """The order of weights in a row of X."""
-        return self.runs.domains
-
-    @property
-    def targets(self) -> list[str]:
-        """The order of losses in a row of predictions."""
-        return self.runs.targets
-
-    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Losses and their standard deviations for mixtures in rows of X, each of shape (num_rows, num_targets).
-
-        The standard deviation is that of one run's measured loss: of the curve and of the run around it.
-        """
-        mean, curve, noise = self._predict(X, np.arange(len(self.targets)))
-        return mean, np.hypot(curve, noise)
-
-    def predict_objective(
-        self, X: np.ndarray, weights: np.ndarray, noise: bool = True
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The objective and its standard deviation per row of X, each of shape (num_rows,).
-
-        Args:
-            X: Mixtures, shape (num_rows, num_domains).
-            weights: Weights over targets, as `objective_weights` gives them.
-            noise: Whether the standard deviation is that of a run's measured objective, or of the curve alone.
-        """
-        used = np.flatnonzero(weights)
-        mean, curve, run_noise = self._predict(X, used)
-        std = np.hypot(curve, run_noise) if noise else curve
-        return mean @ weights[used], self._aggregate(std, weights)
-
-    def mean_objective(self, X: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """The objective alone, shape (num_rows,): several times as fast as with its standard deviation."""
-        with single_thread():
-            return sum(
-                (w * self.regressors[t].predict(X) for t, w in enumerate(weights) if w > 0), start=np.zeros(len(X))
-            )
-
-    def gains(self, baselines: np.ndarray, proposal: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How much lower the objective is at the proposal than at each baseline, and the standard deviation of that.
-
-        What is uncertain about both mixtures alike (the level of the losses) cancels. Run noise is left out. For a
-        regressor without covariances the two errors count as independent, which is cautious.
-        """
-        X, used = np.vstack([proposal, baselines]), np.flatnonzero(weights)
-        std = np.empty((len(baselines), len(used)))
-        with single_thread():
-            means = np.column_stack([self.regressors[t].predict(X) for t in used])
-            for position, t in enumerate(used):
-                covariance = self.regressors[t].covariance(X)
-                own = np.diag(covariance)[1:] + covariance[0, 0] - 2 * covariance[0, 1:]
-                variance = self.std_scale[t] ** 2 * np.maximum(own, 0.0)
-                same = (X[1:] == X[0]).all(axis=1)
-                std[:, position] = np.sqrt(variance + np.where(same, 0.0, 2 * self.std_constant[t] ** 2))
-        return (means[1:] - means[0]) @ weights[used], self._aggregate(std, weights)
-
-    def _predict(self, X: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means, standard deviations of the curves, and those of the runs around them, for the targets in `used`."""
-        X = np.asarray(X, dtype=float)
-        means, stds = np.empty((len(X), len(used))), np.empty((len(X), len(used)))
-        with single_thread():
-            for start in range(0, len(X), ROWS_AT_ONCE):
-                rows = slice(start, start + ROWS_AT_ONCE)
-                for position, t in enumerate(used):
-                    means[rows, position], stds[rows, position] = self.regressors[t].predict(X[rows], return_std=True)
-        noise = np.array([self.regressors[t].noise_ for t in used])
-        curve = self.std_scale[used] * np.sqrt(np.maximum(stds**2 - noise**2, 0.0))
-        return (
-            means,
-            np.hypot(curve, self.std_constant[used]),
-            np.broadcast_to(self.std_scale[used] * noise, stds.shape),
-        )
-
-    def _aggregate(self, std: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        used = np.flatnonzero(weights)
-        scaled = std * weights[used]
-        return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", scaled, self.correlation[np.ix_(used, used)], scaled), 0.0))
-
-
-@dataclass(frozen=True)
-class CrossValidation:
-    """Predictions of held-out runs, each by a model that was fitted without it.
-
-    Attributes:
-        folds: The fold of every run, per repeat; shape (num_repeats, num_runs).
-        mean: model -> predictions, shape (num_repeats, num_runs, num_targets).
-        std: model -> standard deviations as the regressors give them, same shape.
-    """
-
-    folds: np.ndarray
-    mean: dict[str, np.ndarray]
-    std: dict[str, np.ndarray]
 
 
 def fit(
@@ -168,28 +63,39 @@ def fit(
     targets: list[str] | None = None,
     model: str = "auto",
     preset: Literal["regmix"] | None = None,
-    objective: str | dict[str, float] = "mean",
+    objective: str | dict[str, Any] = "mean",
     num_folds: int = 5,
     num_repeats: int | None = None,
+    allow_missing: bool = False,
+    proxies: Path | None = None,
+    test_mixtures: Path | None = None,
+    test_losses: Path | None = None,
     seed: int = 0,
     workers: int | None = None,
 ) -> None:
     """Fit every target's loss as a function of the mixture.
 
     The model is the one that ranks held-out runs best on the objective, over repeated cross-validation; where two rank
-    alike, the one whose pick loses least against the best run. Predicting the mean is scored beside them.
+    alike, the one whose pick loses least against the best run. Models that are far behind on a few targets are not tried
+    on the others; the best few are also stacked into an ensemble. Predicting the mean is scored beside them, and the
+    noise floor where mixtures were trained on several seeds.
 
     Args:
         mixtures: Table of the runs' mixtures: index, train_<domain>, ...
         losses: Table of the runs' losses: index, metric/<domain>_val_loss, ... or any columns of numbers to be low.
         out: Folder for the fit.
         targets: Loss columns or their domains to fit; all that the table holds when left out.
-        model: auto, or one of gp, linear, lightgbm, lightgbm_small.
-        preset: regmix fits as RegMix's notebook does: LightGBM, 1000 rounds at 0.01, one model per target.
-        objective: What is to be low, by which the model is chosen: mean, a loss column or its domain, {domain: weight},
-            or a YAML of such weights.
+        model: auto, or one of gp, power, exponential, log_linear, linear, lightgbm, lightgbm_small, ensemble.
+        preset: regmix fits as RegMix's notebook does: LightGBM, 1000 rounds at 0.01, one model per target, stopped early
+            on the test runs where those are given.
+        objective: What is to be low, by which the model is chosen: mean, zscore, worst, a loss column or its domain,
+            {domain: weight}, or a YAML of weights, or of minimise and ceilings.
         num_folds: Parts into which the runs are split for cross-validation.
         num_repeats: How often they are split anew; 3 when left out, and 2 from 256 runs on.
+        allow_missing: Leave out runs without a loss or a mixture, and diverged ones, instead of stopping; they are listed.
+        proxies: Folder of the run folders, whose declared and realised mixtures must agree.
+        test_mixtures: Mixtures of test runs, which are scored and never fitted or chosen by.
+        test_losses: Losses of the test runs.
         seed: Seed of the splits.
         workers: Processes that fit at a time; one per core when left out.
 
@@ -201,24 +107,96 @@ def fit(
             raise InputError(f"preset regmix is LightGBM, and model is {model!r}; leave one of them out")
         model = "lightgbm"
     names = _model_names(model)
-    runs = read_runs(mixtures, losses, targets)
+    runs = read_runs(mixtures, losses, targets, allow_missing)
     _check_runs(runs, losses)
-    if not 2 <= num_folds <= len(runs.index):
-        raise InputError(f"num_folds is {num_folds}; with {len(runs.index)} runs it can be 2 to {len(runs.index)}")
+    if proxies is not None:
+        check_realised(runs, proxies)
+    test = _read_test(test_mixtures, test_losses, runs)
+    same = same_mixtures(runs.weights)
+    num_mixtures = int(same.max()) + 1
+    if not 2 <= num_folds <= num_mixtures:
+        raise InputError(
+            f"num_folds is {num_folds}; with {num_mixtures} different mixtures it can be 2 to {num_mixtures}"
+        )
     if num_repeats is not None and num_repeats < 1:
         raise InputError(f"num_repeats is {num_repeats}; at least 1 is needed")
-    weights = objective_weights(objective, runs.targets)
-    num_repeats = num_repeats or (3 if len(runs.index) < MANY_RUNS else 2)
-    folds = split(len(runs.index), num_folds, num_repeats, seed)
+    goal = Objective.of(objective, runs.targets, runs.losses)
+    folds = split(same, num_folds, num_repeats or (3 if len(runs.index) < 256 else 2), seed)
+    dropped: list[dict[str, Any]] = []
+    if len(names) > 1 and len(runs.targets) > SCREENED:
+        names, dropped = screened(runs, names, folds, goal, workers)
     validation, fitted = cross_validate(runs, [BASELINE, *names], folds, workers)
-    scores = score(runs, validation, weights)
-    chosen = choose(scores, names)
-    inputs = {"mixtures": sha256(mixtures), "losses": sha256(losses)}
-    asked = resolved_objective(objective, runs.targets)
-    result = calibrated(runs, chosen, fitted[chosen], validation, preset, asked, inputs)
+    if model in ("auto", ENSEMBLE) and (stack := ensembled(runs, validation, names, goal)):
+        validation.mean[ENSEMBLE], validation.std[ENSEMBLE], shares = stack
+        fitted[ENSEMBLE] = [*members(fitted, shares)]
+    scores = score(runs, validation, goal)
+    chosen = ENSEMBLE if model == ENSEMBLE and ENSEMBLE in fitted else choose(scores, [*names, ENSEMBLE])
+    scores = [*scores, *dropped, *_noise_rows(noise_floor(runs, goal))]
+    if preset == "regmix" and test is not None:
+        fitted[chosen] = [_stopped_early(runs, test, t) for t in range(len(runs.targets))]
+    result = _result(runs, chosen, preset, goal, fitted[chosen], validation, _inputs(mixtures, losses))
+    curve = learning_curve(runs, _single(result), goal, seed, workers)
     settings = {"model": model, "targets": targets, "num_folds": num_folds, "num_repeats": num_repeats, "seed": seed}
-    save_fit(out, result, scores, held_out(result, validation, weights), settings)
-    _say_scores(scores, chosen, describe_objective(objective, runs.targets))
+    tables = {
+        "scores": scores,
+        "learning_curve": [{**vars(p), "model": _single(result)} for p in curve],
+        "effects": effects(result),
+        "test_scores": [] if test is None else _test_scores(runs, test, fitted, goal, folds),
+    }
+    predictions = held_out(result, validation.mean[chosen], validation.std[chosen])
+    save_fit(out, result, tables, predictions, settings)
+    _say_scores(scores, chosen, goal, dropped)
+    _say_test(tables["test_scores"], chosen)
+    say(sentence(curve, len(runs.index), goal.unit))
+    if not result.ranks:
+        say("No regression ranks these runs better than chance would: there is nothing yet to choose a mixture by.")
+
+
+def _result(
+    runs: Runs,
+    chosen: str,
+    preset: str | None,
+    goal: Objective,
+    regressors: list[Regressor],
+    validation: CrossValidation,
+    inputs: dict[str, str],
+) -> Fit:
+    mean, std = validation.mean[chosen], validation.std[chosen]
+    calibrated = calibration(runs, regressors, mean, std)
+    shown = ranks(goal.value(runs.losses), goal.value(mean.mean(axis=0)))
+    return Fit(chosen, preset, goal.spec, runs, regressors, *calibrated, inputs, shown)
+
+
+def fit_runs(runs: Runs, model: str, spec: Any, seed: int = 0, workers: int | None = 1) -> Fit:
+    """A calibrated fit of one model in memory: what judges and rounds of a search need. Files and choice are `fit`'s."""
+    goal = Objective.of(spec, runs.targets, runs.losses)
+    folds = split(same_mixtures(runs.weights), min(5, len(runs.index)), 1, seed)
+    validation, fitted = cross_validate(runs, [model], folds, workers)
+    return _result(runs, model, None, goal, fitted[model], validation, {})
+
+
+def effects(fitted: Fit) -> list[dict[str, Any]]:
+    """Rows of effects.csv: how each target goes with each weight, in the runs and as learnt.
+
+    The effect is the predicted change when a domain goes from nothing to its mean share in the sweep, the others
+    shrinking in proportion.
+    """
+    from scipy.stats import spearmanr
+
+    weights, losses = fitted.runs.weights, fitted.runs.losses
+    center = weights.mean(axis=0)
+    without = np.array([np.where(np.arange(len(center)) == j, 0.0, center) for j in range(len(center))])
+    totals = without.sum(axis=1, keepdims=True)
+    without = np.where(totals > 0, without / np.maximum(totals, 1e-300), center)
+    used = range(len(fitted.targets))
+    effect = fitted.losses(center[None], used) - fitted.losses(without, used)
+    rows = []
+    for t, target in enumerate(fitted.targets):
+        for j, domain in enumerate(fitted.domains):
+            varies = np.ptp(weights[:, j]) > 0
+            correlation = float(spearmanr(weights[:, j], losses[:, t]).statistic) if varies else 0.0
+            rows.append({"target": target, "domain": domain, "correlation": correlation, "effect": float(effect[j, t])})
+    return rows
 
 
 def load_fit(folder: Path) -> Fit:
@@ -236,7 +214,7 @@ def load_fit(folder: Path) -> Fit:
             raise InputError(f"{folder / name}: not as `proxymix fit` wrote it; run `proxymix fit` again")
     runs = _read_runs_table(folder / "runs.csv", content["domains"], content["targets"])
     texts = json.loads(read_text(folder / "models.json"))
-    kind = REGRESSORS[content["model"]]
+    kind: type[Regressor] = Ensemble if content["model"] == ENSEMBLE else REGRESSORS[content["model"]]
     with single_thread():
         regressors = [kind.loads(texts[t], runs.weights, runs.losses[:, i]) for i, t in enumerate(runs.targets)]
     return Fit(
@@ -249,20 +227,25 @@ def load_fit(folder: Path) -> Fit:
         np.array(content["std_constant"]),
         np.array(content["correlation"]),
         content["inputs"],
+        content["ranks"],
     )
 
 
 def save_fit(
     folder: Path,
     fitted: Fit,
-    scores: Sequence[dict[str, Any]],
+    tables: Mapping[str, Sequence[dict[str, Any]]],
     predictions: Sequence[tuple[object, ...]],
     settings: dict[str, Any],
 ) -> None:
     """Write a fit's folder, fit.json last; other files in the folder are left alone."""
     runs = fitted.runs
     remove(folder / "fit.json")
-    write_table(folder / "scores.csv", list(scores[0]), [tuple(row.values()) for row in scores])
+    for name, table in tables.items():
+        if table:
+            write_table(folder / f"{name}.csv", list(table[0]), [tuple(row.values()) for row in table])
+        else:
+            remove(folder / f"{name}.csv")
     write_table(folder / "predictions.csv", ("index", "target", "measured", "predicted", "std"), predictions)
     header = ["index", *(f"train_{domain}" for domain in runs.domains), *runs.targets]
     rows = [
@@ -276,6 +259,7 @@ def save_fit(
         "preset": fitted.preset,
         "objective": fitted.objective,
         "num_runs": len(runs.index),
+        "left_out": [list(map(str, astuple(run))) for run in runs.left_out],
         "domains": runs.domains,
         "targets": runs.targets,
         "settings": settings,
@@ -285,153 +269,65 @@ def save_fit(
         "std_scale": fitted.std_scale.tolist(),
         "std_constant": fitted.std_constant.tolist(),
         "correlation": fitted.correlation.tolist(),
+        "ranks": fitted.ranks,
     }
     write_json(folder / "fit.json", content)
 
 
-def split(num_runs: int, num_folds: int, num_repeats: int, seed: int) -> np.ndarray:
-    """Folds of equal size (within one), drawn anew for every repeat; shape (num_repeats, num_runs)."""
-    rng = np.random.default_rng(seed)
-    return np.array([rng.permutation(np.arange(num_runs) % num_folds) for _ in range(num_repeats)])
+def _read_test(mixtures: Path | None, losses: Path | None, runs: Runs) -> Runs | None:
+    if mixtures is None and losses is None:
+        return None
+    if mixtures is None or losses is None:
+        raise InputError("test_mixtures and test_losses belong together; give both, or neither")
+    test = read_runs(mixtures, losses, runs.targets)
+    return replace(
+        test, domains=runs.domains, weights=align_domains(test.weights, test.domains, runs.domains, str(mixtures))
+    )
 
 
-def cross_validate(
-    runs: Runs, names: Sequence[str], folds: np.ndarray, workers: int | None = None
-) -> tuple[CrossValidation, dict[str, list[Regressor]]]:
-    """Fit each model to each target, on all runs and without each fold.
-
-    Returns:
-        Predictions of held-out runs per model, and the regressors fitted to all runs: model -> one per target.
-    """
-    import joblib
-
-    tasks = [(name, t) for t in range(len(runs.targets)) for name in names]
-    jobs = (joblib.delayed(_fit_task)(name, runs.weights, runs.losses[:, t], folds) for name, t in tasks)
-    results = {}
-    num_processes = min(workers or joblib.cpu_count(), len(tasks))
-    with progress("fit", total=len(tasks), unit="regressions") as bar:
-        for task, result in zip(tasks, joblib.Parallel(num_processes, return_as="generator")(jobs), strict=True):
-            results[task] = result
-            bar.advance()
-    columns = range(len(runs.targets))
-    mean = {name: np.stack([results[name, t][1] for t in columns], axis=-1) for name in names}
-    std = {name: np.stack([results[name, t][2] for t in columns], axis=-1) for name in names}
-    return CrossValidation(folds, mean, std), {name: [results[name, t][0] for t in columns] for name in names}
-
-
-def _fit_task(name: str, X: np.ndarray, y: np.ndarray, folds: np.ndarray) -> tuple[Regressor, np.ndarray, np.ndarray]:
-    """One model on one target: fitted to all runs, and predictions of held-out ones, shape (num_repeats, num_runs).
-
-    The fits without a fold begin at the hyperparameters of the fit to all runs, and climb their own likelihood from
-    there: a third of the time, and the same scores.
-    """
-    mean, std = np.empty(folds.shape), np.empty(folds.shape)
+def _stopped_early(runs: Runs, test: Runs, t: int) -> Regressor:
     with single_thread():
-        full = make_regressor(name).fit(X, y)
-        for repeat, fold_of in enumerate(folds):
-            for fold in np.unique(fold_of):
-                out = fold_of == fold
-                without = make_regressor(name).fit(X[~out], y[~out], like=full)
-                mean[repeat, out], std[repeat, out] = without.predict(X[out], return_std=True)
-    return full, mean, std
+        return LightGBM().fit(runs.weights, runs.losses[:, t], validation=(test.weights, test.losses[:, t]))
 
 
-def score(runs: Runs, validation: CrossValidation, weights: np.ndarray) -> list[dict[str, Any]]:
-    """Rows of scores.csv: per model and target (the objective first), each measure's mean and spread over repeats."""
-    measured = {OBJECTIVE: runs.losses @ weights} | {t: runs.losses[:, i] for i, t in enumerate(runs.targets)}
-    rows = []
-    for name, predicted in validation.mean.items():
-        columns = {OBJECTIVE: predicted @ weights} | {t: predicted[..., i] for i, t in enumerate(runs.targets)}
-        for target, y in measured.items():
-            repeats = [_measures(y, p, f) for p, f in zip(columns[target], validation.folds, strict=True)]
-            row: dict[str, Any] = {"model": name, "target": target}
-            for measure, values in zip(MEASURES, np.array(repeats).T, strict=True):
-                row[measure] = float(values.mean())
-                row[f"{measure}_sd"] = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-            rows.append(row)
-    return rows
-
-
-def _measures(y: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> tuple[float, float, float, float]:
-    """Spearman, root mean squared error, R2 and regret of one repeat's predictions of held-out runs.
-
-    Spearman is 0 for a model whose predictions never vary within a fold, since it ranks nothing (pooled over folds it
-    would be negative: leaving out high losses lowers the mean). Regret is how much higher the loss of the run that the
-    model would pick from a fold is than the fold's lowest, averaged over folds; tied picks count by their mean.
-    """
-    from scipy.stats import spearmanr
-
-    groups = [folds == fold for fold in np.unique(folds)]
-    ranks = any(np.ptp(predicted[group]) > 0 for group in groups)
-    error = predicted - y
-    regret = [y[g][predicted[g] == predicted[g].min()].mean() - y[g].min() for g in groups]
-    return (
-        float(spearmanr(y, predicted).statistic) if ranks and np.ptp(y) > 0 else 0.0,
-        float(np.sqrt(np.mean(error**2))),
-        float(1 - np.mean(error**2) / np.var(y)) if np.ptp(y) > 0 else 0.0,
-        float(np.mean(regret)),
-    )
-
-
-def choose(scores: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
-    """The model with the highest Spearman on the objective; among those within TIE of it, the one of least regret."""
-    rows = {row["model"]: row for row in scores if row["target"] == OBJECTIVE and row["model"] in names}
-    best = max(row["spearman"] for row in rows.values())
-    tied = [name for name in names if rows[name]["spearman"] >= best - TIE]
-    return min(tied, key=lambda name: float(rows[name]["regret"]))
-
-
-def calibrated(
-    runs: Runs,
-    model: str,
-    regressors: list[Regressor],
-    validation: CrossValidation,
-    preset: str | None,
-    objective: Objective,
-    inputs: dict[str, str],
-) -> Fit:
-    """A Fit whose standard deviations match the errors on held-out runs: on average over runs, (error / std)^2 is 1."""
-    error, std = validation.mean[model] - runs.losses, validation.std[model]
-    rmse = np.sqrt((error**2).mean(axis=(0, 1)))
-    knows = np.array([regressor.knows_std for regressor in regressors])
-    own = np.where(knows, std, 1.0)
-    scale = np.where(knows, np.sqrt(((error / own) ** 2).mean(axis=(0, 1))), 1.0)
-    standard = error / np.where(knows, own * scale, np.maximum(rmse, 1e-300))
-    correlation = np.einsum("rni,rnj->ij", standard, standard)
-    size = np.sqrt(np.maximum(np.diag(correlation), 1e-300))
-    return Fit(
-        model,
-        preset,
-        objective,
-        runs,
-        regressors,
-        scale,
-        np.where(knows, 0.0, rmse),
-        correlation / np.outer(size, size),
-        inputs,
-    )
-
-
-def held_out(fitted: Fit, validation: CrossValidation, weights: np.ndarray) -> list[tuple[object, ...]]:
-    """Rows of predictions.csv: held-out predictions of the chosen model, averaged over repeats, the objective first."""
-    mean = validation.mean[fitted.model].mean(axis=0)
-    std = np.hypot(fitted.std_scale * np.sqrt((validation.std[fitted.model] ** 2).mean(axis=0)), fitted.std_constant)
-    runs, used = fitted.runs, np.flatnonzero(weights)
-    columns = [(OBJECTIVE, runs.losses @ weights, mean @ weights, fitted._aggregate(std[:, used], weights))]
-    columns += [(target, runs.losses[:, i], mean[:, i], std[:, i]) for i, target in enumerate(runs.targets)]
+def _test_scores(
+    runs: Runs, test: Runs, fitted: Mapping[str, list[Regressor]], goal: Objective, folds: np.ndarray
+) -> list[dict[str, Any]]:
+    """Scores on the test runs, of every model that was fitted to all targets."""
+    with single_thread():
+        mean = {
+            name: np.column_stack([regressor.predict(test.weights) for regressor in regressors])[None]
+            for name, regressors in fitted.items()
+        }
+    one_fold = np.zeros((1, len(test.index)))
     return [
-        (run, target, float(y), float(p), float(s))
-        for target, *values in columns
-        for run, y, p, s in zip(runs.index, *values, strict=True)
+        {key: value for key, value in row.items() if not key.endswith("_sd")}
+        for row in score(test, CrossValidation(one_fold, mean, {}), goal)
     ]
 
 
+def _noise_rows(floor: Mapping[str, float]) -> list[dict[str, Any]]:
+    blank = dict.fromkeys(("spearman", "spearman_sd"), "") | {"rmse": 0.0, "rmse_sd": 0.0}
+    rest = dict.fromkeys(("r2", "r2_sd", "regret", "regret_sd", "recall", "recall_sd"), "")
+    return [{"model": NOISE, "target": target, **blank, **rest, "rmse": sd} for target, sd in floor.items()]
+
+
+def _inputs(mixtures: Path, losses: Path) -> dict[str, str]:
+    return {"mixtures": sha256(mixtures), "losses": sha256(losses)}
+
+
+def _single(fitted: Fit) -> str:
+    """The model, or the largest member of an ensemble."""
+    first = fitted.regressors[0]
+    return max(first.weights, key=lambda name: first.weights[name]) if isinstance(first, Ensemble) else fitted.model
+
+
 def _model_names(model: str) -> list[str]:
-    if model == "auto":
+    if model in ("auto", ENSEMBLE):
         return list(REGRESSORS)
     if model not in REGRESSORS:
-        near = difflib.get_close_matches(model, ["auto", *REGRESSORS], n=1, cutoff=0.0)[0]
-        raise InputError(f"model: no {model!r}; nearest: {near} (there are auto, {', '.join(REGRESSORS)})")
+        near = difflib.get_close_matches(model, ["auto", ENSEMBLE, *REGRESSORS], n=1, cutoff=0.0)[0]
+        raise InputError(f"model: no {model!r}; nearest: {near} (there are auto, {', '.join(REGRESSORS)}, {ENSEMBLE})")
     return [model]
 
 
@@ -459,17 +355,35 @@ def _read_runs_table(path: Path, domains: list[str], targets: list[str]) -> Runs
     return Runs(index, domains, targets, values[:, : len(domains)], values[:, len(domains) :])
 
 
-def _say_scores(scores: Sequence[dict[str, Any]], chosen: str, objective: str) -> None:
+def _say_scores(
+    scores: Sequence[dict[str, Any]], chosen: str, goal: Objective, dropped: Sequence[dict[str, Any]]
+) -> None:
     rows = [row for row in scores if row["target"] == OBJECTIVE]
-    say(f"{objective}, on held-out runs:   Spearman             error    regret")
+    floor = [row for row in rows if row["model"] == NOISE]
+    rows = [row for row in rows if row["model"] != NOISE]
+    say(f"{goal.describe()}, on held-out runs:   Spearman             error    regret   best tenth found")
     for row in sorted(rows, key=lambda r: -r["spearman"]):
         mark = "  <- chosen" if row["model"] == chosen else ""
         name = "predict the mean" if row["model"] == BASELINE else row["model"]
         spread = f"{row['spearman']:.3f} +- {row['spearman_sd']:.3f}"
-        say(f"  {name:<28}{spread:>18}{row['rmse']:>10.4f}{row['regret']:>10.4f}{mark}")
+        say(f"  {name:<28}{spread:>18}{row['rmse']:>10.4f}{row['regret']:>10.4f}{row['recall']:>8.0%}{mark}")
+    for row in floor:
+        say(f"  {'noise over seeds':<28}{'':>18}{row['rmse']:>10.4f}")
+    for name in dict.fromkeys(row["model"] for row in dropped):
+        values = [row["spearman"] for row in dropped if row["model"] == name]
+        say(f"  {name:<28}{np.mean(values):>9.3f} on {len(values)} targets: out")
     best = next(row for row in rows if row["model"] == chosen)
     if best["spearman"] < POOR:
         say("No model ranks held-out runs well: train more proxies, or longer ones, before trusting an optimum.")
+
+
+def _say_test(rows: Sequence[dict[str, Any]], chosen: str) -> None:
+    for row in rows:
+        if row["target"] == OBJECTIVE and row["model"] == chosen:
+            say(
+                f"On the test runs: Spearman {row['spearman']:.4f}, error {row['rmse']:.4f}, regret {row['regret']:.4f}, "
+                f"{row['recall']:.0%} of the best tenth found"
+            )
 
 
 if __name__ == "__main__":

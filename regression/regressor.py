@@ -48,6 +48,10 @@ class Regressor(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} is not smooth")
 
+    def std_and_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Standard deviation of the curve, without run noise, and its slopes along each weight."""
+        raise NotImplementedError(f"{type(self).__name__} has no slopes of its uncertainty")
+
     def covariance(self, X: np.ndarray) -> np.ndarray:
         """Covariance of the predicted curve (without run noise) between the rows of X."""
         return np.zeros((len(X), len(X)))

@@ -1,0 +1,215 @@
+"""Fitted regressors, one a target -> losses, the objective, how far either may be off, and slopes to follow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from regression.objective import Objective, Spec
+from regression.regressor import Regressor, single_thread
+from regression.table import Runs
+
+ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted regressor per target, with standard deviations scaled to the errors on held-out runs.
+
+    Attributes:
+        model: Name of the regressors, a key of REGRESSORS, or ensemble.
+        preset: The preset asked for, if any.
+        objective: The objective by which the model was chosen, resolved (`Objective.spec`).
+        runs: The training data; `domains` and `targets` are its columns.
+        regressors: One per target.
+        std_scale: Per target, what a regressor's own standard deviation is multiplied by.
+        std_constant: Per target, the standard deviation of a regressor that knows none of its own, else 0.
+        correlation: Correlation of the targets' errors on held-out runs, for the uncertainty of an objective.
+        inputs: SHA-256 of the files that were fitted.
+        ranks: Whether held-out runs are ranked better than by chance (`validation.ranks`); no optimum is one otherwise.
+    """
+
+    model: str
+    preset: str | None
+    objective: Spec
+    runs: Runs
+    regressors: list[Regressor]
+    std_scale: np.ndarray
+    std_constant: np.ndarray
+    correlation: np.ndarray
+    inputs: dict[str, str]
+    ranks: bool = True
+
+    @property
+    def domains(self) -> list[str]:
+        """The order of weights in a row of X."""
+        return self.runs.domains
+
+    @property
+    def targets(self) -> list[str]:
+        """The order of losses in a row of predictions."""
+        return self.runs.targets
+
+    @cached_property
+    def goal(self) -> Objective:
+        """The objective of the fit."""
+        return self.objective_of(self.objective)
+
+    def objective_of(self, spec: Spec) -> Objective:
+        """Another objective over these targets."""
+        return Objective.of(spec, self.targets, self.runs.losses)
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Losses and their standard deviations for mixtures in rows of X, each of shape (num_rows, num_targets).
+
+        The standard deviation is that of one run's measured loss: of the curve and of the run around it.
+        """
+        mean, curve, noise = self._predict(X, np.arange(len(self.targets)))
+        return mean, np.hypot(curve, noise)
+
+    def losses(self, X: np.ndarray, used: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Losses alone, shape (num_rows, num_targets), of the targets in `used`; the others are not a number."""
+        losses = np.full((len(X), len(self.targets)), np.nan)
+        with single_thread():
+            for start in range(0, len(X), ROWS_AT_ONCE):
+                rows = slice(start, start + ROWS_AT_ONCE)
+                for t in used:
+                    losses[rows, t] = self.regressors[t].predict(X[rows])
+        return losses
+
+    def predict_objective(self, X: np.ndarray, goal: Objective, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The objective and its standard deviation per row of X, each of shape (num_rows,).
+
+        Args:
+            X: Mixtures, shape (num_rows, num_domains).
+            goal: The objective.
+            noise: Whether the standard deviation is that of a run's measured objective, or of the curve alone.
+        """
+        used = goal.used
+        mean, curve, run_noise = self._predict(X, used)
+        losses = np.full((len(X), len(self.targets)), np.nan)
+        losses[:, used] = mean
+        std = np.hypot(curve, run_noise) if noise else curve
+        return goal.value(losses), self._aggregate(std * goal.slopes(losses)[:, used], used)
+
+    def mean_objective(self, X: np.ndarray, goal: Objective) -> np.ndarray:
+        """The objective alone, shape (num_rows,): several times as fast as with its standard deviation."""
+        return goal.value(self.losses(X, goal.used))
+
+    def gains(self, baselines: np.ndarray, proposal: np.ndarray, goal: Objective) -> tuple[np.ndarray, np.ndarray]:
+        """How much lower the objective is at the proposal than at each baseline, and the standard deviation of that.
+
+        What is uncertain about both mixtures alike (the level of the losses) cancels. Run noise is left out. For a
+        regressor without covariances the two errors count as independent, which is cautious.
+        """
+        X, used = np.vstack([proposal, baselines]), goal.used
+        losses = self.losses(X, used)
+        slopes = goal.slopes(losses)
+        std = np.empty((len(baselines), len(used)))
+        same = (X[1:] == X[0]).all(axis=1)
+        with single_thread():
+            for position, t in enumerate(used):
+                covariance = self.regressors[t].covariance(X)
+                at, slope = slopes[0, t], slopes[1:, t]
+                own = slope**2 * np.diag(covariance)[1:] + at**2 * covariance[0, 0] - 2 * at * slope * covariance[0, 1:]
+                alone = (slope**2 + at**2) * self.std_constant[t] ** 2
+                variance = self.std_scale[t] ** 2 * np.maximum(own, 0.0) + np.where(same, 0.0, alone)
+                std[:, position] = np.sqrt(variance)
+        values = goal.value(losses)
+        return values[1:] - values[0], self._aggregate(std, used)
+
+    def resampled(self, rng: np.random.Generator) -> "Fit":
+        """The same model on a bootstrap sample of the runs: rows drawn with replacement, all targets alike."""
+        num = len(self.runs.index)
+        rows = np.sort(rng.integers(num, size=num))
+        weights, losses = self.runs.weights[rows], self.runs.losses[rows]
+        with single_thread():
+            regressors = [r.refit(weights, losses[:, t]) for t, r in enumerate(self.regressors)]
+        return replace(self, regressors=regressors)
+
+    def _predict(self, X: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means, standard deviations of the curves, and those of the runs around them, for the targets in `used`."""
+        X = np.asarray(X, dtype=float)
+        means, stds = np.empty((len(X), len(used))), np.empty((len(X), len(used)))
+        with single_thread():
+            for start in range(0, len(X), ROWS_AT_ONCE):
+                rows = slice(start, start + ROWS_AT_ONCE)
+                for position, t in enumerate(used):
+                    means[rows, position], stds[rows, position] = self.regressors[t].predict(X[rows], return_std=True)
+        noise = np.array([self.regressors[t].noise_ for t in used])
+        curve = self.std_scale[used] * np.sqrt(np.maximum(stds**2 - noise**2, 0.0))
+        return (
+            means,
+            np.hypot(curve, self.std_constant[used]),
+            np.broadcast_to(self.std_scale[used] * noise, stds.shape),
+        )
+
+    def _aggregate(self, scaled: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """Standard deviation of a sum over targets of deviations of these sizes, shape (num_rows, len(used))."""
+        correlation = self.correlation[np.ix_(used, used)]
+        return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", scaled, correlation, scaled), 0.0))
+
+
+class Surface:
+    """The predicted objective as a search sees it: values, slopes, and how far ceilings are passed.
+
+    Args:
+        fitted: The regressions.
+        goal: The objective.
+        reference: The mixture above whose losses targets may not rise far, shape (num_domains,).
+        caution: Standard deviations of the curve that are added to the prediction.
+    """
+
+    def __init__(self, fitted: Fit, goal: Objective, reference: np.ndarray, caution: float = 0.0) -> None:
+        used = [fitted.regressors[t] for t in goal.used]
+        self.smooth = all(r.smooth for r in used) and (
+            caution == 0 or all(hasattr(r, "std_and_gradient") for r in used)
+        )
+        self.convex = caution == 0 and all(r.convex for r in used)
+        self.num_ceilings = len(goal.capped)
+        self._fit, self._goal, self._caution = fitted, goal, caution
+        self._reference = fitted.losses(reference[None], goal.used)[0]
+
+    def value(self, X: np.ndarray) -> np.ndarray:
+        """The objective, and `caution` standard deviations, shape (num_rows,)."""
+        if self._caution == 0:
+            return self._fit.mean_objective(X, self._goal)
+        mean, std = self._fit.predict_objective(X, self._goal, noise=False)
+        return mean + self._caution * std
+
+    def gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values, and their slopes along each weight, shape (num_rows, num_domains)."""
+        used = self._goal.used
+        losses = self._fit.losses(X, used)
+        along = self._goal.slopes(losses)
+        value, slopes = self._goal.value(losses), np.zeros(X.shape)
+        scaled, scaled_slopes = np.zeros((len(X), len(used))), []
+        with single_thread():
+            for position, t in enumerate(used):
+                if along[:, t].any():
+                    slopes += along[:, t, None] * self._fit.regressors[t].gradient(X)
+                if self._caution:
+                    std, std_slopes = self._fit.regressors[t].std_and_gradient(X)
+                    size = self._fit.std_scale[t] * along[:, t]
+                    scaled[:, position] = size * std
+                    scaled_slopes.append(size[:, None] * std_slopes)
+        if self._caution:
+            correlation = self._fit.correlation[np.ix_(used, used)]
+            std = self._fit._aggregate(scaled, used)
+            pull = (scaled @ correlation) / np.maximum(std, 1e-300)[:, None]
+            value = value + self._caution * std
+            slopes += self._caution * np.einsum("nt,tnk->nk", pull, np.array(scaled_slopes))
+        return value, slopes
+
+    def excess(self, X: np.ndarray) -> np.ndarray:
+        """How far each capped target is above its ceiling, shape (num_rows, num_ceilings); at most 0 is allowed."""
+        if not self.num_ceilings:
+            return np.zeros((len(X), 0))
+        return self._goal.excess(self._fit.losses(X, self._goal.capped), self._reference)
+
+    def excess_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and slopes, shape (num_rows, num_ceilings, num_domains)."""
+        with single_thread():
+            slopes = [self._fit.regressors[t].gradient(X) for t in self._goal.capped]
+        return self.excess(X), np.array(slopes).reshape(-1, *X.shape).swapaxes(0, 1)
