@@ -1,0 +1,541 @@
+"""Limits, a distance from the prior, a number of domains -> which mixtures are allowed, and the nearest that is.
+
+Bounds of domains and of groups (mixture_config/limits.py) and the distance make a polytope; a largest number of domains
+makes it a union of faces. Projections are exact and for many rows at once, so that a search can step anywhere and land
+on an allowed mixture.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mixture_config.limits import Group, Limits
+from mixture_config.simplex import enough
+from proxymix.errors import InputError
+
+FEASIBLE = 1e-9  # how far an allowed mixture may be off a demand
+ZERO = 1e-9  # a weight below this becomes 0
+_EXACT = 2e-12  # how far a projection is off its sums
+_NEARLY = 2e-10  # how far off the ball's surface a projection onto it may be
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A group: the domains directly in it, the groups in it, and the bounds of its sum."""
+
+    domains: np.ndarray
+    inside: tuple["_Node", ...]
+    lower: float
+    upper: float
+    index: int  # among all groups
+
+
+class _Path:
+    """Weights of every row that grow with a level: clip(start + scale * level, low, high), one level for each group.
+
+    With a pull, a weight rests at the prior's while start + scale * level is within scale * pull of it: the projection
+    onto a ball in total variation, of which `pull` is the multiplier.
+
+    Args:
+        start: Shape (num_rows, num_domains), as are `scale`, `low` and `high`.
+        rest: The prior, shape (num_domains,).
+        pull: Shape (num_rows,).
+        levels: Shape (num_groups, num_rows): where to begin, and then what was found; nan begins from the level around.
+    """
+
+    def __init__(
+        self,
+        start: np.ndarray,
+        scale: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        rest: np.ndarray,
+        pull: np.ndarray,
+        levels: np.ndarray,
+    ) -> None:
+        self._arrays, self._pull, self._levels = (start, scale, low, high, rest[None]), pull[:, None], levels
+        self._pulls = bool(pull.any())
+        self._parts: dict[int, list[np.ndarray]] = {}
+        self.weights = np.empty(start.shape)
+        self.growth = np.empty(start.shape)  # of the weights with their level
+        self.owner = np.empty(start.shape, dtype=int)  # the group whose level it is
+
+    def settle(self, node: _Node, totals: np.ndarray, around: np.ndarray, owner: np.ndarray | int = 0) -> None:
+        """Find the weights of a group that sum to `totals`: one level for all that no group's bound holds back."""
+        begin = self._levels[node.index]
+        level = self._level(node, totals, np.where(np.isnan(begin), around, begin))
+        self._levels[node.index] = level
+        self.weights[:, node.domains], self.growth[:, node.domains] = self._at(level, node)
+        self.owner[:, node.domains] = np.reshape(owner, (-1, 1))
+        for inner in node.inside:
+            total, _ = self._total(inner, level)
+            kept = np.clip(total, inner.lower, inner.upper)
+            self.settle(inner, kept, level, np.where(kept == total, owner, inner.index))
+
+    def slope(self) -> np.ndarray:
+        """How fast the total variation from the prior changes with the pull, the levels following, shape (num_rows,)."""
+        away = np.sign(self.weights - self._arrays[4]) * self.growth
+        slope = -self.growth.sum(axis=1)
+        for owner in range(len(self._levels)):
+            own = self.owner == owner
+            speed = np.where(own, self.growth, 0.0).sum(axis=1)
+            slope += np.where(own, away, 0.0).sum(axis=1) ** 2 / np.where(speed > 0, speed, 1.0)
+        return 0.5 * slope
+
+    def _at(self, level: np.ndarray, node: _Node) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of the domains directly in a group, and how fast they grow."""
+        if node.index not in self._parts:
+            self._parts[node.index] = [array[:, node.domains] for array in self._arrays]
+        start, scale, low, high, rest = self._parts[node.index]
+        moved = start + scale * level[:, None]
+        if self._pulls:
+            slack = scale * self._pull
+            resting = np.clip(rest, moved - slack, moved + slack)
+            growth = np.where((resting != rest) & (resting > low) & (resting < high), scale, 0.0)
+            return np.clip(resting, low, high), growth
+        return np.clip(moved, low, high), np.where((moved > low) & (moved < high), scale, 0.0)
+
+    def _total(self, node: _Node, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The sum of a group's weights where all of its groups keep their bounds, and how fast it grows."""
+        weights, growth = self._at(level, node)
+        total, speed = weights.sum(axis=1), growth.sum(axis=1)
+        for inner in node.inside:
+            inner_total, inner_speed = self._total(inner, level)
+            kept = np.clip(inner_total, inner.lower, inner.upper)
+            total, speed = total + kept, speed + np.where(kept == inner_total, inner_speed, 0.0)
+        return total, speed
+
+    def _level(self, node: _Node, totals: np.ndarray, level: np.ndarray) -> np.ndarray:
+        """The level at which a group sums to `totals`.
+
+        The sum is an increasing broken line, so Newton's steps find the level exactly once they are on its piece; where
+        three have not, the levels at which a weight starts or stops to grow are halved.
+        """
+        start, scale, low, high, rest = self._arrays
+        kinks: np.ndarray | None = None
+        below, above = np.full(len(level), -np.inf), np.full(len(level), np.inf)
+        for count in range(200):
+            total, speed = self._total(node, level)
+            missing = totals - total
+            below, above = np.where(missing > 0, level, below), np.where(missing < 0, level, above)
+            open_ = np.abs(missing) > _EXACT
+            if not open_.any():
+                break
+            step = level + missing / np.where(speed > 0, speed, 1.0)
+            newton = (speed > 0) & (step > below) & (step < above) & (count % 4 < 3)
+            others = np.flatnonzero(open_ & ~newton)
+            step = np.where(open_, step, level)
+            if others.size:
+                if kinks is None:
+                    ends = [(low - start) / scale, (high - start) / scale]
+                    if self._pulls:
+                        middle = (rest - start) / scale
+                        ends = [e + side * self._pull for e in (*ends, middle) for side in (-1, 1)]
+                    kinks = np.sort(np.concatenate(ends, axis=1), axis=1)
+                first = (kinks[others] <= below[others, None]).sum(axis=1)
+                last = (kinks[others] < above[others, None]).sum(axis=1) - 1
+                inside = first <= last
+                edges = (
+                    np.clip(below[others], *kinks[others][:, [0, -1]].T),
+                    np.clip(above[others], *kinks[others][:, [0, -1]].T),
+                )
+                middle = np.take_along_axis(
+                    kinks[others], np.clip((first + last) // 2, 0, kinks.shape[1] - 1)[:, None], axis=1
+                )[:, 0]
+                step[others] = np.where(inside, middle, (edges[0] + edges[1]) / 2)
+                open_[others] = inside | (edges[1] - edges[0] > 4e-16 * (1 + np.abs(step[others])))
+            level = step
+            if not open_.any():
+                break
+        return level
+
+
+class Region:
+    """The mixtures that keep every demand.
+
+    Args:
+        limits: Bounds of domains and of groups.
+        prior: Where distances are measured from, shape (num_domains,); at any scale.
+        max_distance: Largest total variation from the prior, half the sum of |weight - prior|.
+        max_domains: Most weights above 0.
+
+    Raises:
+        InputError: If no mixture keeps them; the message says which clash and what would do.
+    """
+
+    def __init__(
+        self, limits: Limits, prior: np.ndarray, max_distance: float | None = None, max_domains: int | None = None
+    ) -> None:
+        self.limits = limits
+        self.prior = np.asarray(prior, dtype=float) / np.sum(prior)
+        if self.prior.shape != (len(limits.names),) or not (self.prior >= 0).all():
+            raise InputError(f"the prior has {np.size(prior)} shares for {len(limits.names)} domains, or one below 0")
+        self.low = np.array(limits.lower, dtype=float)
+        self.high = np.maximum(np.minimum(limits.upper, 1.0), self.low)
+        self.max_distance, self.max_domains = max_distance, max_domains
+        everything = Group("", tuple(range(len(self.low))), 1.0, 1.0)
+        self._tree = _node(everything, limits.groups, itertools.count())
+        self._closest = self._closest_of(self.low[None], self.high[None])
+        self._check_distance()
+        self._few: np.ndarray | None = None
+        if max_domains is not None:
+            self._few = self._check_domains(max_domains)
+
+    def holds(self, X: np.ndarray, tolerance: float = FEASIBLE) -> np.ndarray:
+        """Whether rows of weights keep every demand to `tolerance`, shape (num_rows,)."""
+        kept = self._holds_sums(X, self.low, self.high, tolerance)
+        if self.max_domains is not None:
+            kept &= np.count_nonzero(tolerance < X, axis=1) <= self.max_domains
+        return kept
+
+    def nearest(self, X: np.ndarray) -> np.ndarray:
+        """The nearest allowed mixtures (Euclidean), equal to X where X is allowed.
+
+        Weights below 1e-9 become 0 where their floor allows it. With `max_domains` the largest weights stay: the
+        nearest of the face they span, which need not be the nearest of all.
+
+        Args:
+            X: Any finite numbers, shape (num_rows, num_domains).
+        """
+        W = np.array(X, dtype=float)
+        off = np.flatnonzero(~self.holds(W, 10 * _EXACT))
+        if off.size:
+            W[off] = self.project(W[off])
+            if self.max_domains is not None:
+                W[off] = self._thin(W[off])
+        return self._without_dust(W)
+
+    def admit(self, draws: np.ndarray) -> np.ndarray:
+        """Draws made allowed, cheaply, and so that they stay spread out; those allowed are untouched.
+
+        Outside the bounds they are filled in proportion (`Limits.fill`), too far from the prior they are pulled straight
+        towards it, and of too many domains the largest stay.
+        """
+        W = np.array(draws, dtype=float)
+        out = ~self.limits.hold(W)
+        if out.any():
+            W[out] = self.limits.fill(W[out])
+        W = self._pulled(W, self._closest)
+        if self.max_domains is not None:
+            many = np.flatnonzero(~self.holds(W))
+            if many.size:
+                W[many] = self._thin(W[many])
+        return W
+
+    def project(self, X: np.ndarray, scale: np.ndarray | None = None, high: np.ndarray | None = None) -> np.ndarray:
+        """The nearest mixtures within limits and distance, whatever the number of domains.
+
+        Args:
+            X: Any finite numbers, shape (num_rows, num_domains).
+            scale: Squared differences are divided by it: where it is large, weights move freely. Shape as X.
+            high: Caps per row below those of the limits; 0 keeps a domain out. Shape as X; some mixture must keep them.
+        """
+        scale = np.ones_like(X) if scale is None else scale
+        return self._settle(X, scale, self.low, self.high if high is None else high)
+
+    def can_do_with(self, members: np.ndarray) -> np.ndarray:
+        """Whether some mixture of these domains alone is within limits and distance, (num_rows, num_domains) -> (num_rows,)."""
+        low, high = np.broadcast_to(self.low, members.shape), np.where(members, self.high, 0.0)
+        kept = np.asarray(np.all(members | (low <= 0), axis=1))
+        kept[kept] = self._holds_sums(self._closest_of(low[kept], high[kept]), low[kept], high[kept], FEASIBLE / 10)
+        return kept
+
+    def distance(self, X: np.ndarray) -> np.ndarray:
+        """Total variation from the prior, shape (num_rows,)."""
+        return 0.5 * np.abs(X - self.prior).sum(axis=1)
+
+    def linear(self) -> "Linear":
+        """The same demands, but for `max_domains`, as rows of a linear program."""
+        num_domains, eye = len(self.low), np.eye(len(self.low))
+        rows: list[np.ndarray] = []
+        bounds: list[float] = []
+        for group in self.limits.groups:
+            member = np.zeros(num_domains)
+            member[list(group.members)] = 1.0
+            if group.upper < 1:
+                rows, bounds = [*rows, member], [*bounds, group.upper]
+            if group.lower > 0:
+                rows, bounds = [*rows, -member], [*bounds, -group.lower]
+        above = np.reshape(rows, (len(rows), num_domains))
+        low, high, whole = self.low, self.high, np.ones((1, num_domains))
+        if self.max_distance is not None and self.max_distance < 1:  # a slack each, at least |weight - prior|
+            above = np.block([
+                [above, np.zeros_like(above)],
+                [eye, -eye],
+                [-eye, -eye],
+                [np.zeros((1, num_domains)), np.full((1, num_domains), 0.5)],
+            ])  # fmt: skip
+            bounds = [*bounds, *self.prior, *-self.prior, self.max_distance]
+            low, high = np.append(low, np.zeros(num_domains)), np.append(high, np.ones(num_domains))
+            whole = np.hstack([whole, np.zeros((1, num_domains))])
+        return Linear(above, np.array(bounds, dtype=float), whole, low, high)
+
+    def _settle(self, X: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The nearest mixtures within bounds (which may differ by row) and distance; some mixture must be."""
+        low, high = np.broadcast_to(low, X.shape), np.broadcast_to(high, X.shape)
+
+        W = self._within(X, scale, low, high)
+        if self.max_distance is None:
+            return W
+        rows = np.flatnonzero(self.distance(W) > self.max_distance + _EXACT)
+        if rows.size:
+            low, high = low[rows], high[rows]
+            near = self._in_ball(X[rows], W[rows], scale[rows], low, high)
+            near = self._within(near, np.ones(near.shape), low, high)  # what a strong pull rounded off
+            W[rows] = self._pulled(near, self._closest_of(low, high))
+        return W
+
+    def _within(self, X: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The nearest mixtures within bounds, at any distance from the prior."""
+        levels = np.full((1 + len(self.limits.groups), len(X)), np.nan)
+        return self._path(X, scale, low, high, np.zeros(len(X)), levels).weights
+
+    def _path(
+        self,
+        X: np.ndarray,
+        scale: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        pull: np.ndarray,
+        levels: np.ndarray,
+    ) -> _Path:
+        path = _Path(X, scale, low, high, self.prior, pull, levels)
+        path.settle(self._tree, np.ones(len(X)), np.zeros(len(X)))
+        return path
+
+    def _closest_of(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """The mixtures within bounds (per row) of least total variation from the prior.
+
+        These are the Euclidean projections of the prior: what bounds on nested groups leave is a base polytope, on which
+        one point is nearest by every symmetric separable convex measure.
+        """
+        start = np.broadcast_to(self.prior, low.shape)
+        return self._within(start, np.ones(low.shape), low, high)
+
+    def _in_ball(
+        self, X: np.ndarray, W: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> np.ndarray:
+        """Projections onto the ball: the least pull towards the prior that brings each row in (nearly).
+
+        The distance is a falling broken line of the pull: Newton's steps, kept in a bracket.
+
+        Args:
+            X: What is projected, shape (num_rows, num_domains).
+            W: Its projection without a ball, outside it.
+            scale: As for `project`.
+            low: Floors per row.
+            high: Caps per row.
+        """
+        assert self.max_distance is not None
+        result = W.copy()
+        over = self.distance(W) - self.max_distance
+        weak, strong = np.zeros(len(X)), np.full(len(X), np.inf)
+        most = 1e3 / scale.min(axis=1)  # beyond, nothing moves any more, and rounding would count
+        pull = 2 * over / scale.sum(axis=1)
+        levels = np.full((1 + len(self.limits.groups), len(X)), np.nan)
+        rows = np.arange(len(X))
+        for count in range(100):
+            begin = levels[:, rows]
+            path = self._path(X[rows], scale[rows], low[rows], high[rows], pull[rows], begin)
+            levels[:, rows] = begin
+            over = self.distance(path.weights) - self.max_distance
+            out = over > 0
+            result[rows] = path.weights
+            weak[rows[out]], strong[rows[~out]] = pull[rows[out]], pull[rows[~out]]
+            slope = path.slope()
+            step = pull[rows] - over / np.where(slope < 0, slope, -1.0)
+            bounded = np.isfinite(strong[rows])
+            halved = np.where(bounded, (weak[rows] + np.where(bounded, strong[rows], 0.0)) / 2, 8 * pull[rows])
+            newton = (slope < 0) & (step > weak[rows]) & (step < strong[rows]) & (count % 4 < 3)
+            pull[rows] = np.minimum(np.where(newton, step, halved), most[rows])
+            open_ = (np.abs(over) > _NEARLY / 2) & (weak[rows] < most[rows])
+            rows = rows[open_ & ~(strong[rows] - weak[rows] < 1e-12 * strong[rows])]
+            if not rows.size:
+                break
+        return result
+
+    def _pulled(self, W: np.ndarray, closest: np.ndarray) -> np.ndarray:
+        """Rows that are too far from the prior, moved straight towards the closest mixture until they are not."""
+        if self.max_distance is None:
+            return W
+        over = self.distance(W) - self.max_distance
+        room = self.distance(W) - self.distance(closest)
+        share = np.clip(np.where(over > _NEARLY, over, 0.0) / np.where(room > 0, room, 1.0), 0.0, 1.0)[:, None]
+        return np.where(share > 0, W + share * (closest - W), W)
+
+    def _holds_sums(self, X: np.ndarray, low: np.ndarray, high: np.ndarray, tolerance: float) -> np.ndarray:
+        kept = np.all(np.abs(X - np.clip(X, low, high)) <= tolerance, axis=1)
+        kept &= np.abs(X.sum(axis=1) - 1) <= tolerance
+        for group in self.limits.groups:
+            total = X[:, list(group.members)].sum(axis=1)
+            kept &= (total >= group.lower - tolerance) & (total <= group.upper + tolerance)
+        if self.max_distance is not None:
+            kept &= self.distance(X) <= self.max_distance + tolerance
+        return np.asarray(kept)
+
+    def _thin(self, W: np.ndarray) -> np.ndarray:
+        """Mixtures within limits and distance -> of at most `max_domains`: the largest that suffice."""
+        members = self.supports(W)
+        return self.project(W, high=np.where(members, self.high, 0.0))
+
+    def supports(self, W: np.ndarray, num_domains: np.ndarray | None = None) -> np.ndarray:
+        """The domains that each row keeps, shape (num_rows, num_domains): those with floors, then the largest.
+
+        Where these do not suffice, a mixture known to be allowed is mixed in until they do.
+
+        Args:
+            W: Mixtures within limits and distance.
+            num_domains: How many each row may keep, at least `max_domains`, which it is when left out.
+        """
+        assert self.max_domains is not None and self._few is not None
+        wanted = np.full(len(W), self.max_domains) if num_domains is None else num_domains
+        members = np.zeros(W.shape, dtype=bool)
+        left = np.arange(len(W))
+        for share in (0.0, 0.1, 0.3, 0.6, 1.0):
+            mixed = (1 - share) * W[left] + share * self._few + 10.0 * (self.low > 0)
+            if share == 1.0:
+                mixed = mixed + (self._few > 0)
+            ranks = np.argsort(np.argsort(-mixed, axis=1, kind="stable"), axis=1, kind="stable")
+            members[left] = (ranks < wanted[left, None]) & (mixed > ZERO)
+            left = left[~self.can_do_with(members[left])]
+            if not left.size:
+                break
+        return members
+
+    def _without_dust(self, W: np.ndarray) -> np.ndarray:
+        dust = (W > 0) & (W < ZERO) & (self.low <= 0)
+        rows = np.flatnonzero(dust.any(axis=1))
+        if rows.size:
+            members = (W[rows] > 0) & ~dust[rows]
+            fine = self.can_do_with(members)
+            rows, members = rows[fine], members[fine]
+            W[rows] = self.project(W[rows], high=np.where(members, self.high, 0.0))
+        return W
+
+    def _check_distance(self) -> None:
+        if self.max_distance is None:
+            return
+        if not self.max_distance >= 0:
+            raise InputError(f"max_distance is {self.max_distance:g}; 0 (the prior itself) to 1 is wanted")
+        least = float(self.distance(self._closest)[0])
+        if least > self.max_distance + FEASIBLE / 2:
+            off = np.argmax(np.abs(self._closest[0] - self.prior))
+            raise InputError(
+                f"max_distance is {self.max_distance:g}, and the limits keep every mixture at least {_up(least)} from the "
+                f"prior (most of all {self.limits.names[off]}: {self.prior[off]:.4g} in the prior, "
+                f"{self._closest[0, off]:.4g} at the nearest); allow {_up(least)}, or loosen the limits"
+            )
+
+    def _check_domains(self, max_domains: int) -> np.ndarray:
+        """A mixture of at most `max_domains`, near the prior."""
+        names = self.limits.names
+        if max_domains < 1:
+            raise InputError(f"max_domains is {max_domains}; at least 1 is wanted")
+        floors = np.flatnonzero(self.low > 0)
+        if len(floors) > max_domains:
+            listed = ", ".join(names[i] for i in floors[:3]) + (", ..." if len(floors) > 3 else "")
+            raise InputError(
+                f"max_domains is {max_domains}, and {len(floors)} domains have a floor ({listed}); "
+                f"allow {len(floors)}, or remove floors"
+            )
+        found = self._fewest(max_domains)
+        if found is not None:
+            return found
+        too_few, least = max_domains, len(names)
+        while least - too_few > 1:
+            middle = (too_few + least) // 2
+            too_few, least = (too_few, middle) if self._fewest(middle) is not None else (middle, least)
+        why = "the limits" if self.max_distance is None else f"the limits and max_distance {self.max_distance:g}"
+        raise InputError(f"max_domains is {max_domains}, and no mixture of so few keeps {why}; allow {least}")
+
+    def _fewest(self, max_domains: int) -> np.ndarray | None:
+        """A mixture of at most `max_domains` within limits and distance, near the prior; None where there is none.
+
+        The largest weights of the closest mixture often suffice; otherwise an integer program decides.
+        """
+        from scipy.optimize import Bounds, LinearConstraint, milp
+
+        def fits(weights: np.ndarray) -> np.ndarray | None:
+            members = np.zeros((1, len(weights)), dtype=bool)
+            members[0, np.argsort(-(weights + 10.0 * (self.low > 0)), kind="stable")[:max_domains]] = True
+            if not self.can_do_with(members)[0]:
+                return None
+            return self._closest_of(self.low[None], np.where(members, self.high, 0.0))[0]
+
+        found = fits(self._closest[0])
+        if found is not None:
+            return found
+        program, num_domains = self.linear(), len(self.low)
+        num, eye = len(program.low), np.eye(num_domains)
+        room = np.zeros((len(program.above), num_domains))
+        constraints = [
+            LinearConstraint(np.hstack([program.above, room]), -np.inf, program.bounds),
+            LinearConstraint(np.append(program.whole, np.zeros(num_domains))[None], 1.0, 1.0),
+            LinearConstraint(
+                np.hstack([eye, np.zeros((num_domains, num - num_domains)), -np.diag(self.high)]), -np.inf, 0
+            ),
+            LinearConstraint(np.append(np.zeros(num), np.ones(num_domains))[None], 0, max_domains),
+        ]
+        box = Bounds(np.append(program.low, self.low > 0), np.append(program.high, np.ones(num_domains)))
+        cost, whole = np.append(np.zeros(num), -self.prior), np.append(np.zeros(num), np.ones(num_domains))
+        answer = milp(cost, integrality=whole, bounds=box, constraints=constraints)
+        return None if answer.x is None else fits(answer.x[:num_domains] + np.rint(answer.x[num:]))
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A polytope of x = (weights, slacks): above @ x <= bounds, whole @ x = 1, low <= x <= high."""
+
+    above: np.ndarray
+    bounds: np.ndarray
+    whole: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def lowest(
+        self, slopes: np.ndarray, more: np.ndarray | None = None, most: np.ndarray | None = None
+    ) -> tuple[float, np.ndarray]:
+        """A bound on slopes @ weights from below that no rounding breaks, and where it is (nearly) reached.
+
+        Args:
+            slopes: Shape (num_domains,).
+            more: Further rows over the weights, shape (num_more, num_domains).
+            most: What these may at most be, shape (num_more,).
+        """
+        from scipy.optimize import linprog
+
+        cost = np.append(slopes, np.zeros(len(self.low) - len(slopes)))
+        above, bounds = self.above, self.bounds
+        if more is not None and most is not None and len(more):
+            above = np.vstack([above, np.hstack([more, np.zeros((len(more), len(cost) - len(slopes)))])])
+            bounds = np.append(bounds, most)
+        box = np.stack([self.low, self.high], axis=1)
+        answer = linprog(cost, above, bounds, self.whole, [1.0], box, method="highs")
+        if answer.x is None:
+            return -math.inf, np.full(len(slopes), np.nan)
+        # any multipliers of the right sign prove a bound, so that of the solver's stands however it rounded
+        prices, price = np.minimum(answer.ineqlin.marginals, 0.0), answer.eqlin.marginals
+        reduced = cost - above.T @ prices - self.whole.T @ price
+        bound = prices @ bounds + price.sum() + np.where(reduced > 0, reduced * self.low, reduced * self.high).sum()
+        return float(bound), answer.x[: len(slopes)]
+
+
+def _node(group: Group, inside: Sequence[Group], index: Iterator[int]) -> _Node:
+    """A group with the groups in it, two of which are apart or one within the other."""
+    place = next(index)
+    nodes: list[_Node] = []
+    left = set(group.members)
+    for inner in sorted(inside, key=lambda g: -len(g.members)):
+        if set(inner.members) <= left:  # otherwise within a larger one, which takes it in
+            within = [g for g in inside if g is not inner and set(g.members) <= set(inner.members)]
+            nodes.append(_node(inner, within, index))
+            left -= set(inner.members)
+    return _Node(np.array(sorted(left), dtype=int), tuple(nodes), group.lower, group.upper, place)
+
+
+def _up(value: float) -> str:
+    """Four digits, rounded up."""
+    return enough(math.ceil(value * 1e4) / 1e4)
