@@ -212,6 +212,53 @@ def test_an_objective_of_one_domain_decides_by_that_domain(copy):
     assert read_yaml(copy / "confirmation.yaml")["mixtures"]["best_seen"]["origin"] == f"run {best} of the sweep"
 
 
+def test_a_worst_case_is_measured_in_the_spread_of_the_sweep(copy):
+    confirm_study(copy, Law(5), objective="worst")
+    table, swept = read_table(copy / "confirmation.csv"), read_table(copy / "losses.csv").drop(columns="index")
+    scores = (table[swept.columns] - swept.mean()) / swept.std(ddof=0)
+    np.testing.assert_allclose(table["objective"], scores.max(axis=1), rtol=1e-9)
+    found = read_yaml(copy / "confirmation.yaml")
+    assert found["objective"]["unit"] == "standard deviations of the sweep"
+    assert found["objective"]["spec"] == "worst" and "ceilings" not in found
+    assert (
+        "By worst z-score of 5 targets" in found["verdict"]
+        and "In standard deviations of the sweep" in found["verdict"]
+    )
+    best = ((swept - swept.mean()) / swept.std(ddof=0)).max(axis=1).idxmin() + 1
+    assert found["mixtures"]["best_seen"]["origin"] == f"run {best} of the sweep"
+
+
+def test_whether_ceilings_were_kept_is_measured_against_the_prior_on_the_same_seeds(copy):
+    law = Law(5)
+    weights = np.full(5, 0.02)
+    weights[0] = 0.92  # all for one domain: the others pay
+    write_mixture(copy / "optimal_mixture.yaml", dict(zip(law.domains, weights.tolist(), strict=True)), {})
+    spec = {"minimise": law.domains[0], "ceilings": {law.domains[0]: "1%", law.domains[1]: 0.02}}
+    confirm_study(copy, law, objective=spec)
+    found = read_yaml(copy / "confirmation.yaml")
+    table = read_table(copy / "confirmation.csv").set_index(["mixture", "seed"])
+    assert list(found["ceilings"]) == [f"metric/{d}_val_loss" for d in law.domains[:2]]
+    for (target, entry), allowed in zip(found["ceilings"].items(), (0.01, 0.02), strict=True):
+        at = {name: table.loc[name, target] for name in ("proposal", "prior")}
+        excess = at["proposal"] - (1 + allowed) * at["prior"]
+        assert entry["excess"]["mean"] == pytest.approx(excess.mean())
+        assert entry["excess"]["low"] < excess.mean() < entry["excess"]["high"]
+        assert entry["rise"] == pytest.approx(at["proposal"].mean() / at["prior"].mean() - 1)
+        assert (entry["kept"], entry["seeds_kept"]) == (excess.mean() <= 0, (excess <= 0).sum())
+    assert [entry["kept"] for entry in found["ceilings"].values()] == [True, False]
+    assert f"Not kept: the ceilings on {law.domains[1]} (+" in found["verdict"]
+    assert "2% allowed); the other 1 are." in found["verdict"]
+
+
+def test_the_prior_keeps_every_ceiling(copy):
+    law = Law(5)
+    write_mixture(copy / "optimal_mixture.yaml", dict(zip(law.domains, law.prior.tolist(), strict=True)), {})
+    confirm_study(copy, law, objective={"minimise": "worst", "ceilings": 0})
+    found = read_yaml(copy / "confirmation.yaml")
+    assert {entry["excess"]["mean"] for entry in found["ceilings"].values()} == {0.0}
+    assert found["verdict"].endswith("Kept: the ceilings on all 5 targets that have one.")
+
+
 def test_one_seed_is_not_enough(copy):
     with pytest.raises(InputError, match=r"num_seeds is 1.*at least 2"):
         confirm_study(copy, Law(5), num_seeds=1)
