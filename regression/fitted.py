@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from regression.objective import Objective, Spec
-from regression.regressor import Regressor, single_thread
+from regression.regressor import Chance, Regressor, single_thread
 from regression.table import Runs
 
 ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates
@@ -119,14 +119,29 @@ class Fit:
         values = goal.value(losses)
         return values[1:] - values[0], self._aggregate(std, used)
 
-    def resampled(self, rng: np.random.Generator) -> "Fit":
-        """The same model on a bootstrap sample of the runs: rows drawn with replacement, all targets alike."""
-        num = len(self.runs.index)
-        rows = np.sort(rng.integers(num, size=num))
-        weights, losses = self.runs.weights[rows], self.runs.losses[rows]
+    def drawn(self, num: int, rng: np.random.Generator) -> list["Fit"]:
+        """What else the runs allow: fits of other curves, as likely as this one is uncertain.
+
+        Gaussian processes draw curves from their posterior, with the errors of the targets correlated and scaled as on
+        held-out runs. Other regressors are refitted to bootstrap samples of the runs, all targets to the same sample.
+        """
         with single_thread():
-            regressors = [r.refit(weights, losses[:, t]) for t, r in enumerate(self.regressors)]
-        return replace(self, regressors=regressors)
+            if all(hasattr(regressor, "drawn") for regressor in self.regressors):
+                chances = [Chance(rng, self.correlation) for _ in range(num)]
+                return [
+                    replace(self, regressors=[r.drawn(c, t, self.std_scale[t]) for t, r in enumerate(self.regressors)])
+                    for c in chances
+                ]
+            samples = [np.sort(rng.integers(len(self.runs.index), size=len(self.runs.index))) for _ in range(num)]
+            return [
+                replace(
+                    self,
+                    regressors=[
+                        r.refit(self.runs.weights[rows], self.runs.losses[rows, t]) for t, r in enumerate(self.regressors)
+                    ],
+                )
+                for rows in samples
+            ]
 
     def _predict(self, X: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Means, standard deviations of the curves, and those of the runs around them, for the targets in `used`."""

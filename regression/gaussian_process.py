@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from regression.regressor import Regressor
+from regression.regressor import Chance, Regressor
 
 FLOOR = 0.3  # how far the floor of the logarithm lies below the lowest loss, in ranges of the losses
 FEW_RUNS = (
@@ -122,6 +122,11 @@ class StretchedGP(Regressor):
             level = self._level(self._y[out] - block @ self._alpha[out])
             mean[out], std[out] = self._floor + level, self._scale * level * np.sqrt(np.diag(block))
         return mean, std
+
+    def drawn(self, chance: Chance, target: int, scale: float) -> "Regressor":
+        """A curve of the posterior, by its path: a curve of the prior, corrected at the runs (Wilson et al. 2020,
+        arXiv 2002.09309)."""
+        return DrawnGP(self, chance, target, scale)
 
     def dumps(self) -> str:
         """Logarithms of the lengths, then of amplitude, slope and noise, and the units in which they are."""
@@ -269,6 +274,62 @@ class RootLogGP(StretchedGP):
         return np.asarray(by_root * 0.5 / np.sqrt(np.maximum(X, TINY)) + by_log / (X + self._knee))
 
 
+class DrawnGP(Regressor):
+    """One curve of a Gaussian process' posterior; the prior's part is made of random waves (Rahimi and Recht 2007).
+
+    Args:
+        process: The fitted process.
+        chance: The random numbers of this draw.
+        target: Which target the process is of.
+        scale: What deviations from the posterior mean are multiplied by.
+    """
+
+    smooth = True
+    _num_waves = 512
+
+    def __init__(self, process: StretchedGP, chance: Chance, target: int, scale: float) -> None:
+        from scipy.linalg import cho_solve
+
+        num_features, num_runs = process._Z.shape[1], len(process._y)
+        normal = chance.shared("waves", lambda rng: rng.standard_normal((self._num_waves, num_features)))
+        heavy = chance.shared("tails", lambda rng: rng.chisquare(5, self._num_waves) / 5)  # of Matern 5/2
+        self._waves = (normal / np.sqrt(heavy)[:, None] / process._lengths).T
+        self._phases = chance.shared("phases", lambda rng: rng.uniform(0, 2 * np.pi, self._num_waves))
+        size = scale * np.sqrt(2 * process._amplitude / self._num_waves)
+        self._heights = size * chance.correlated("heights", self._num_waves)[target]
+        line = chance.correlated("line", num_features)[target]
+        self._line = scale * np.sqrt(process._slope / num_features) * line
+        self._level = scale * np.sqrt(_LEVEL) * float(chance.correlated("level", 1)[target, 0])
+        noise = scale * np.sqrt(process._noise**2 / process._scale**2 + _JITTER)
+        at_runs = self._prior(process._Z) + noise * chance.correlated("noise", num_runs)[target]
+        self._pull = process._alpha - cho_solve((process._cholesky, True), at_runs)
+        self._process = process
+
+    def fit(self, X: np.ndarray, y: np.ndarray, like: Self | None = None) -> Self:
+        """Nothing to fit."""
+        raise NotImplementedError("a curve is drawn, not fitted")
+
+    def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
+        """The curve."""
+        Z = self._process._features(X)
+        standard = self._process._kernel(Z, self._process._Z) @ self._pull + self._prior(Z)
+        mean = self._process._floor + self._process._level(standard)
+        return (mean, np.zeros(len(X))) if return_std else mean
+
+    def gradient(self, X: np.ndarray) -> np.ndarray:
+        """Its slopes."""
+        process = self._process
+        Z = process._features(X)
+        cross, derivative = process._kernel_and_derivative(Z)
+        level = process._scale * process._level(cross @ self._pull + self._prior(Z))
+        waves = (-np.sin(Z @ self._waves + self._phases) * self._heights) @ self._waves.T + self._line
+        by_feature = process._push(Z, derivative, np.broadcast_to(self._pull, cross.shape)) + waves
+        return process._slopes(X, level[:, None] * by_feature / process._units)
+
+    def _prior(self, Z: np.ndarray) -> np.ndarray:
+        return np.cos(Z @ self._waves + self._phases) @ self._heights + Z @ self._line + self._level
+
+
 class GP(Regressor):
     """The mean of two Gaussian processes, on sqrt(w) and on sqrt(w) with log(1 + w / 0.001).
 
@@ -318,6 +379,11 @@ class GP(Regressor):
     def held_out(self, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As of a part: predictions of its own runs, each without the runs of its fold."""
         return _even([part.held_out(folds) for part in self.parts_])
+
+    def drawn(self, chance: Chance, target: int, scale: float) -> Regressor:
+        """A curve of one of the two, the same one for all targets."""
+        part = chance.shared("part", lambda rng: rng.integers(len(self.parts_), size=1))[0]
+        return self.parts_[part].drawn(chance, target, scale)
 
     def dumps(self) -> str:
         """Both texts."""

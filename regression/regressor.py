@@ -6,7 +6,7 @@ thread: parallelism belongs to the caller, over targets and folds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -81,6 +81,34 @@ class Regressor(ABC):
         from sklearn.utils import RegressorTags, Tags, TargetTags
 
         return Tags("regressor", TargetTags(required=True), regressor_tags=RegressorTags())
+
+
+class Chance:
+    """The random numbers of one draw of curves, one curve a target: common to all targets, or correlated among them.
+
+    Args:
+        rng: Where they come from.
+        correlation: Of the targets' errors, shape (num_targets, num_targets).
+    """
+
+    def __init__(self, rng: np.random.Generator, correlation: np.ndarray) -> None:
+        values, vectors = np.linalg.eigh(correlation)
+        self._root = vectors * np.sqrt(np.maximum(values, 0.0))
+        self._rng = rng
+        self._known: dict[tuple[str, int], np.ndarray] = {}
+
+    def shared(self, name: str, draw: Callable[[np.random.Generator], np.ndarray]) -> np.ndarray:
+        """Numbers that are the same for every target."""
+        return self._once((name, 0), draw)
+
+    def correlated(self, name: str, size: int) -> np.ndarray:
+        """Standard normal numbers, correlated over targets; shape (num_targets, size)."""
+        return self._once((name, size), lambda rng: self._root @ rng.standard_normal((len(self._root), size)))
+
+    def _once(self, key: tuple[str, int], draw: Callable[[np.random.Generator], np.ndarray]) -> np.ndarray:
+        if key not in self._known:
+            self._known[key] = draw(self._rng)
+        return self._known[key]
 
 
 class Mean(Regressor):

@@ -1,0 +1,112 @@
+"""Runs split in halves -> what a proposal from one half is worth to a regression of the other, which never saw those runs.
+
+A search ends where its own regression errs on the low side (the winner's curse), so its own prediction of the
+proposal is no evidence. A judge fitted to other runs errs independently. This is cross-fitting (Chernozhukov et al. 2018,
+arXiv 1608.00060): both halves propose, both judge, over several splits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from proxymix.progress import progress
+from regression.fit import fit_runs
+from regression.fitted import Fit
+from regression.objective import Objective
+from regression.table import Runs
+from regression.validation import same_mixtures, split
+
+JUDGE = "gp"  # the regressor that errs least away from its runs
+FEWEST = 16  # runs from which on a half is worth fitting
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Proposals from halves of the runs, as their own regressions and as independent ones see them; S of them.
+
+    Attributes:
+        own: Objective predicted by the regression that proposed, shape (S,).
+        judged: The same by the judges, shape (S,).
+        own_gains: Predicted gain over each of B baselines by the proposing regression, shape (S, B).
+        judged_gains: By the judges, shape (S, B).
+        proposals: Shape (S, num_domains).
+    """
+
+    own: np.ndarray
+    judged: np.ndarray
+    own_gains: np.ndarray
+    judged_gains: np.ndarray
+    proposals: np.ndarray
+
+    @property
+    def curse(self) -> float:
+        """How much better the proposing regression thinks of its gains than the judges do, averaged over baselines."""
+        return float((self.own_gains - self.judged_gains).mean())
+
+
+def cross_fitted(
+    runs: Runs,
+    model: str,
+    goal: Objective,
+    propose: Callable[[Fit, np.random.Generator], np.ndarray],
+    baselines: np.ndarray,
+    num_splits: int,
+    seed: int,
+    workers: int | None = None,
+) -> Judgement | None:
+    """Split the runs, let each half propose and the other judge.
+
+    Args:
+        runs: The sweep.
+        model: Regressor that proposes, a key of REGRESSORS; the judge is a Gaussian process.
+        goal: What is minimised.
+        propose: A fit -> its proposal, shape (num_domains,).
+        baselines: Mixtures to gain over, shape (B, num_domains).
+        num_splits: Ways to split; each gives two proposals.
+        seed: Of the splits.
+        workers: Processes.
+
+    Returns:
+        None where there are too few runs to split.
+    """
+    import joblib
+
+    mixtures = same_mixtures(runs.weights)
+    if mixtures.max() + 1 < FEWEST or num_splits < 1:
+        return None
+    halves = split(mixtures, 2, num_splits, seed)
+    tasks = [(half == side, number) for number, half in enumerate(halves) for side in (0, 1)]
+    jobs = (
+        joblib.delayed(_judge)(runs, model, goal, propose, baselines, seen, [seed, number, int(seen[0])])
+        for seen, number in tasks
+    )
+    results = []
+    with progress("judge", total=len(tasks), unit="splits") as bar:
+        for result in joblib.Parallel(min(workers or joblib.cpu_count(), len(tasks)), return_as="generator")(jobs):
+            results.append(result)
+            bar.advance()
+    own, judged, proposals = (np.array(values) for values in zip(*results, strict=True))
+    return Judgement(
+        own[:, 0], judged[:, 0], own[:, 1:] - own[:, :1], judged[:, 1:] - judged[:, :1], proposals
+    )
+
+
+def _judge(
+    runs: Runs,
+    model: str,
+    goal: Objective,
+    propose: Callable[[Fit, np.random.Generator], np.ndarray],
+    baselines: np.ndarray,
+    seen: np.ndarray,
+    seed: list[int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    own, judge = (fit_runs(_part(runs, rows), name, goal.spec) for rows, name in ((seen, model), (~seen, JUDGE)))
+    proposal = propose(own, np.random.default_rng(seed))
+    X = np.vstack([proposal, baselines])
+    return own.mean_objective(X, goal), judge.mean_objective(X, goal), proposal
+
+
+def _part(runs: Runs, rows: np.ndarray) -> Runs:
+    index = [run for run, kept in zip(runs.index, rows, strict=True) if kept]
+    return Runs(index, runs.domains, runs.targets, runs.weights[rows], runs.losses[rows])
