@@ -37,13 +37,15 @@ class _Path:
     """Weights of every row that grow with a level: clip(start + scale * level, low, high), one level for each group.
 
     With a pull, a weight rests at the prior's while start + scale * level is within scale * pull of it: the projection
-    onto a ball in total variation, of which `pull` is the multiplier.
+    onto a ball in total variation, of which `pull` is the multiplier. The sum of a group's weights is a rising broken
+    line of the level, and stays one where the sums of the groups in it are held within their bounds, so all levels are
+    found exactly, from the sorted places where these lines bend.
 
     Args:
         start: Shape (num_rows, num_domains), as are `scale`, `low` and `high`.
         rest: The prior, shape (num_domains,).
         pull: Shape (num_rows,).
-        levels: Shape (num_groups, num_rows): where to begin, and then what was found; nan begins from the level around.
+        tree: The whole.
     """
 
     def __init__(
@@ -54,49 +56,75 @@ class _Path:
         high: np.ndarray,
         rest: np.ndarray,
         pull: np.ndarray,
-        levels: np.ndarray,
+        tree: _Node,
     ) -> None:
-        self._arrays, self._pull, self._levels = (start, scale, low, high, rest[None]), pull[:, None], levels
+        self._arrays, self._pull = (start, scale, low, high, np.broadcast_to(rest, start.shape)), pull[:, None]
         self._pulls = bool(pull.any())
+        self._lines: dict[int, _Lines] = {}
         self._parts: dict[int, list[np.ndarray]] = {}
         self.weights = np.empty(start.shape)
-        self.growth = np.empty(start.shape)  # of the weights with their level
-        self.owner = np.empty(start.shape, dtype=int)  # the group whose level it is
-
-    def settle(self, node: _Node, totals: np.ndarray, around: np.ndarray, owner: np.ndarray | int = 0) -> None:
-        """Find the weights of a group that sum to `totals`: one level for all that no group's bound holds back."""
-        begin = self._levels[node.index]
-        level = self._level(node, totals, np.where(np.isnan(begin), around, begin))
-        self._levels[node.index] = level
-        self.weights[:, node.domains], self.growth[:, node.domains] = self._at(level, node)
-        self.owner[:, node.domains] = np.reshape(owner, (-1, 1))
-        for inner in node.inside:
-            total, _ = self._total(inner, level)
-            kept = np.clip(total, inner.lower, inner.upper)
-            self.settle(inner, kept, level, np.where(kept == total, owner, inner.index))
+        self._growth = np.empty(start.shape)  # of the weights with their level
+        self._owner = np.empty(start.shape, dtype=int)  # the group whose level it is
+        self._bend(tree)
+        self._settle(tree, np.ones(len(start)), tree.index)
 
     def slope(self) -> np.ndarray:
         """How fast the total variation from the prior changes with the pull, the levels following, shape (num_rows,)."""
-        away = np.sign(self.weights - self._arrays[4]) * self.growth
-        slope = -self.growth.sum(axis=1)
-        for owner in range(len(self._levels)):
-            own = self.owner == owner
-            speed = np.where(own, self.growth, 0.0).sum(axis=1)
+        away = np.sign(self.weights - self._arrays[4]) * self._growth
+        slope = -self._growth.sum(axis=1)
+        for owner in self._lines:
+            own = self._owner == owner
+            speed = np.where(own, self._growth, 0.0).sum(axis=1)
             slope += np.where(own, away, 0.0).sum(axis=1) ** 2 / np.where(speed > 0, speed, 1.0)
         return 0.5 * slope
 
+    def _bend(self, node: _Node) -> "_Lines":
+        """The sums of a group, and of all groups in it, as lines of the level."""
+        self._parts[node.index] = [array[:, node.domains] for array in self._arrays]
+        start, scale, low, high, rest = self._parts[node.index]
+        inner = [self._bend(part).held(part.lower, part.upper) for part in node.inside]
+        if self._pulls:
+            still = np.clip(rest, low, high)
+            ends = [
+                ((end - start) / scale + side * self._pull)
+                for end, side in ((low, -1), (still, -1), (still, 1), (high, 1))
+            ]
+            bends = [scale, -scale, scale, -scale]
+        else:
+            ends, bends = [(low - start) / scale, (high - start) / scale], [scale, -scale]
+        self._lines[node.index] = _Lines(
+            np.hstack([*ends, *(part.kinks for part in inner)]),
+            np.hstack([*bends, *(part.bends for part in inner)]),
+            low.sum(axis=1) + sum((part.base for part in inner), np.zeros(len(low))),
+        )
+        return self._lines[node.index]
+
+    def _settle(self, node: _Node, totals: np.ndarray, owner: np.ndarray | int) -> None:
+        """Find the weights of a group that sum to `totals`: one level for all that no group's bound holds back."""
+        level = self._lines[node.index].level(totals)
+        for _ in range(4):  # what rounding left of long lines
+            total, speed = self._total(node, level)
+            missing = totals - total
+            if not (np.abs(missing) > _EXACT).any():
+                break
+            level = level + np.where(speed > 0, missing / np.where(speed > 0, speed, 1.0), 0.0)
+        self.weights[:, node.domains], self._growth[:, node.domains] = self._at(level, node)
+        self._owner[:, node.domains] = np.reshape(owner, (-1, 1))
+        for inner in node.inside:
+            total, _ = self._total(inner, level)
+            kept = np.clip(total, inner.lower, inner.upper)
+            self._settle(inner, kept, np.where(kept == total, owner, inner.index))
+
     def _at(self, level: np.ndarray, node: _Node) -> tuple[np.ndarray, np.ndarray]:
         """Weights of the domains directly in a group, and how fast they grow."""
-        if node.index not in self._parts:
-            self._parts[node.index] = [array[:, node.domains] for array in self._arrays]
         start, scale, low, high, rest = self._parts[node.index]
         moved = start + scale * level[:, None]
+        growing = (moved > low) & (moved < high)
         if self._pulls:
             slack = scale * self._pull
-            resting = np.clip(rest, moved - slack, moved + slack)
-            growth = np.where((resting != rest) & (resting > low) & (resting < high), scale, 0.0)
-            return np.clip(resting, low, high), growth
-        return np.clip(moved, low, high), np.where((moved > low) & (moved < high), scale, 0.0)
+            moved = np.clip(rest, moved - slack, moved + slack)
+            growing = (moved > low) & (moved < high) & (moved != rest)
+        return np.clip(moved, low, high), np.where(growing, scale, 0.0)
 
     def _total(self, node: _Node, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The sum of a group's weights where all of its groups keep their bounds, and how fast it grows."""
@@ -108,49 +136,33 @@ class _Path:
             total, speed = total + kept, speed + np.where(kept == inner_total, inner_speed, 0.0)
         return total, speed
 
-    def _level(self, node: _Node, totals: np.ndarray, level: np.ndarray) -> np.ndarray:
-        """The level at which a group sums to `totals`.
 
-        The sum is an increasing broken line, so Newton's steps find the level exactly once they are on its piece; where
-        three have not, the levels at which a weight starts or stops to grow are halved.
-        """
-        start, scale, low, high, rest = self._arrays
-        kinks: np.ndarray | None = None
-        below, above = np.full(len(level), -np.inf), np.full(len(level), np.inf)
-        for count in range(200):
-            total, speed = self._total(node, level)
-            missing = totals - total
-            below, above = np.where(missing > 0, level, below), np.where(missing < 0, level, above)
-            open_ = np.abs(missing) > _EXACT
-            if not open_.any():
-                break
-            step = level + missing / np.where(speed > 0, speed, 1.0)
-            newton = (speed > 0) & (step > below) & (step < above) & (count % 4 < 3)
-            others = np.flatnonzero(open_ & ~newton)
-            step = np.where(open_, step, level)
-            if others.size:
-                if kinks is None:
-                    ends = [(low - start) / scale, (high - start) / scale]
-                    if self._pulls:
-                        middle = (rest - start) / scale
-                        ends = [e + side * self._pull for e in (*ends, middle) for side in (-1, 1)]
-                    kinks = np.sort(np.concatenate(ends, axis=1), axis=1)
-                first = (kinks[others] <= below[others, None]).sum(axis=1)
-                last = (kinks[others] < above[others, None]).sum(axis=1) - 1
-                inside = first <= last
-                edges = (
-                    np.clip(below[others], *kinks[others][:, [0, -1]].T),
-                    np.clip(above[others], *kinks[others][:, [0, -1]].T),
-                )
-                middle = np.take_along_axis(
-                    kinks[others], np.clip((first + last) // 2, 0, kinks.shape[1] - 1)[:, None], axis=1
-                )[:, 0]
-                step[others] = np.where(inside, middle, (edges[0] + edges[1]) / 2)
-                open_[others] = inside | (edges[1] - edges[0] > 4e-16 * (1 + np.abs(step[others])))
-            level = step
-            if not open_.any():
-                break
-        return level
+class _Lines:
+    """Per row a rising broken line of a level, flat at both ends: base + sum_j bends_j * max(level - kinks_j, 0)."""
+
+    def __init__(self, kinks: np.ndarray, bends: np.ndarray, base: np.ndarray) -> None:
+        self._offsets = kinks.shape[1] * np.arange(len(kinks))
+        order = np.argsort(kinks, axis=1) + self._offsets[:, None]
+        self.kinks, self.bends, self.base = kinks.take(order), bends.take(order), base
+        self._slopes = np.cumsum(self.bends, axis=1)
+        self._sums = np.zeros(kinks.shape)  # at the kinks
+        np.cumsum(self._slopes[:, :-1] * np.diff(self.kinks, axis=1), axis=1, out=self._sums[:, 1:])
+        self._sums += base[:, None]
+
+    def level(self, totals: np.ndarray) -> np.ndarray:
+        """Where the lines reach `totals`, shape (num_rows,)."""
+        place = np.maximum((self._sums <= totals[:, None]).sum(axis=1) - 1, 0)
+        here, after = self._offsets + place, self._offsets + np.minimum(place + 1, self.kinks.shape[1] - 1)
+        kink, slope = self.kinks.take(here), self._slopes.take(here)
+        ahead = (totals - self._sums.take(here)) / np.where(slope > 0, slope, np.inf)
+        return np.asarray(kink + np.clip(ahead, 0.0, self.kinks.take(after) - kink))
+
+    def held(self, lower: float, upper: float) -> "_Lines":
+        """The lines held within bounds: nothing bends before the lower is reached, nor after the upper."""
+        rows = np.ones(len(self.base))
+        first = np.where(self.base < lower, self.level(lower * rows), -np.inf)[:, None]
+        last = np.where(self._sums[:, -1] > upper, self.level(upper * rows), np.inf)[:, None]
+        return _Lines(np.clip(self.kinks, first, last), self.bends, np.maximum(self.base, lower))
 
 
 class Region:
@@ -290,21 +302,10 @@ class Region:
 
     def _within(self, X: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """The nearest mixtures within bounds, at any distance from the prior."""
-        levels = np.full((1 + len(self.limits.groups), len(X)), np.nan)
-        return self._path(X, scale, low, high, np.zeros(len(X)), levels).weights
+        return self._path(X, scale, low, high, np.zeros(len(X))).weights
 
-    def _path(
-        self,
-        X: np.ndarray,
-        scale: np.ndarray,
-        low: np.ndarray,
-        high: np.ndarray,
-        pull: np.ndarray,
-        levels: np.ndarray,
-    ) -> _Path:
-        path = _Path(X, scale, low, high, self.prior, pull, levels)
-        path.settle(self._tree, np.ones(len(X)), np.zeros(len(X)))
-        return path
+    def _path(self, X: np.ndarray, scale: np.ndarray, low: np.ndarray, high: np.ndarray, pull: np.ndarray) -> _Path:
+        return _Path(X, scale, low, high, self.prior, pull, self._tree)
 
     def _closest_of(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """The mixtures within bounds (per row) of least total variation from the prior.
@@ -335,21 +336,19 @@ class Region:
         weak, strong = np.zeros(len(X)), np.full(len(X), np.inf)
         most = 1e3 / scale.min(axis=1)  # beyond, nothing moves any more, and rounding would count
         pull = 2 * over / scale.sum(axis=1)
-        levels = np.full((1 + len(self.limits.groups), len(X)), np.nan)
         rows = np.arange(len(X))
         for count in range(100):
-            begin = levels[:, rows]
-            path = self._path(X[rows], scale[rows], low[rows], high[rows], pull[rows], begin)
-            levels[:, rows] = begin
+            path = self._path(X[rows], scale[rows], low[rows], high[rows], pull[rows])
             over = self.distance(path.weights) - self.max_distance
             out = over > 0
             result[rows] = path.weights
             weak[rows[out]], strong[rows[~out]] = pull[rows[out]], pull[rows[~out]]
             slope = path.slope()
-            step = pull[rows] - over / np.where(slope < 0, slope, -1.0)
+            falling = slope < -1e-12 * scale[rows].max(axis=1)
+            step = pull[rows] - over / np.where(falling, slope, -1.0)
             bounded = np.isfinite(strong[rows])
             halved = np.where(bounded, (weak[rows] + np.where(bounded, strong[rows], 0.0)) / 2, 8 * pull[rows])
-            newton = (slope < 0) & (step > weak[rows]) & (step < strong[rows]) & (count % 4 < 3)
+            newton = falling & (step > weak[rows]) & (step < strong[rows]) & (count % 4 < 3)
             pull[rows] = np.minimum(np.where(newton, step, halved), most[rows])
             open_ = (np.abs(over) > _NEARLY / 2) & (weak[rows] < most[rows])
             rows = rows[open_ & ~(strong[rows] - weak[rows] < 1e-12 * strong[rows])]
