@@ -43,7 +43,6 @@ class Law(Regressor):
     _shape: ClassVar[list[tuple[float, float]]]
     _width: ClassVar[float]
     _first_noise = 0.1  # in standard deviations of the losses
-    _steps = 60
     _block = 2**21  # numbers in a block of predictions with derivatives
 
     def fit(self, X: np.ndarray, y: np.ndarray, like: Self | None = None) -> Self:
@@ -53,16 +52,15 @@ class Law(Regressor):
         z = (y - self._shift) / self._scale
         if like is None:
             variance = self._first_noise**2
-            theta, value = self._descend(self._starts(X, z), X, z, variance, 12)
+            theta, value, _ = self._descend(self._starts(X, z), X, z, variance, 10)
             theta = theta[[np.argmin(value)]]
         else:
             theta, variance = like.theta_[None], like._variance
-        rounds = 8 if like is None else 3
-        for _ in range(rounds):
-            theta, _ = self._descend(theta, X, z, variance, self._steps // rounds)
+        for _ in range(8):
+            theta, _, settled = self._descend(theta, X, z, variance, 10)
             before = variance
             variance, noise = self._left_over(theta[0], X, z, variance)
-            if abs(np.log(variance / before)) < 0.02:
+            if settled and abs(np.log(variance / before)) < 0.02:
                 break
         self.theta_, self._variance = theta[0], variance
         self.noise_ = self._scale * float(np.sqrt(noise))
@@ -131,8 +129,8 @@ class Law(Regressor):
 
     def _descend(
         self, theta: np.ndarray, X: np.ndarray, z: np.ndarray, variance: float, steps: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Levenberg-Marquardt from every row of `theta`, down the negative log posterior; its values come too."""
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Levenberg-Marquardt from every row of `theta`, down the negative log posterior; its values, and if settled."""
         mean, width = self._prior(X.shape[1])
         precision = width**-2
         damping = np.full(len(theta), 1e-2)
@@ -146,14 +144,15 @@ class Law(Regressor):
             return value, downhill, weights / variance, J
 
         value, downhill, weights, J = look(theta)
+        settled = False
         for _ in range(steps):
-            curvature = precision + np.einsum("sn,snp,snp->sp", weights, J, J)
+            curvature = precision + _times((J * J).transpose(0, 2, 1), weights)
             step = _solve(J, weights, precision + damping[:, None] * curvature, downhill)
             tried = theta + np.clip(step, -2.0, 2.0)
             there = look(tried)
             better = there[0] < value
-            settled = bool(np.all(np.abs(there[0] - value) < 1e-5 * (1 + np.abs(value))))
-            damping = np.where(better, damping / 5, damping * 6)
+            settled = bool(np.all(np.abs(there[0] - value) < 1e-6 * (1 + np.abs(value))))
+            damping = np.where(better, np.maximum(damping / 5, 1e-9), damping * 6)
             theta = np.where(better[:, None], tried, theta)
             value, downhill, weights, J = (
                 np.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
@@ -161,13 +160,13 @@ class Law(Regressor):
             )
             if settled:
                 break
-        return theta, value
+        return theta, value, settled
 
     def _left_over(self, theta: np.ndarray, X: np.ndarray, z: np.ndarray, variance: float) -> tuple[float, float]:
         """Residual variance over the runs that the parameters leave free: as the fit weighs runs, and as it is.
 
-        A parameter that its prior holds counts for less than one (MacKay 1992, "Bayesian interpolation"). Two runs'
-        worth of a residual of .02 keep the variance above 0.
+        A parameter that its prior holds counts for less than one (MacKay 1992, "Bayesian interpolation"). Two runs
+        worth of a residual of .1 keep the variance above 0.
         """
         curve, derivatives = self._curve(theta[None], X, derivatives=True)
         residual, J = z - curve[0], derivatives[0]
@@ -176,14 +175,18 @@ class Law(Regressor):
         gram = rooted @ rooted.T if len(J) < len(theta) else rooted.T @ rooted
         known = np.maximum(np.linalg.eigvalsh(gram), 0.0)
         free = max(len(J) - float((known / (1 + known)).sum()), 0.0) + 2
-        weighed, plain = ((w * (residual**2)).sum() + 2 * w.mean() * 0.02**2 for w in (weights, np.ones_like(weights)))
+        weighed, plain = (
+            (w * (residual**2)).sum() + 2 * w.mean() * self._first_noise**2 for w in (weights, np.ones_like(weights))
+        )
         return float(weighed / free), float(plain / free)
 
     def _condition(self, X: np.ndarray) -> None:
         """Covariance of the parameters, from the curvature at the mode (Laplace's approximation)."""
         J = self._curve(self.theta_[None], X, derivatives=True)[1][0]
-        precision = self._prior(X.shape[1])[1] ** -2
-        self._spread = np.linalg.inv((self._scale / self.noise_) ** 2 * (J.T @ J) + np.diag(precision))
+        curvature = (self._scale / self.noise_) ** 2 * (J.T @ J) + np.diag(self._prior(X.shape[1])[1] ** -2)
+        unit = np.sqrt(np.diag(curvature))
+        scaled = curvature / np.outer(unit, unit) + 1e-12 * np.eye(len(unit))
+        self._spread = np.linalg.inv(scaled) / np.outer(unit, unit)
 
     def _jacobians(self, X: np.ndarray) -> Iterator[np.ndarray]:
         """Derivatives by parameter, in blocks of rows."""
@@ -278,26 +281,24 @@ class PowerLaw(Law):
     """
 
     _shape: ClassVar = [(0.0, 1.5), (0.0, 1.0), (np.log(0.4), 1.0)]
-    _width = 3.0
+    _width = 2.0
 
     def _starts(self, X: np.ndarray, z: np.ndarray) -> np.ndarray:
-        """With the floor and a given, (loss - floor)^(-1/a) is a line in what domains bring; two starts are flat."""
+        """With the floor and a given, (loss - floor)^(-1/a) is a line in what domains bring; one start is flat."""
         bends = [mean for mean, _ in self._shape[3:]]
         amount = self._amounts(np.array([bends]), X)[0][0]
-        starts = []
-        for below in (0.3, 1.5):
+        starts = [[0.0, 0.0, np.log(0.5), *bends, *np.zeros(X.shape[1])]]
+        for below, power in ((0.3, 1.0), (1.5, 0.3)):
             above = z - z.min() + below
-            starts.append([0.0, 0.0, np.log(0.5), *bends, *np.zeros(X.shape[1])])
-            for power in (0.3, 1.0):
-                total, weights = above ** (-1 / power), above ** (2 + 2 / power)
-                even = np.average(total, weights=weights) / amount.sum(axis=1).mean()
-                brought = even + _ridge(amount, total - even * amount.sum(axis=1), weights)
-                brought = np.log(np.maximum(brought, 0.01 * np.abs(brought).max()))
-                level = brought.mean()
-                # k = s / a where totals are relative to that level, and the loss at it is c'
-                size = np.exp(np.clip(-power * level, -3, 3))
-                domain = np.clip(brought - level, -4, 4)
-                starts.append([z.min() - below + size, np.log(power * size), np.log(power), *bends, *domain])
+            total, weights = above ** (-1 / power), above ** (2 + 2 / power)
+            even = np.average(total, weights=weights) / amount.sum(axis=1).mean()
+            brought = even + _ridge(amount, total - even * amount.sum(axis=1), weights)
+            brought = np.log(np.maximum(brought, 0.01 * np.abs(brought).max()))
+            level = brought.mean()
+            # relative to that level k is s / a, and the loss at it c'
+            size = np.exp(np.clip(-power * level, -3, 3))
+            domain = np.clip(brought - level, -4, 4)
+            starts.append([z.min() - below + size, np.log(power * size), np.log(power), *bends, *domain])
         return np.array(starts)
 
     def _curve(self, theta: np.ndarray, X: np.ndarray, derivatives: bool = False) -> Any:
@@ -370,9 +371,8 @@ class SaturatingLaw(PowerLaw):
 
 
 def _spread_of(y: np.ndarray) -> float:
-    """Standard deviation of the losses; 1 where they are all equal but for rounding."""
-    spread = float(np.std(y))
-    return spread if spread > 1e-10 * float(np.abs(y).max()) else 1.0
+    """Standard deviation of the losses; something tiny where they are all equal but for rounding."""
+    return max(float(np.std(y)), 1e-9 * float(np.abs(y).max()), 1e-12)
 
 
 def _ridge(X: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
