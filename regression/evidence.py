@@ -65,6 +65,24 @@ class Evidence:
         return self._table("regression/predictions.csv")
 
     @cached_property
+    def learning_curve(self) -> "pd.DataFrame | None":
+        """How well fits to some of the runs rank the others."""
+        return self._table("regression/learning_curve.csv")
+
+    @cached_property
+    def effects(self) -> "pd.DataFrame | None":
+        """What each domain does to each target, as the regression has it."""
+        return self._table("regression/effects.csv")
+
+    def proposed(self, name: str) -> "pd.DataFrame | None":
+        """A table of the folder proposal/, if that is of the mixture at hand."""
+        weights = self._table("proposal/weights.csv")
+        if weights is None or len(weights) != len(self.optimum):
+            return None
+        apart = (weights["domain"].map(self.optimum) - weights["weight"]).abs().max()
+        return self._table(f"proposal/{name}.csv") if apart < 1e-9 else None
+
+    @cached_property
     def catalogue(self) -> list[Domain]:
         """domains.csv."""
         path = self.folder / "domains.csv"

@@ -1,13 +1,13 @@
 """What a study holds -> the report's figures: the table behind each, and its words for those who do not see it."""
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxymix.figures import Figure, signed
+from proxymix.figures import Figure, percent, signed
 from proxymix.schemas import loss_domain, read_table
-from regression import figures
+from regression import figures, pictures
 from regression.confirm import PROPOSAL, WORDS
 from regression.evidence import Evidence
 from regression.paired import interval
@@ -20,24 +20,80 @@ MOST_CURVES = 100  # lines of a figure; more of them hide each other
 
 
 def mixtures_figure(found: Evidence) -> Figure | None:
-    """The optimum beside the prior and the heuristic."""
+    """The optimum beside the prior and the heuristic, with intervals where `propose` gave them."""
     import pandas as pd
 
     if not found.optimum:
         return None
-    columns = {"prior": found.prior, "heuristic": found.heuristic, "optimum": found.optimum}
+    columns = {"prior": found.prior, "weight": found.optimum}
+    if (proposed := found.proposed("weights")) is not None:
+        columns |= {end: dict(zip(proposed["domain"], proposed[end], strict=True)) for end in ("low", "high")}
+    columns["heuristic"] = found.heuristic
     table = pd.DataFrame({"domain": found.domains})
     for name, weights in columns.items():
         if weights:
             table[name] = [weights.get(d, 0.0) for d in found.domains]
     largest = max(found.optimum, key=lambda d: found.optimum[d])
-    return Figure(
-        "mixtures",
-        table,
-        figures.mixture_bars,
-        f"Weights per domain. The largest of the optimum is {largest} with {figures.percent(found.optimum[largest])}.",
-        height=_rows_height(len(table), 27),
+    alt = f"Weights per domain. The largest of the optimum is {largest} with {percent(found.optimum[largest])}."
+    return Figure("mixtures", table, pictures.mixture_bars, alt, pictures.rows_height(len(table)))
+
+
+def near_optimal_figure(found: Evidence) -> Figure | None:
+    """Which weights the mixtures as good as the proposal share, and which differ among them."""
+    near, weights = found.proposed("near_optimal"), found.proposed("weights")
+    if near is None or weights is None:
+        return None
+    table = pictures.near_optimal_ranges(near, _by_domain(weights, found))
+    table.attrs["num_mixtures"] = len(near)
+    widest = _largest(table, table["most"] - table["least"])
+    alt = f"Ranges of weights over {len(near)} mixtures as good as the proposal; the widest is that of {widest['domain']}, "
+    alt += f"{percent(widest['least'])} to {percent(widest['most'])}."
+    height = pictures.rows_height(len(table))
+    return Figure("near_optimal", table, pictures.near_optimal_set, alt, height, narrow_height=height + 40)
+
+
+def epochs_figure(found: Evidence) -> Figure | None:
+    """How often the final training would repeat each domain."""
+    table = found.proposed("epochs")
+    if table is None:
+        return None
+    table = _by_domain(table, found)
+    most = _largest(table, table["epochs"])
+    alt = (
+        f"Epochs of the final training over each domain; {most['domain']} is repeated most, {most['epochs']:.2f} times."
     )
+    return Figure("epochs", table, pictures.epochs_at_budget, alt, pictures.rows_height(len(table)))
+
+
+def gains_figure(found: Evidence) -> Figure | None:
+    """What the proposal is predicted to gain over each baseline, by its own regression and by independent ones."""
+    table = found.proposed("gains")
+    if table is None:
+        return None
+    alt = "; ".join(
+        f"over {WORDS.get(row['baseline'], row['baseline'])} {signed(row['own'])} by its own regression, "
+        f"{signed(row['judged'])} as judged"
+        for row in table.to_dict("records")
+    )
+    height = 96 + 44 * len(table)
+    return Figure(
+        "gains",
+        _with_unit(table, found),
+        pictures.predicted_gains,
+        f"Predicted gain {alt}.",
+        height,
+        narrow_height=height + 50,
+    )
+
+
+def line_figure(found: Evidence) -> Figure | None:
+    """The predicted objective on the way from the prior to the optimum."""
+    table = found.proposed("line")
+    if table is None:
+        return None
+    first, last = (_largest(table, -(table["step"] - end).abs())["mean"] for end in (0, 1))
+    alt = f"Predicted objective along the line from the prior, {first:.3f}, to the optimum, {last:.3f}."
+    return Figure("line", _with_unit(table, found), pictures.line_to_optimum, alt, 320)
 
 
 def differences_figure(found: Evidence) -> Figure | None:
@@ -73,7 +129,7 @@ def seeds_figure(found: Evidence) -> Figure | None:
     table = found.confirmed[["mixture", "seed", "objective"]].rename(columns={"objective": "measured"})
     mixtures = found.confirmation["mixtures"]
     table["predicted"] = [mixtures[name]["predicted"]["mean"] for name in table["mixture"]]
-    alt = "; ".join(f"{figures.NAMES[name]} {entry['measured']['mean']:.3f}" for name, entry in mixtures.items())
+    alt = "; ".join(f"{pictures.NAMES[name]} {entry['measured']['mean']:.3f}" for name, entry in mixtures.items())
     return Figure(
         "seeds",
         _with_unit(table, found),
@@ -112,14 +168,16 @@ def predicted_figure(found: Evidence) -> Figure | None:
     objective = out_of_fold_objective(found)
     if objective is None:
         return None
-    table = objective.assign(kind="out of fold")[["kind", "index", "measured", "predicted"]]
-    for name, entry in found.confirmation.get("mixtures", {}).items():
-        row = [name, "", entry["measured"]["mean"], entry["predicted"]["mean"]]
-        table = pd.concat([table, pd.DataFrame([row], columns=table.columns)], ignore_index=True)
+    table = objective.assign(kind="out of fold")
+    confirmed = [
+        {"kind": name, "index": "", "measured": entry["measured"]["mean"], "predicted": entry["predicted"]["mean"]}
+        for name, entry in found.confirmation.get("mixtures", {}).items()
+    ]
+    table = pd.DataFrame([*table.to_dict("records"), *confirmed], columns=["kind", *objective.columns])
     table.attrs["spearman"] = rank_text(found, objective)
     alt = f"Predicted against measured objective of {len(objective)} runs out of fold, Spearman {table.attrs['spearman']}."
     return Figure(
-        "predicted", _with_unit(table, found), figures.predicted_against_measured, alt, height=500, narrow_height=400
+        "predicted", _with_unit(table, found), pictures.predicted_against_measured, alt, height=500, narrow_height=400
     )
 
 
@@ -150,9 +208,9 @@ def sensitivity_figure(found: Evidence) -> Figure | None:
     return Figure(
         "sensitivity",
         _with_unit(table, found),
-        figures.sensitivity,
+        pictures.sensitivity,
         f"Change of the predicted objective when a domain moves; less of {steepest} costs most.",
-        _rows_height(len(table), 24),
+        pictures.rows_height(len(table)),
     )
 
 
@@ -161,28 +219,53 @@ def correlation_figure(found: Evidence) -> Figure:
     import pandas as pd
 
     runs = found.runs
-    ranks = pd.DataFrame(runs.weights, columns=runs.domains)
     losses = pd.DataFrame(runs.losses, columns=runs.targets)[found.targets]
-    losses.columns = pd.Index([loss_domain(t) for t in found.targets])
     if len(found.targets) > 1:
-        losses.insert(0, "objective", found.objective.value(runs.losses), allow_duplicates=True)
-    values = correlations(ranks[found.domains].to_numpy(), losses.to_numpy())
-    table = pd.DataFrame(values, columns=losses.columns)
-    table.insert(0, "domain", found.domains)
-    cell = 26 if values.shape[1] <= 20 else 14
+        losses.insert(0, OBJECTIVE, found.objective.value(runs.losses), allow_duplicates=True)
+    weights = pd.DataFrame(runs.weights, columns=runs.domains)[found.domains]
+    values = correlations(weights.to_numpy(), losses.to_numpy())
+    table = _pairs(values.T, list(losses.columns), found.domains, "correlation")
     alt = f"Rank correlation between the weight of each domain and each loss over {len(runs.index)} runs."
     if np.isfinite(values).any():
-        row, column = (int(i) for i in np.unravel_index(np.nanargmax(np.abs(values)), values.shape))
-        strongest = f"{found.domains[row]} on {losses.columns[column]}, {signed(float(values[row, column]), 2)}"
-        alt += f" The strongest is {strongest}."
-    return Figure(
-        "correlation",
-        table,
-        figures.correlation_map,
-        alt,
-        height=170 + cell * len(table),
-        width=108 + (cell - 4 if cell > 20 else cell) * values.shape[1],
-    )
+        strongest = _largest(table, table["correlation"].abs())
+        alt += f" The strongest is {strongest['domain']} on {loss_domain(strongest['target'])}, {signed(strongest['correlation'], 2)}."
+    return Figure("correlation", table, pictures.correlation_map, alt, *pictures.heat_map_size(table))
+
+
+def effects_figure(found: Evidence) -> Figure | None:
+    """What each domain does to each loss, as the regression has learnt it."""
+    if found.effects is None or found.effects["effect"].isna().all():
+        return None
+    wide = pictures.wide_table(found.effects, "effect").reindex(index=found.domains, columns=found.targets)
+    values, targets = wide.to_numpy(dtype=float), [*found.targets]
+    if len(targets) > 1 and not found.objective.worst:
+        weights = dict(zip(found.runs.targets, found.objective.weights, strict=True))
+        values = np.column_stack([values @ [weights[t] for t in targets], values])
+        targets = [OBJECTIVE, *targets]
+    table = _pairs(values.T, targets, found.domains, "effect")
+    table.attrs["unit"] = found.loss_unit
+    largest = _largest(table, table["effect"].abs())
+    alt = f"Learnt effect of each domain on each loss. The largest is that of {largest['domain']} on "
+    alt += f"{loss_domain(largest['target'])}, {signed(largest['effect'])}."
+    return Figure("effects", table, pictures.effect_map, alt, *pictures.heat_map_size(table))
+
+
+def rank_curve_figure(found: Evidence) -> Figure | None:
+    """How well fits to fewer runs rank the others."""
+    if found.learning_curve is None:
+        return None
+    table = pictures.with_extrapolation(found.learning_curve, len(found.runs.index)).drop(columns="regret")
+    alt = f"Spearman on the runs left out against the runs fitted, up to {found.learning_curve['num_runs'].max()}, and extrapolated."
+    return Figure("learning_rank", table, pictures.rank_against_runs, alt, 300)
+
+
+def regret_curve_figure(found: Evidence) -> Figure | None:
+    """How far the picks of fits to fewer runs are off the best run."""
+    if found.learning_curve is None:
+        return None
+    table = pictures.with_extrapolation(found.learning_curve, len(found.runs.index)).drop(columns="spearman")
+    alt = f"Regret of the run picked against the runs fitted, up to {found.learning_curve['num_runs'].max()}, and extrapolated."
+    return Figure("learning_regret", _with_unit(table, found), pictures.regret_against_runs, alt, 300)
 
 
 def curves_figure(found: Evidence) -> Figure | None:
@@ -254,11 +337,18 @@ def noise_figure(found: Evidence) -> Figure | None:
 
 FIGURES = (
     mixtures_figure,
+    near_optimal_figure,
+    epochs_figure,
+    gains_figure,
+    line_figure,
     differences_figure,
     seeds_figure,
     domain_changes_figure,
     predicted_figure,
+    rank_curve_figure,
+    regret_curve_figure,
     sensitivity_figure,
+    effects_figure,
     correlation_figure,
     curves_figure,
     noise_figure,
@@ -266,7 +356,7 @@ FIGURES = (
 
 
 def out_of_fold_objective(found: Evidence) -> "pd.DataFrame | None":
-    """index, measured and predicted objective of every run, predicted by fits that have not seen it.
+    """index, measured and predicted objective of every run (and std), predicted by fits that have not seen it.
 
     Put together from the targets, since a fit's own objective need not be the one that the proposal was asked for.
     """
@@ -277,7 +367,11 @@ def out_of_fold_objective(found: Evidence) -> "pd.DataFrame | None":
         return None
     kinds = {kind: table.pivot(index="index", columns="target", values=kind) for kind in ("measured", "predicted")}
     objective = {kind: found.objective_of(values) for kind, values in kinds.items()}
-    return pd.DataFrame(objective, index=kinds["measured"].index).reset_index()
+    sums = pd.DataFrame(objective, index=kinds["measured"].index).reset_index()
+    if found.fit is None or found.fit.goal.minimise != found.objective.minimise:
+        return sums  # how sure the fit was of its own objective says nothing about another
+    std = table[table["target"] == OBJECTIVE].set_index("index")["std"]
+    return sums.assign(std=sums["index"].map(std))
 
 
 def moved_weight(weights: np.ndarray, position: int, step: float) -> np.ndarray:
@@ -298,6 +392,23 @@ def correlations(weights: np.ndarray, losses: np.ndarray) -> np.ndarray:
     a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return (a.T @ b) / np.sqrt((a**2).sum(axis=0)[:, None] * (b**2).sum(axis=0))
+
+
+def _largest(table: "pd.DataFrame", size: "pd.Series[Any]") -> dict[Any, Any]:
+    """The row whose size is the largest."""
+    return table.to_dict("records")[int(np.nanargmax(size.to_numpy(dtype=float)))]
+
+
+def _by_domain(table: "pd.DataFrame", found: Evidence) -> "pd.DataFrame":
+    return table.set_index("domain").loc[found.domains].reset_index()
+
+
+def _pairs(values: np.ndarray, targets: list[str], domains: list[str], name: str) -> "pd.DataFrame":
+    """Values of shape (num_targets, num_domains) -> rows of (target, domain, value)."""
+    import pandas as pd
+
+    pairs = [(target, domain) for target in targets for domain in domains]
+    return pd.DataFrame(pairs, columns=["target", "domain"]).assign(**{name: values.ravel()})
 
 
 def _with_unit(table: "pd.DataFrame", found: Evidence) -> "pd.DataFrame":

@@ -1,6 +1,7 @@
-"""Tables -> the report's figures: each function takes a table and an Axes, answers one question, returns the Axes.
+"""Tables of what was measured -> the report's figures: each function takes a table and an Axes, and returns the Axes.
 
-The look, colours by role, and what makes a picture of a table are those of `proxymix.figures`.
+The look, colours by role, and what makes a picture of a table are those of `proxymix.figures`; pictures of what a
+regression says are in `regression.pictures`.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -20,59 +21,13 @@ from proxymix.figures import (
     domain_rows,
     is_wide,
     legend,
-    percent,
-    shorten,
     signed,
 )
+from regression.pictures import NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
-
-NAMES = {
-    "proposal": "proposal",
-    "prior": "prior",
-    "heuristic": "heuristic",
-    "uniform": "uniform",
-    "best_seen": "best of sweep",
-    "sweep_mean": "mean of sweep",
-}
-
-
-def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
-    """How does the optimum differ from the prior and the heuristic?
-
-    Args:
-        table: domain, prior and optimum (weights), and heuristic where there is one; drawn in its order.
-        axes: Where to draw.
-    """
-    rows = np.arange(len(table))
-    shares = table.drop(columns="domain") * 100
-    axes.grid(axis="x")
-    if "prior" in table:
-        axes.barh(rows, shares["prior"], height=0.74, color=PRIOR, alpha=0.45, linewidth=0, label="prior (token share)")
-    axes.barh(rows, shares["optimum"], height=0.36, color=PROPOSED, linewidth=0, label="proposed optimum")
-    if "heuristic" in table:
-        axes.plot(
-            shares["heuristic"],
-            rows,
-            linestyle="none",
-            marker="D",
-            markersize=4.5,
-            markerfacecolor=SURFACE,
-            markeredgecolor=MEASURED,
-            markeredgewidth=1.0,
-            label="heuristic",
-        )
-    uniform = 100 / len(table)
-    axes.axvline(uniform, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), label=f"uniform ({uniform:.3g}%)")
-    largest = shares.to_numpy().max()
-    axes.set_xlim(0, max(largest, uniform) * 1.04)
-    for row, value in enumerate(shares["optimum"]):
-        beside(axes, row, percent(value / 100), color=PROPOSED, weight="bold")
-    axes.set_xlabel("weight in the mixture (%)")
-    domain_rows(axes, table["domain"])
-    return legend(axes, columns=4 if is_wide(axes) else 2, order=("prior", "proposed", "heuristic", "uniform"))
 
 
 def paired_differences(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -172,66 +127,6 @@ def seed_dots(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     return legend(axes, columns=3)
 
 
-def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
-    """Does the regression rank mixtures that it has not seen?
-
-    Args:
-        table: kind ("out of fold", or a confirmed mixture's name), measured, predicted; and in its attrs spearman, as text.
-        axes: Where to draw.
-    """
-    unseen = table[table["kind"] == "out of fold"]
-    others = table[table["kind"] != "out of fold"]
-    both = table[["measured", "predicted"]].to_numpy()
-    low, high = both.min(), both.max()
-    room = 0.06 * (high - low) or 0.01
-    axes.grid()
-    axes.plot([low - room, high + room], [low - room, high + room], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
-    axes.plot(
-        unseen["predicted"],
-        unseen["measured"],
-        linestyle="none",
-        marker="o",
-        markersize=5 if len(unseen) < 200 else 3.5,
-        color=MEASURED,
-        alpha=0.5,
-        markeredgewidth=0,
-        label="a run of the sweep, predicted out of fold",
-    )
-    marks = {"proposal": ("s", PROPOSED), "prior": ("^", PRIOR)}
-    for kind, predicted, measured in others[["kind", "predicted", "measured"]].itertuples(index=False):
-        if kind in marks:
-            marker, colour = marks[kind]
-            axes.plot(
-                [predicted],
-                [measured],
-                marker=marker,
-                markersize=8,
-                color=colour,
-                markeredgecolor=SURFACE,
-                linestyle="none",
-                label=f"{NAMES[kind]}, confirmed",
-            )
-    axes.set_xlim(low - room, high + room)
-    axes.set_ylim(low - room, high + room)
-    axes.set_aspect("equal", anchor="W")
-    axes.tick_params(axis="y", labelcolor=MUTED, labelsize=8.5)
-    axes.set_xlabel(f"predicted objective ({_unit(table)})")
-    axes.set_ylabel(f"measured objective ({_unit(table)})")
-    axes.text(
-        0.97,
-        0.05,
-        f"n = {len(unseen)}\nSpearman {table.attrs['spearman']}",
-        transform=axes.transAxes,
-        ha="right",
-        va="bottom",
-        color=INK,
-        fontsize=10,
-        weight="bold",
-        linespacing=1.5,
-    )
-    return legend(axes, columns=3 if is_wide(axes) else 1)
-
-
 def loss_curves(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     """Do the proxies learn, and when do mixtures separate?
 
@@ -260,90 +155,6 @@ def loss_curves(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.set_xlabel("training tokens (millions)")
     axes.set_ylabel(f"objective ({_unit(table)})")
     return legend(axes, columns=3 if is_wide(axes) else 1)
-
-
-def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
-    """Which domain moves which loss?
-
-    Args:
-        table: domain, then a column per target of rank correlations between weight and loss over the sweep.
-        axes: Where to draw.
-    """
-    from matplotlib.collections import PatchCollection
-    from matplotlib.colors import to_rgba
-    from matplotlib.patches import Rectangle
-
-    values = table.drop(columns="domain").to_numpy(dtype=float)
-    targets = [c for c in table.columns if c != "domain"]
-    cells = [(int(row), int(column)) for row, column in np.argwhere(np.isfinite(values))]
-    colours = [to_rgba(PROPOSED if values[c] < 0 else OTHER, round(0.72 * abs(float(values[c])), 3)) for c in cells]
-    squares = [Rectangle((column - 0.5, row - 0.5), 1, 1) for row, column in cells]
-    axes.add_collection(PatchCollection(squares, facecolors=colours, linewidths=0))
-    if len(targets) <= 20:
-        for row, column in cells:
-            size = 8 if is_wide(axes) or len(targets) <= 8 else 6.5
-            axes.text(
-                column, row, short(float(values[row, column])), ha="center", va="center", fontsize=size, color=INK
-            )
-    axes.set_xlim(-0.5, len(targets) - 0.5)
-    axes.set_ylim(len(table) - 0.5, -0.5)
-    for position in np.arange(0.5, len(targets) - 1):
-        axes.axvline(position, color=SURFACE, linewidth=1)
-    for position in np.arange(0.5, len(table) - 1):
-        axes.axhline(position, color=SURFACE, linewidth=1)
-    axes.xaxis.tick_top()
-    first = 1 if targets[0] == "objective" else 0  # which shares no prefix with the losses
-    labels = [*targets[:first], *shorten(targets[first:], 20)]
-    axes.set_xticks(range(len(targets)), labels, rotation=90, color=INK)
-    axes.tick_params(length=0)
-    axes.set_yticks(range(len(table)), shorten(table["domain"], 24 if is_wide(axes) else 14))
-    axes.set_xlabel("loss on ...", color=MUTED)
-    axes.xaxis.set_label_position("top")
-    if is_wide(axes):
-        axes.set_ylabel("more of ...", color=MUTED)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return axes
-
-
-def sensitivity(table: "pd.DataFrame", axes: "Axes") -> "Axes":
-    """How much does the predicted objective lose when one domain moves away from the optimum?
-
-    Args:
-        table: domain, more, less: the change of the predicted objective; and step, the weight moved, in its attrs.
-        axes: Where to draw.
-    """
-    rows = np.arange(len(table))
-    step = table.attrs.get("step", 0.05) * 100
-    axes.grid(axis="x")
-    axes.axvline(0, color=INK, linewidth=1)
-    axes.hlines(
-        rows, table[["more", "less"]].min(axis=1), table[["more", "less"]].max(axis=1), color=FAINT, linewidth=1.2
-    )
-    axes.plot(
-        table["less"],
-        rows,
-        linestyle="none",
-        marker="o",
-        markersize=6.5,
-        markerfacecolor=SURFACE,
-        markeredgecolor=PROPOSED,
-        markeredgewidth=1.4,
-        label=f"{step:.3g} points less of it (or none)",
-    )
-    axes.plot(
-        table["more"],
-        rows,
-        linestyle="none",
-        marker="o",
-        markersize=6.5,
-        color=PROPOSED,
-        label=f"{step:.3g} points more of it",
-    )
-    axes.margins(x=0.06)
-    _label(axes, "change of the predicted objective", _unit(table))
-    domain_rows(axes, table["domain"])
-    return legend(axes, columns=2 if is_wide(axes) else 1)
 
 
 def domain_changes(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -429,13 +240,6 @@ def spearman(a: Any, b: Any) -> float:
     import pandas as pd
 
     return float(pd.Series(np.asarray(a)).corr(pd.Series(np.asarray(b)), method="spearman"))
-
-
-def short(value: float) -> str:
-    """A correlation in a small cell: -0.46 -> '−.46'."""
-    text = f"{value:.2f}"
-    text = "0" if float(text) == 0 else text.replace("0.", ".", 1).removesuffix(".00")
-    return text.replace("-", "−")
 
 
 def _unit(table: "pd.DataFrame") -> str:

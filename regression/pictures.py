@@ -302,6 +302,48 @@ def near_optimal_set(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     return legend(axes, columns=4 if is_wide(axes) else 2, order=("proposal", "prior", "range where all"))
 
 
+def sensitivity(table: "pd.DataFrame", axes: "Axes") -> "Axes":
+    """How much does the predicted objective lose when one domain moves away from the optimum?
+
+    Args:
+        table: domain, more, less: the change of the predicted objective; and step, the weight moved, in its attrs.
+        axes: Where to draw.
+    """
+    num_all, table = len(table), _most(table, table[["more", "less"]].abs().max(axis=1))
+    rows = np.arange(len(table))
+    step = table.attrs.get("step", 0.05) * 100
+    axes.grid(axis="x")
+    axes.axvline(0, color=INK, linewidth=1)
+    axes.hlines(
+        rows, table[["more", "less"]].min(axis=1), table[["more", "less"]].max(axis=1), color=FAINT, linewidth=1.2
+    )
+    axes.plot(
+        table["less"],
+        rows,
+        linestyle="none",
+        marker="o",
+        markersize=6.5,
+        markerfacecolor=SURFACE,
+        markeredgecolor=PROPOSED,
+        markeredgewidth=1.4,
+        label=f"{step:.3g} points less of it (or none)",
+    )
+    axes.plot(
+        table["more"],
+        rows,
+        linestyle="none",
+        marker="o",
+        markersize=6.5,
+        color=PROPOSED,
+        label=f"{step:.3g} points more of it",
+    )
+    axes.margins(x=0.06)
+    left_out = _left_out(num_all - len(table), "with less change")
+    axes.set_xlabel(_label(axes, f"change of the predicted objective ({_unit(table)}){left_out}"))
+    name_rows(axes, table["domain"])
+    return legend(axes, columns=2 if is_wide(axes) else 1)
+
+
 def line_to_optimum(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     """What happens to the loss on the way from the prior to the optimum?
 
@@ -467,6 +509,22 @@ def regret_against_runs(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     return axes
 
 
+def with_extrapolation(table: "pd.DataFrame", num_runs: int) -> "pd.DataFrame":
+    """learning_curve.csv, and rows without a repeat for what all runs, twice and four times as many would bring."""
+    import pandas as pd
+
+    from regression.learning_curve import Point, extrapolated
+
+    sizes = [num_runs, 2 * num_runs, 4 * num_runs]
+    points = [Point(*row) for row in table[["num_runs", "repeat", "spearman", "regret"]].itertuples(index=False)]
+    # Regret falls by the law of what is missing from a Spearman of 1, so it takes its place.
+    missing = [Point(p.num_runs, p.repeat, 1 - p.regret, p.regret) for p in points]
+    spearman, left = extrapolated(points, sizes), extrapolated(missing, sizes)
+    ahead = pd.DataFrame({"num_runs": sizes, "spearman": spearman, "regret": None if left is None else 1 - left})
+    ahead = ahead.dropna(subset=["spearman", "regret"], how="all")
+    return pd.DataFrame([*table.to_dict("records"), *ahead.to_dict("records")], columns=table.columns)
+
+
 def _learning_curve(table: "pd.DataFrame", axes: "Axes", column: str) -> None:
     seen, beyond = table[table["repeat"].notna()], table[table["repeat"].isna()]
     several = "model" in table and seen.groupby("num_runs")["model"].nunique().max() > 1
@@ -498,7 +556,7 @@ def _learning_curve(table: "pd.DataFrame", axes: "Axes", column: str) -> None:
             linewidth=1.8,
             label=str(name) or "mean over repeats",
         )
-        ahead = beyond[beyond["model"] == name] if several else beyond
+        ahead = (beyond[beyond["model"] == name] if several else beyond).dropna(subset=column)
         if len(ahead):
             x, y = [mean.index[-1], *ahead["num_runs"]], [mean.iloc[-1], *ahead[column]]
             axes.plot(
@@ -529,7 +587,7 @@ def rows_height(num_rows: int) -> int:
     return 104 + (25 if num_rows <= 24 else 17) * min(num_rows, MOST_ROWS)
 
 
-def heat_map_size(table: "pd.DataFrame") -> dict[str, int]:
+def heat_map_size(table: "pd.DataFrame") -> tuple[int, int]:
     """CSS pixels of a heat map of this table (target, domain, ...): its height, and its smallest width."""
     names, num_targets = list(dict.fromkeys(table["domain"])), table["target"].nunique()
     rows, numbered = min(len(names), MOST_ROWS), num_targets <= MOST_NUMBERED
@@ -539,10 +597,8 @@ def heat_map_size(table: "pd.DataFrame") -> dict[str, int]:
         return math.ceil(widest) + 30 + (cell if numbered else 14) * num_targets
 
     narrow = width(FEW_LETTERS, 25)
-    return {
-        "height": 200 + (25 if rows <= 24 else 17) * rows,
-        "width": narrow if narrow < (WIDE + NARROW) / 2 else width(MANY_LETTERS, 29) + 20,
-    }
+    height = 200 + (25 if rows <= 24 else 17) * rows
+    return height, narrow if narrow < (WIDE + NARROW) / 2 else width(MANY_LETTERS, 29) + 20
 
 
 def name_rows(axes: "Axes", names: Iterable[str]) -> None:

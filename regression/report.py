@@ -23,11 +23,13 @@ from regression import page
 from regression.confirm import PROPOSAL, WORDS
 from regression.evidence import Evidence
 from regression.exhibits import FIGURES, MOST_CURVES
-from regression.figures import NAMES
+from regression.learning_curve import Point, sentence
 from regression.page import Cell
 from regression.paired import listed
+from regression.pictures import NAMES, PRESENT
 from regression.validation import NOISE, OBJECTIVE
 
+MOST_CANDIDATES = 10  # in a table
 MODELS = {
     "gp": "Gaussian process",
     "power": "power law",
@@ -220,6 +222,8 @@ def _answer(found: Evidence, drawn: Mapping[str, Figure]) -> str:
     notes = ["Thick bar: the prior. Thin bar and number: the optimum. Domains are in the order of the prior."]
     if not found.prior:
         notes = ["Bar and number: the optimum. Domains are in the order of their mean weight in the sweep."]
+    if "low" in drawn["mixtures"].table:
+        notes.append("Dark line: the interval of the weight, over fits to runs drawn anew.")
     capped = _capped(found)
     if capped:
         notes.append(f"Held at the cap of {found.max_epochs:g} epochs: {listed(capped)}.")
@@ -228,10 +232,62 @@ def _answer(found: Evidence, drawn: Mapping[str, Figure]) -> str:
         "The answer",
         _changes(found),
         page.picture(drawn["mixtures"], "Weights of the mixture", *notes),
+        _which_matter(drawn),
         "<h3>The mixture in numbers</h3>",
         _mixture_table(found),
         page.caution([_over_the_cap(found)] if _over_the_cap(found) else []),
+        _picture(
+            drawn,
+            "epochs",
+            "Epochs at the budget",
+            "Passes of the final training over each domain's tokens. Dotted: what every domain would have at the prior.",
+        ),
+        _candidates(found),
     )
+
+
+def _picture(drawn: Mapping[str, Figure], name: str, title: str, *notes: str) -> str:
+    return page.picture(drawn[name], title, *notes) if name in drawn else ""
+
+
+def _which_matter(drawn: Mapping[str, Figure]) -> str:
+    if "near_optimal" not in drawn:
+        return ""
+    table = drawn["near_optimal"].table
+    free = table[table["least"] < PRESENT]
+    some = listed([str(name) for name in free.sort_values("most", ascending=False)["domain"].head(3)])
+    return page.picture(
+        drawn["near_optimal"],
+        "Which weights matter, and which are free",
+        f"Over {table.attrs['num_mixtures']} mixtures that the regression cannot tell from the proposal: from the least to the most "
+        "weight that any of them has, and the middle 80% of them. Number: the range in points.",
+        f"Grey: {len(free)} of {len(table)} domains that some of these mixtures leave out ({some} among them)."
+        if len(free) > 3
+        else f"Grey, left out by some of these mixtures: {some}."
+        if len(free)
+        else "None of these mixtures leaves a domain out.",
+    )
+
+
+def _candidates(found: Evidence) -> str:
+    """The mixtures that came closest, with their largest weights."""
+    table = found.proposed("candidates")
+    if table is None:
+        return ""
+    rows: list[list[str | Cell]] = []
+    for entry in table.head(MOST_CANDIDATES).to_dict("records"):
+        weights = {
+            str(name).removeprefix("train_"): float(w) for name, w in entry.items() if str(name).startswith("train_")
+        }
+        top = sorted(weights, key=lambda d: -weights[d])[:4]
+        numbers = [
+            f"{entry[name]:.4f}" if entry[name] == entry[name] else ""
+            for name in ("objective", "std", "judged", "distance")
+        ]
+        largest = ", ".join(f"{d} {percent(weights[d])}" for d in top)
+        rows.append([f"{entry['index']}", Cell(str(entry["method"]), "text"), *numbers, Cell(largest, "wrap text")])
+    header = ["candidate", "found by", "objective", "std", "judged", "distance from the prior", "largest weights"]
+    return page.details(f"What else was close ({len(rows)} of {len(table)} candidates)", page.table(header, rows))
 
 
 def _changes(found: Evidence) -> str:
@@ -318,10 +374,7 @@ def _confidence(found: Evidence, drawn: Mapping[str, Figure]) -> str:
                 "prediction is no evidence: `proxymix confirm` trains at the proposal and at every baseline on fresh seeds."
             ]
         )
-        predicted = _predicted_table(found)
-        return page.section(
-            name, title, "", note, "<h3>What the regression predicts</h3>" if predicted else "", predicted
-        )
+        return page.section(name, title, "", note, *_expected(found, drawn))
     seeds = len(found.confirmation["seeds"])
     wins = {b: d["objective"]["wins"] for b, d in found.confirmation["differences"].items()}
     won = sum(wins.values())
@@ -368,7 +421,42 @@ def _confidence(found: Evidence, drawn: Mapping[str, Figure]) -> str:
                 "rise, by 95% intervals that are not corrected for their number.",
             )
         )
+    if "gains" in drawn or "line" in drawn:
+        parts += _expected(found, drawn)
     return page.section(name, title, finding, *parts)
+
+
+def _expected(found: Evidence, drawn: Mapping[str, Figure]) -> list[str]:
+    """What the regression says of the proposal before anything was trained at it."""
+    predicted = _predicted_table(found)
+    curse = ""
+    if "gains" in drawn:
+        table = drawn["gains"].table
+        gap = float((table["own"] - table["judged"]).mean())
+        curse = (
+            f"On average the proposal's own regression promises {signed(gap)} {found.objective.unit} more than the judges see: the price "
+            "of having searched for its lowest value."
+            if gap > 0
+            else "The judges see no less than the proposal's own regression promises."
+        )
+    return [
+        "<h3>What the regression predicts</h3>" if predicted else "",
+        predicted,
+        _picture(
+            drawn,
+            "gains",
+            "Gain over every baseline, as predicted and as judged",
+            "Hollow: by the regression that the proposal was searched with. Filled: by regressions of runs that it never saw. Bar: the "
+            "interval of the gain.",
+            curse,
+        ),
+        _picture(
+            drawn,
+            "line",
+            "From the prior to the optimum",
+            "The predicted objective at mixtures between the two, with its interval. Where the line is flat, less of a change does as well.",
+        ),
+    ]
 
 
 def _confirmation_table(found: Evidence) -> str:
@@ -504,7 +592,30 @@ def _regression(found: Evidence, drawn: Mapping[str, Figure]) -> str:
         ),
         "<h3>Models compared by cross-validation</h3>",
         _scores_table(found),
+        *_learning(found, drawn),
     )
+
+
+def _learning(found: Evidence, drawn: Mapping[str, Figure]) -> list[str]:
+    """What more runs would bring."""
+    if found.learning_curve is None or "learning_rank" not in drawn:
+        return []
+    columns = ["num_runs", "repeat", "spearman", "regret"]
+    points = [Point(*row) for row in found.learning_curve[columns].itertuples(index=False)]
+    return [
+        page.picture(
+            drawn["learning_rank"],
+            "Would more runs help",
+            sentence(points, len(found.runs.index), found.objective.unit),
+            "Each dot is a fit to that many runs, drawn at random, and its Spearman on the others. Dotted: the part missing from 1 "
+            "goes on falling as a power of the number of runs.",
+        ),
+        page.picture(
+            drawn["learning_regret"],
+            "What its pick loses",
+            "How much worse than the best of the others is the run that each fit would have picked.",
+        ),
+    ]
 
 
 def _scores_table(found: Evidence) -> str:
@@ -572,6 +683,15 @@ def _domains(found: Evidence, drawn: Mapping[str, Figure]) -> str:
                 else "",
             )
         )
+    parts.append(
+        _picture(
+            drawn,
+            "effects",
+            "As the regression has learnt it",
+            "Predicted change of a loss when a domain goes from nothing to its mean share in the sweep, the others shrinking in "
+            "proportion. Shades grow with the square root, so that one strong effect does not hide the others.",
+        )
+    )
     parts.append(
         page.picture(
             drawn["correlation"],

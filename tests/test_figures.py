@@ -122,12 +122,12 @@ BY_DOMAIN = ("correlation", "effects", "weights", "near_optimal", "epochs")
 def figure(name: str, num: int = 6) -> Figure:
     """A picture as the report makes it."""
     table, draw = PICTURES[name]
-    size = {"height": 320}
+    size: tuple[int, ...] = (320,)
     if name in ("correlation", "effects"):
         size = pictures.heat_map_size(table(num))
     elif name in BY_DOMAIN:
-        size = {"height": pictures.rows_height(num)}
-    return Figure(name, table(num), draw, "words", **size)
+        size = (pictures.rows_height(num),)
+    return Figure(name, table(num), draw, "words", *size)
 
 
 def axes_of(table: pd.DataFrame, draw) -> "Canvas":
