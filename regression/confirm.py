@@ -297,7 +297,8 @@ def ceilings_sentence(ceilings: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     if not broken:
         return f" Kept: the ceilings on all {len(ceilings)} targets that have one."
-    return f" Not kept: the ceilings on {listed(broken)}; the other {len(ceilings) - len(broken)} are."
+    kept = len(ceilings) - len(broken)
+    return f" Not kept: the ceilings on {listed(broken)}{f'; kept: those on {kept} others' if kept else ''}."
 
 
 def noise(losses: Mapping[str, np.ndarray], columns: Sequence[str], swept: Runs, goal: Objective) -> dict[str, Any]:

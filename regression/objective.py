@@ -137,8 +137,8 @@ class Objective:
         return np.asarray(np.asarray(losses, dtype=float)[..., capped] - base - self.ceilings[capped] * np.abs(base))
 
     def describe(self) -> str:
-        """In words: 'mean of 13 targets', 'weighted mean: 0.7 code, 0.3 prose; no target more than 1% above the prior'."""
-        return "; ".join(text for text in (self._minimised(), self.describe_ceilings()) if text)
+        """In words: 'mean of 13 targets', 'weighted mean: 0.7 code, 0.3 prose, with no target more than 1% above the prior'."""
+        return ", with ".join(text for text in (self._minimised(), self.describe_ceilings()) if text)
 
     def describe_ceilings(self) -> str:
         """The ceilings in words; empty where there are none."""
@@ -147,8 +147,8 @@ class Objective:
             return ""
         if len(capped) == len(self.targets) and len(set(capped)) == 1:
             return f"no target more than {100 * capped[0]:.4g}% above the prior"
-        limits = [f"{loss_domain(self.targets[t])} {100 * self.ceilings[t]:.4g}%" for t in self.capped]
-        return f"above the prior by at most: {', '.join(limits)}"
+        limits = [f"{loss_domain(self.targets[t])} at most {100 * self.ceilings[t]:.4g}%" for t in self.capped]
+        return f"{', '.join(limits)} above the prior"
 
     def _minimised(self) -> str:
         minimise = self.minimise

@@ -247,7 +247,7 @@ def test_whether_ceilings_were_kept_is_measured_against_the_prior_on_the_same_se
         assert (entry["kept"], entry["seeds_kept"]) == (excess.mean() <= 0, (excess <= 0).sum())
     assert [entry["kept"] for entry in found["ceilings"].values()] == [True, False]
     assert f"Not kept: the ceilings on {law.domains[1]} (+" in found["verdict"]
-    assert "2% allowed); the other 1 are." in found["verdict"]
+    assert "2% allowed); kept: those on 1 others." in found["verdict"]
 
 
 def test_the_prior_keeps_every_ceiling(copy):

@@ -77,7 +77,7 @@ def test_a_loss_that_carries_no_weight_may_be_unknown():
 def test_one_ceiling_holds_for_every_target():
     found = objective({"minimise": "code", "ceilings": "1%"})
     assert list(found.weights) == [1, 0, 0] and list(found.capped) == list(found.used) == [0, 1, 2]
-    assert found.describe() == "code; no target more than 1% above the prior"
+    assert found.describe() == "code, with no target more than 1% above the prior"
     reference = np.array([2.0, 10.0, 5.0])
     np.testing.assert_allclose(found.excess(reference, reference), [-0.02, -0.1, -0.05])
     np.testing.assert_allclose(found.excess([[1.0, 10.1, 6.0]], reference), [[-1.02, 0, 0.95]], atol=1e-12)
@@ -86,7 +86,7 @@ def test_one_ceiling_holds_for_every_target():
 def test_ceilings_of_some_targets_leave_the_others_free():
     found = objective({"minimise": {"code": 1}, "ceilings": {"lambada": "0.5%", "law": 0.02}})
     assert list(found.capped) == [1, 2] and list(found.used) == [0, 1, 2]
-    assert found.describe() == "code; above the prior by at most: law 2%, lambada 0.5%"
+    assert found.describe() == "code, with law at most 2%, lambada at most 0.5% above the prior"
     np.testing.assert_allclose(found.excess([9.0, 10.3, 4.0], [1.0, 10.0, 4.0]), [0.1, -0.02])
 
 
