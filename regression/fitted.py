@@ -178,9 +178,7 @@ class Surface:
 
     def __init__(self, fitted: Fit, goal: Objective, reference: np.ndarray, caution: float = 0.0) -> None:
         used = [fitted.regressors[t] for t in goal.used]
-        self.smooth = all(r.smooth for r in used) and (
-            caution == 0 or all(hasattr(r, "std_and_gradient") for r in used)
-        )
+        self.smooth = all(r.smooth and (caution == 0 or r.smooth_std) for r in used)
         self.convex = caution == 0 and all(r.convex for r in used)
         self.num_ceilings = len(goal.capped)
         self._fit, self._goal, self._caution = fitted, goal, caution
@@ -195,26 +193,24 @@ class Surface:
 
     def gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Values, and their slopes along each weight, shape (num_rows, num_domains)."""
-        used = self._goal.used
-        losses = self._fit.losses(X, used)
-        along = self._goal.slopes(losses)
-        value, slopes = self._goal.value(losses), np.zeros(X.shape)
-        scaled, scaled_slopes = np.zeros((len(X), len(used))), []
+        used, fitted = self._goal.used, self._fit
+        losses = np.full((len(X), len(fitted.targets)), np.nan)
+        along, std, std_along = (np.zeros((len(used), *shape)) for shape in (X.shape, (len(X),), X.shape))
         with single_thread():
-            for position, t in enumerate(used):
-                if along[:, t].any():
-                    slopes += along[:, t, None] * self._fit.regressors[t].gradient(X)
+            for i, t in enumerate(used):
                 if self._caution:
-                    std, std_slopes = self._fit.regressors[t].std_and_gradient(X)
-                    size = self._fit.std_scale[t] * along[:, t]
-                    scaled[:, position] = size * std
-                    scaled_slopes.append(size[:, None] * std_slopes)
+                    losses[:, t], along[i], std[i], std_along[i] = fitted.regressors[t].with_std_slopes(X)
+                else:
+                    losses[:, t], along[i] = fitted.regressors[t].with_slopes(X)
+        weights = self._goal.slopes(losses)[:, used]
+        value, slopes = self._goal.value(losses), np.einsum("nt,tnk->nk", weights, along)
         if self._caution:
-            correlation = self._fit.correlation[np.ix_(used, used)]
-            std = self._fit._aggregate(scaled, used)
-            pull = (scaled @ correlation) / np.maximum(std, 1e-300)[:, None]
-            value = value + self._caution * std
-            slopes += self._caution * np.einsum("nt,tnk->nk", pull, np.array(scaled_slopes))
+            size = fitted.std_scale[used] * weights
+            scaled = size * std.T
+            total = fitted._aggregate(scaled, used)
+            pull = (scaled @ fitted.correlation[np.ix_(used, used)]) * size / np.maximum(total, 1e-300)[:, None]
+            value = value + self._caution * total
+            slopes = slopes + self._caution * np.einsum("nt,tnk->nk", pull, std_along)
         return value, slopes
 
     def excess(self, X: np.ndarray) -> np.ndarray:

@@ -31,6 +31,7 @@ class StretchedGP(Regressor):
 
     knows_std = True
     smooth = True
+    smooth_std = True
     theta_: np.ndarray
 
     def _stretched(self, X: np.ndarray) -> np.ndarray:
@@ -70,30 +71,39 @@ class StretchedGP(Regressor):
             return mean
         explained = self._explained(cross)
         variance = np.maximum(self._variance(Z) - np.einsum("ij,ij->j", explained, explained), 0.0)
-        return mean, level * np.sqrt(self._scale**2 * variance + self._noise**2)
+        return mean, np.hypot(self._scale * level * np.sqrt(variance), self.noise_)
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """Slopes of the posterior mean."""
+        return self.with_slopes(X)[1]
+
+    def with_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Posterior mean, and its slopes."""
         Z = self._features(X)
         cross, derivative = self._kernel_and_derivative(Z)
-        weighted = np.broadcast_to(self._alpha, cross.shape)
-        by_feature = self._level(cross @ self._alpha)[:, None] * self._scale * self._push(Z, derivative, weighted)
-        return self._slopes(X, by_feature / self._units)
+        level = self._level(cross @ self._alpha)
+        along = self._push(Z, derivative, np.broadcast_to(self._alpha, cross.shape))
+        return self._floor + level, self._slopes(X, (self._scale * level)[:, None] * along / self._units)
 
-    def std_and_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standard deviation of the curve, without run noise, and its slopes."""
+    def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Posterior mean and its slopes, standard deviation of the curve (without run noise) and its slopes."""
         from scipy.linalg import cho_solve
 
         Z = self._features(X)
         cross, derivative = self._kernel_and_derivative(Z)
         level = self._level(cross @ self._alpha)
-        solved = cho_solve((self._cholesky, True), cross.T).T
+        solved = cho_solve((self._cholesky, True), cross.T, check_finite=False).T
         variance = self._variance(Z) - np.einsum("ij,ij->i", cross, solved)
         std = np.sqrt(np.maximum(variance, 1e-12))
-        along = self._slope / Z.shape[1] * Z - self._push(Z, derivative, solved)
-        of_level = self._scale * self._push(Z, derivative, np.broadcast_to(self._alpha, cross.shape))
-        by_feature = self._scale * level[:, None] * (along / std[:, None] + std[:, None] * of_level)
-        return self._scale * level * std, self._slopes(X, by_feature / self._units)
+        of_variance = self._slope / Z.shape[1] * Z - self._push(Z, derivative, solved)
+        of_mean = self._scale * self._push(Z, derivative, np.broadcast_to(self._alpha, cross.shape))
+        along = (self._scale * level)[:, None] * (of_variance / std[:, None] + std[:, None] * of_mean)
+        return (
+            self._floor + level,
+            self._slopes(X, level[:, None] * of_mean / self._units),
+            self._scale * level * std,
+            self._slopes(X, along / self._units),
+        )
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
         """Posterior covariance of the curve."""
@@ -120,7 +130,8 @@ class StretchedGP(Regressor):
             out = folds == fold
             block = np.linalg.inv(inverse[np.ix_(out, out)])
             level = self._level(self._y[out] - block @ self._alpha[out])
-            mean[out], std[out] = self._floor + level, self._scale * level * np.sqrt(np.diag(block))
+            variance = np.maximum(np.diag(block) - self._noise**2 / self._scale**2, 0.0)
+            mean[out], std[out] = self._floor + level, np.hypot(self._scale * level * np.sqrt(variance), self.noise_)
         return mean, std
 
     def drawn(self, chance: Chance, target: int, scale: float) -> "Regressor":
@@ -189,7 +200,7 @@ class StretchedGP(Regressor):
         self._cholesky = np.linalg.cholesky(covariance)
         self._alpha = cho_solve((self._cholesky, True), self._y)
         self._noise = self._scale * float(np.sqrt(noise))  # of logarithms
-        self.noise_ = self._noise * float(np.exp(self._shift))  # of a loss in the middle
+        self.noise_ = self._noise * float(np.exp(self._shift))  # of a loss in the middle; taken for all
 
     def _explained(self, cross: np.ndarray) -> np.ndarray:
         from scipy.linalg import solve_triangular
@@ -318,13 +329,19 @@ class DrawnGP(Regressor):
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """Its slopes."""
+        return self.with_slopes(X)[1]
+
+    def with_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The curve, and its slopes."""
         process = self._process
         Z = process._features(X)
         cross, derivative = process._kernel_and_derivative(Z)
-        level = process._scale * process._level(cross @ self._pull + self._prior(Z))
-        waves = (-np.sin(Z @ self._waves + self._phases) * self._heights) @ self._waves.T + self._line
-        by_feature = process._push(Z, derivative, np.broadcast_to(self._pull, cross.shape)) + waves
-        return process._slopes(X, level[:, None] * by_feature / process._units)
+        angle = Z @ self._waves + self._phases
+        prior = np.cos(angle) @ self._heights + Z @ self._line + self._level
+        level = process._level(cross @ self._pull + prior)
+        waves = (-np.sin(angle) * self._heights) @ self._waves.T + self._line
+        along = process._push(Z, derivative, np.broadcast_to(self._pull, cross.shape)) + waves
+        return process._floor + level, process._slopes(X, (process._scale * level)[:, None] * along / process._units)
 
     def _prior(self, Z: np.ndarray) -> np.ndarray:
         return np.cos(Z @ self._waves + self._phases) @ self._heights + Z @ self._line + self._level
@@ -339,6 +356,7 @@ class GP(Regressor):
 
     knows_std = True
     smooth = True
+    smooth_std = True
     _parts = (RootGP, RootLogGP)
 
     def fit(self, X: np.ndarray, y: np.ndarray, like: Self | None = None) -> Self:
@@ -358,18 +376,21 @@ class GP(Regressor):
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """Slopes of the mean of the two."""
-        return np.asarray(np.mean([part.gradient(X) for part in self.parts_], axis=0))
+        return self.with_slopes(X)[1]
 
-    def std_and_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standard deviation of the curve, without run noise, and its slopes."""
-        half = (self.parts_[0].predict(X) - self.parts_[1].predict(X)) / 2
-        half_slopes = (self.parts_[0].gradient(X) - self.parts_[1].gradient(X)) / 2
-        stds, slopes = zip(*(part.std_and_gradient(X) for part in self.parts_), strict=True)
+    def with_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of the two, and its slopes."""
+        means, slopes = zip(*(part.with_slopes(X) for part in self.parts_), strict=True)
+        return np.mean(means, axis=0), np.mean(slopes, axis=0)
+
+    def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Mean of the two and its slopes, standard deviation of the curve (without run noise) and its slopes."""
+        means, slopes, stds, std_slopes = zip(*(part.with_std_slopes(X) for part in self.parts_), strict=True)
+        half, half_slopes = (means[0] - means[1]) / 2, (slopes[0] - slopes[1]) / 2
         std = np.sqrt(np.mean(np.square(stds), axis=0) + half**2)
-        both = (
-            np.mean([s[:, None] * g for s, g in zip(stds, slopes, strict=True)], axis=0) + half[:, None] * half_slopes
-        )
-        return std, both / np.maximum(std, 1e-300)[:, None]
+        both = np.mean([s[:, None] * g for s, g in zip(stds, std_slopes, strict=True)], axis=0)
+        along = (both + half[:, None] * half_slopes) / np.maximum(std, 1e-300)[:, None]
+        return np.mean(means, axis=0), np.mean(slopes, axis=0), std, along
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
         """Covariance of the even mixture."""

@@ -20,12 +20,14 @@ class Regressor(ABC):
         knows_std: Whether `return_std` gives a standard deviation of the regressor's own that grows away from the data
             (and `covariance` one between points); where not, it is zero and the caller takes the cross-validated error.
         smooth: Whether `gradient` is there, so that a search can follow it.
+        smooth_std: Whether `with_std_slopes` is there too.
         convex: Whether the predicted loss is a convex function of the weights, so that its lowest point can be proven.
         noise_: Standard deviation that a repeated run would have, part of `return_std`; 0 where it is not estimated.
     """
 
     knows_std: ClassVar[bool] = False
     smooth: ClassVar[bool] = False
+    smooth_std: ClassVar[bool] = False
     convex: ClassVar[bool] = False
     noise_: float = 0.0
 
@@ -48,8 +50,12 @@ class Regressor(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} is not smooth")
 
-    def std_and_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Standard deviation of the curve, without run noise, and its slopes along each weight."""
+    def with_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Prediction and gradient together."""
+        return self.predict(X), self.gradient(X)
+
+    def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Prediction and gradient, standard deviation of the curve (without run noise) and its gradient."""
         raise NotImplementedError(f"{type(self).__name__} has no slopes of its uncertainty")
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
