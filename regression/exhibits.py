@@ -254,7 +254,11 @@ def rank_curve_figure(found: Evidence) -> Figure | None:
     """How well fits to fewer runs rank the others."""
     if found.learning_curve is None:
         return None
-    table = pictures.with_extrapolation(found.learning_curve, len(found.runs.index)).drop(columns="regret")
+    table = (
+        pictures.with_extrapolation(found.learning_curve, len(found.runs.index))
+        .drop(columns="regret")
+        .dropna(subset="spearman")
+    )
     alt = f"Spearman on the runs left out against the runs fitted, up to {found.learning_curve['num_runs'].max()}, and extrapolated."
     return Figure("learning_rank", table, pictures.rank_against_runs, alt, 300)
 
@@ -263,7 +267,11 @@ def regret_curve_figure(found: Evidence) -> Figure | None:
     """How far the picks of fits to fewer runs are off the best run."""
     if found.learning_curve is None:
         return None
-    table = pictures.with_extrapolation(found.learning_curve, len(found.runs.index)).drop(columns="spearman")
+    table = (
+        pictures.with_extrapolation(found.learning_curve, len(found.runs.index))
+        .drop(columns="spearman")
+        .dropna(subset="regret")
+    )
     alt = f"Regret of the run picked against the runs fitted, up to {found.learning_curve['num_runs'].max()}, and extrapolated."
     return Figure("learning_regret", _with_unit(table, found), pictures.regret_against_runs, alt, 300)
 

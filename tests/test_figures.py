@@ -297,12 +297,12 @@ def test_the_line_names_what_the_optimum_is_predicted_to_change():
     assert "predicted by independent judges" not in without.get_legend_handles_labels()[1]
 
 
-def test_the_learning_curve_goes_on_from_the_last_mean():
+def test_the_learning_curve_goes_on_where_it_is_extrapolated():
     table = learning_table(6)
     axes = axes_of(table, pictures.rank_against_runs)
     ahead = next(line for line in axes.lines if line.get_label() == "extrapolated")
-    assert list(ahead.get_xdata()) == [64, 128, 256]
-    assert ahead.get_ydata()[0] == pytest.approx(table[table["num_runs"] == 64]["spearman"].mean())
+    assert list(ahead.get_xdata()) == [128, 256]
+    assert list(ahead.get_ydata()) == list(table["spearman"].tail(2))
     assert axes.get_ylim()[1] <= 1
     measured = axes_of(table.dropna(), pictures.regret_against_runs)
     assert "extrapolated" not in measured.get_legend_handles_labels()[1]
@@ -327,3 +327,22 @@ def test_labels_are_short_where_that_keeps_them_apart(whole, most):
 def test_numbers_in_cells_are_short():
     assert [pictures.short(v) for v in (-0.456, 0.004, -1.0, 0.5)] == ["−.46", "0", "−1", ".50"]
     assert [pictures.whole(v) for v in (-34.2, 0.3, -0.3)] == ["−34", "0", "0"]
+
+
+def test_more_runs_are_expected_to_go_on_as_runs_did():
+    sizes = np.array([16, 32, 64])
+    table = pd.DataFrame(
+        {"num_runs": sizes, "repeat": 0, "spearman": 1 - 3.2 / sizes, "regret": 0.8 / sizes, "model": "gp"}
+    )
+    ahead = pictures.with_extrapolation(table, 64).tail(3)
+    assert list(ahead["num_runs"]) == [64, 128, 256]
+    assert ahead["repeat"].isna().all()
+    np.testing.assert_allclose(ahead["spearman"], 1 - 3.2 / np.array([64, 128, 256]))
+    np.testing.assert_allclose(ahead["regret"], 0.8 / np.array([64, 128, 256]), rtol=1e-6)
+
+
+def test_runs_that_did_not_help_are_not_extrapolated():
+    table = pd.DataFrame(
+        {"num_runs": [16, 32], "repeat": 0, "spearman": [0.9, 0.8], "regret": [0.01, 0.02], "model": "gp"}
+    )
+    assert len(pictures.with_extrapolation(table, 64)) == 2
