@@ -8,7 +8,7 @@ on an allowed mixture.
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -272,7 +272,7 @@ class Region:
             if group.lower > 0:
                 rows, bounds = [*rows, -member], [*bounds, -group.lower]
         above = np.reshape(rows, (len(rows), num_domains))
-        low, high, whole = self.low, self.high, np.ones((1, num_domains))
+        low, high, whole = self.low.copy(), self.high.copy(), np.ones((1, num_domains))
         if self.max_distance is not None and self.max_distance < 1:  # a slack each, at least |weight - prior|
             above = np.block([
                 [above, np.zeros_like(above)],
@@ -494,32 +494,57 @@ class Linear:
     low: np.ndarray
     high: np.ndarray
 
-    def lowest(
-        self, slopes: np.ndarray, more: np.ndarray | None = None, most: np.ndarray | None = None
-    ) -> tuple[float, np.ndarray]:
-        """A bound on slopes @ weights from below that no rounding breaks, and where it is (nearly) reached.
+    def with_rows(self, slopes: np.ndarray, most: np.ndarray) -> "Linear":
+        """The same with slopes @ weights <= most, shapes (num_rows, num_domains) and (num_rows,), as well."""
+        rows = np.hstack([slopes, np.zeros((len(slopes), len(self.low) - slopes.shape[1]))])
+        return replace(self, above=np.vstack([self.above, rows]), bounds=np.append(self.bounds, most))
 
-        Args:
-            slopes: Shape (num_domains,).
-            more: Further rows over the weights, shape (num_more, num_domains).
-            most: What these may at most be, shape (num_more,).
+    def lowest(self, slopes: np.ndarray) -> float:
+        """A number that slopes @ weights, slopes of shape (num_domains,), nowhere falls below; but for rounding the lowest.
+
+        Any multipliers of the right sign prove a bound, so that of the solver's multipliers stands however they rounded.
         """
         from scipy.optimize import linprog
 
         cost = np.append(slopes, np.zeros(len(self.low) - len(slopes)))
-        above, bounds = self.above, self.bounds
-        if more is not None and most is not None and len(more):
-            above = np.vstack([above, np.hstack([more, np.zeros((len(more), len(cost) - len(slopes)))])])
-            bounds = np.append(bounds, most)
         box = np.stack([self.low, self.high], axis=1)
-        answer = linprog(cost, above, bounds, self.whole, [1.0], box, method="highs")
+        answer = linprog(cost, self.above, self.bounds, self.whole, [1.0], box, method="highs")
         if answer.x is None:
-            return -math.inf, np.full(len(slopes), np.nan)
-        # any multipliers of the right sign prove a bound, so that of the solver's stands however it rounded
+            return -math.inf
         prices, price = np.minimum(answer.ineqlin.marginals, 0.0), answer.eqlin.marginals
-        reduced = cost - above.T @ prices - self.whole.T @ price
-        bound = prices @ bounds + price.sum() + np.where(reduced > 0, reduced * self.low, reduced * self.high).sum()
-        return float(bound), answer.x[: len(slopes)]
+        reduced = cost - self.above.T @ prices - self.whole.T @ price
+        return float(prices @ self.bounds + price.sum() + np.minimum(reduced * self.low, reduced * self.high).sum())
+
+    def lowest_of_largest(
+        self, values: np.ndarray, slopes: np.ndarray, low: np.ndarray, high: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Where the largest of several planes, values + slopes @ weights, is lowest, and how each plane bears on that.
+
+        Args:
+            values: Shape (num_planes,).
+            slopes: Shape (num_planes, num_domains).
+            low: Floors within those of the region, shape (num_domains,).
+            high: Caps.
+
+        Returns:
+            Weights (to the solver's precision), and shares of the planes, which sum to 1; None if the solver fails.
+        """
+        from scipy.optimize import linprog
+
+        num_domains, num = slopes.shape[1], len(self.low)
+        above = np.block([
+            [self.above, np.zeros((len(self.above), 1))],
+            [slopes, np.zeros((len(slopes), num - num_domains)), np.full((len(slopes), 1), -1.0)],
+        ])  # fmt: skip
+        box = np.stack([np.append(self.low, -np.inf), np.append(self.high, np.inf)], axis=1)
+        box[:num_domains] = np.stack([low, high], axis=1)
+        cost, whole = np.append(np.zeros(num), 1.0), np.hstack([self.whole, [[0.0]]])
+        answer = linprog(cost, above, np.append(self.bounds, -values), whole, [1.0], box, method="highs")
+        if answer.x is None:
+            return None
+        shares = np.maximum(-answer.ineqlin.marginals[len(self.above) :], 0.0)
+        total = shares.sum()
+        return answer.x[:num_domains], shares / total if total > 0 else np.full(len(values), 1 / len(values))
 
 
 def _node(group: Group, inside: Sequence[Group], index: Iterator[int]) -> _Node:

@@ -5,6 +5,7 @@ simplex and around the best runs, and then ever closer around the best. `descend
 landscape from many starts at once. The best single draw is never taken: it is the luckiest.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -14,7 +15,7 @@ import numpy as np
 from mixture_config.simplex import dirichlet
 from proxymix.errors import InputError
 from proxymix.progress import progress
-from regression.region import Region
+from regression.region import Linear, Region
 
 Method = Literal["auto", "simulation", "wide", "gradient"]
 KEPT = 1e-9  # how far a loss may be over its ceiling
@@ -23,9 +24,11 @@ CELLS_AT_ONCE = 1_000_000  # draws times domains in memory
 ROWS_AT_ONCE = 8192
 NUM_STARTS = 64  # a landscape made of kernels costs as much for one row as for this many
 NUM_POLISHED = 4
+POLISH_STEPS = 100  # evaluations
 SLSQP_DOMAINS = 100  # beyond, its dense matrices take minutes
 MARGIN = 2e-10  # by which SLSQP keeps further below a ceiling
 SAME = 1e-3  # total variation below which two results are one
+STATIONARY = 1e-7  # of the range of values at the starts: what a last polish could gain is not worth its time
 SMALL = 0.02  # a weight below this may be dropped when that costs next to nothing
 
 Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -110,9 +113,10 @@ def search(
     if drawn or method == "wide":
         found += wide(landscape, region, prior, best_runs, num, top, rng)
     uniform = np.full(len(prior), 1 / len(prior))
-    starts = np.vstack([*(f.weights for f in found), prior, uniform, best_runs[: NUM_STARTS // 4]])
+    num_starts = max(NUM_STARTS // 4, min(NUM_STARTS, CELLS_AT_ONCE // 80 // len(prior)))
+    starts = np.vstack([*(f.weights for f in found), prior, uniform, best_runs[: num_starts // 4]])
     if smooth:
-        starts = np.vstack([starts, _draws(region, prior, best_runs, NUM_STARTS - len(starts), rng)])
+        starts = np.vstack([starts, _draws(region, prior, best_runs, num_starts - len(starts), rng)])
         found += descend(landscape, region, starts)
     if not found:
         near = np.vstack([region.nearest(starts), _draws(region, prior, best_runs, ROWS_AT_ONCE, rng)])
@@ -193,7 +197,7 @@ def descend(landscape: Landscape, region: Region, starts: np.ndarray) -> list[Fo
     Ceilings by an augmented Lagrangian. The best few are polished with SLSQP, and domains of next to no use dropped.
 
     Args:
-        landscape: What is minimised; smooth.
+        landscape: What is minimised; smooth, but for kinks.
         region: Which mixtures are allowed.
         starts: Allowed or not, shape (num_starts, num_domains); at least one.
 
@@ -218,15 +222,33 @@ def descend(landscape: Landscape, region: Region, starts: np.ndarray) -> list[Fo
     pool.add(_between(pool.lowest(), pool.best()))
     found = []
     lowest, _ = pool.kept()
-    for weights in lowest[_apart(lowest, NUM_POLISHED)]:
-        polished = _polished(landscape, region, weights)
-        tidy = _tidied(landscape, region, polished, NEGLIGIBLE * scale, limit)
-        before, value = map(float, landscape.value(np.vstack([polished, tidy])))
-        gap = _gap(landscape, region, polished) + value - before if landscape.convex else None
-        found.append(Found(tidy, value, "gradient", gap))
+    polish = len(starts[0]) <= SLSQP_DOMAINS
+    for rank, weights in enumerate(lowest[_apart(lowest, NUM_POLISHED)]):
+        slack, bound = _slack(landscape, region, weights)
+        if polish and slack > STATIONARY * scale:
+            before, weights = slack, _polished(landscape, region, weights)
+            slack, bound = _slack(landscape, region, weights)
+            polish = slack < before / 2  # where slopes jump it is of no use
+        if rank == 0 and slack > STATIONARY * scale:
+            weights, bound = _cut(landscape, region, weights, scale)
+        tidy = _tidied(landscape, region, weights, NEGLIGIBLE * scale, limit)
+        value = float(landscape.value(tidy[None])[0])
+        if landscape.convex and region.max_domains is not None:
+            _, bound = _slack(landscape, region, weights, everywhere=True)
+        found.append(Found(tidy, value, "gradient", max(value - bound, 0.0) if landscape.convex else None))
     found.sort(key=lambda f: f.value)
     chosen = _apart(np.array([f.weights for f in found]), len(found))
     return [found[i] for i in chosen]
+
+
+def walk(landscape: Landscape, region: Region, starts: np.ndarray, num_batches: int) -> np.ndarray:
+    """Where some steps of `descend` lead from each start, without its polish; shape (num_starts, num_domains).
+
+    What it comes to is allowed and, but for ceilings, no higher than where it began.
+    """
+    allowed = region.nearest(starts)
+    scale = float(np.ptp(landscape.value(allowed))) or 1.0
+    return region.nearest(_walked(landscape, region, allowed, None, scale, num_batches))
 
 
 class _Pool:
@@ -375,8 +397,6 @@ def _walk(
 
 def _polished(landscape: Landscape, region: Region, weights: np.ndarray) -> np.ndarray:
     """The same mixture moved by SLSQP, if that ends allowed and lower."""
-    if len(weights) > SLSQP_DOMAINS:
-        return weights
     from scipy.optimize import minimize
 
     num_domains, program = len(weights), region.linear()
@@ -387,7 +407,12 @@ def _polished(landscape: Landscape, region: Region, weights: np.ndarray) -> np.n
     before = float(landscape.value(weights[None])[0])
     unit = float(np.abs(landscape.gradient(weights[None])[1]).max()) or 1.0
 
+    seen = [weights]
+
     def value(x: np.ndarray) -> tuple[float, np.ndarray]:
+        if len(seen) > POLISH_STEPS or not np.isfinite(x).all():
+            raise StopIteration
+        seen.append(x[:num_domains].copy())
         values, slopes = landscape.gradient(x[None, :num_domains])
         return float(values[0]) / unit, np.append(slopes[0] / unit, np.zeros(extra))
 
@@ -406,13 +431,14 @@ def _polished(landscape: Landscape, region: Region, weights: np.ndarray) -> np.n
         ]
     start = np.append(weights, np.abs(weights - region.prior)[:extra])
     box = list(zip(program.low, high, strict=True))
-    options = {"maxiter": 60, "ftol": 1e-12}
-    answer = minimize(value, start, jac=True, bounds=box, constraints=constraints, method="SLSQP", options=options)
-    if not np.isfinite(answer.x).all():
-        return weights
-    trial = region.project(answer.x[None, :num_domains], high=high[None, :num_domains])
-    after, kept = _assess(landscape, trial)
-    return trial[0] if kept[0] and after[0] < before and region.holds(trial)[0] else weights
+    options = {"maxiter": POLISH_STEPS, "ftol": 1e-12}
+    with contextlib.suppress(StopIteration):
+        minimize(value, start, jac=True, bounds=box, constraints=constraints, method="SLSQP", options=options)
+    trials = region.project(np.array(seen), high=np.tile(high[:num_domains], (len(seen), 1)))
+    values, kept = _assess(landscape, trials)
+    values = np.where(kept & region.holds(trials), values, np.inf)
+    best = int(np.argmin(values))
+    return trials[best] if values[best] < before else weights
 
 
 def _tidied(landscape: Landscape, region: Region, weights: np.ndarray, negligible: float, limit: float) -> np.ndarray:
@@ -545,19 +571,81 @@ def _apart(X: np.ndarray, num: int) -> list[int]:
     return chosen
 
 
-def _gap(landscape: Landscape, region: Region, weights: np.ndarray) -> float:
-    """A bound on how much lower any allowed mixture of a convex landscape is (Frank and Wolfe 1956).
+def _program(landscape: Landscape, region: Region, weights: np.ndarray, everywhere: bool = False) -> Linear:
+    """The region's rows, with the ceilings' tangents; with a number of domains, over those that have weight."""
+    program = region.linear()
+    if region.max_domains is not None and not everywhere:
+        program.high[: len(weights)][weights == 0] = 0.0
+    if not landscape.num_ceilings:
+        return program
+    excess, slopes = landscape.excess_gradient(weights[None])
+    return program.with_rows(slopes[0], slopes[0] @ weights - excess[0] + KEPT)
 
-    A convex function lies above its tangent, so the lowest point of the tangent bounds it; the ceilings' own tangents
-    hold back where that is.
+
+def _slack(landscape: Landscape, region: Region, weights: np.ndarray, everywhere: bool = False) -> tuple[float, float]:
+    """How much lower the tangent at a mixture is at its lowest allowed point, and its value there (Frank, Wolfe 1956).
+
+    A convex function lies above its tangent, so no allowed mixture of a convex landscape is lower than that (with
+    `everywhere`: of any number of domains). And there is no slack, on any landscape, where no small step gains anything.
     """
-    _, slopes = landscape.gradient(weights[None])
-    more = most = None
-    if landscape.num_ceilings:
-        excess, over_slopes = landscape.excess_gradient(weights[None])
-        more, most = over_slopes[0], over_slopes[0] @ weights - excess[0] + KEPT
-    bound, _ = region.linear().lowest(slopes[0], more, most)
-    return max(float(slopes[0] @ weights) - bound, 0.0)
+    value, slopes = landscape.gradient(weights[None])
+    lowest = _program(landscape, region, weights, everywhere).lowest(slopes[0])
+    slack = float(slopes[0] @ weights) - lowest
+    return slack, float(value[0]) - slack
+
+
+def _cut(landscape: Landscape, region: Region, weights: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
+    """Descent where slopes jump (the worst of several losses): a bundle of tangents within a trust region.
+
+    The tangents of a convex landscape are planes below it, so that the lowest point of the largest of them is a bound.
+
+    Returns:
+        A mixture, no higher than `weights`, and the bound that the tangents there and around it prove.
+    """
+    center = weights
+    value, slopes = landscape.gradient(center[None])
+    values, planes, lowest = value - slopes @ center, slopes, float(value[0])
+    radius = 0.3
+    for _ in range(60):
+        program = _program(landscape, region, center)
+        reach = [r * (center + 1 / len(center)) for r in (2 * radius, radius, radius / 4)]
+        if not landscape.convex:  # a plane above the value at the center is of another slope of the landscape
+            values = values - np.maximum(values + planes @ center - lowest, 0.0)
+        models = [
+            program.lowest_of_largest(
+                values,
+                planes,
+                np.maximum(program.low[: len(center)], center - r),
+                np.minimum(program.high[: len(center)], center + r),
+            )
+            for r in reach
+        ]
+        high = None if region.max_domains is None else np.where(center > 0, region.high, 0.0)[None]
+        aims = [region.project(model[0][None], high=high) for model in models if model is not None]
+        if not aims:
+            break
+        trials = np.vstack(aims)
+        promised = lowest - (values + trials @ planes.T).max(axis=1)
+        if promised.max() < 1e-9 * scale and radius > 0.01:
+            break
+        value, slopes = landscape.gradient(trials)
+        values, planes = np.append(values, value - (slopes * trials).sum(axis=1)), np.vstack([planes, slopes])
+        _, kept = _assess(landscape, trials)
+        value = np.where(kept & region.holds(trials), value, np.inf)
+        best = int(np.argmin(value))
+        if value[best] < lowest:
+            radius *= (2.0, 1.0, 0.5)[best] if len(value) == 3 else 1.0
+            center, lowest = trials[best], float(value[best])
+        else:
+            radius /= 4
+        if radius < 1e-7:
+            break
+    program = _program(landscape, region, center, everywhere=True)
+    _, bound = _slack(landscape, region, center, everywhere=True)
+    model = program.lowest_of_largest(values, planes, program.low[: len(center)], program.high[: len(center)])
+    if model is not None:
+        bound = max(bound, float(model[1] @ values) + program.lowest(model[1] @ planes))
+    return center, bound
 
 
 def _draws(region: Region, prior: np.ndarray, best_runs: np.ndarray, num: int, rng: np.random.Generator) -> np.ndarray:
