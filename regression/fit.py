@@ -135,11 +135,11 @@ def fit(
     if preset == "regmix" and test is not None:
         fitted[chosen] = [_stopped_early(runs, test, t) for t in range(len(runs.targets))]
     result = _result(runs, chosen, preset, goal, fitted[chosen], validation, _inputs(mixtures, losses))
-    curve = learning_curve(runs, _single(result), goal, seed, workers)
+    curve = learning_curve(runs, leading_model(result), goal, seed, workers)
     settings = {"model": model, "targets": targets, "num_folds": num_folds, "num_repeats": num_repeats, "seed": seed}
     tables = {
         "scores": scores,
-        "learning_curve": [{**vars(p), "model": _single(result)} for p in curve],
+        "learning_curve": [{**vars(p), "model": leading_model(result)} for p in curve],
         "effects": effects(result),
         "test_scores": [] if test is None else _test_scores(runs, test, fitted, goal, folds),
     }
@@ -316,7 +316,7 @@ def _inputs(mixtures: Path, losses: Path) -> dict[str, str]:
     return {"mixtures": sha256(mixtures), "losses": sha256(losses)}
 
 
-def _single(fitted: Fit) -> str:
+def leading_model(fitted: Fit) -> str:
     """The model, or the largest member of an ensemble."""
     first = fitted.regressors[0]
     return max(first.weights, key=lambda name: first.weights[name]) if isinstance(first, Ensemble) else fitted.model

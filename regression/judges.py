@@ -6,14 +6,15 @@ arXiv 1608.00060): both halves propose, both judge, over several splits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from proxymix.progress import progress
-from regression.fit import fit_runs
 from regression.fitted import Fit
 from regression.objective import Objective
+from regression.regressor import single_thread
+from regression.regressors import make_regressor
 from regression.table import Runs
 from regression.validation import same_mixtures, split
 
@@ -41,12 +42,18 @@ class Judgement:
 
     @property
     def curse(self) -> float:
-        """How much better the proposing regression thinks of its gains than the judges do, averaged over baselines."""
-        return float((self.own_gains - self.judged_gains).mean())
+        """How much better a proposal from half of the runs looks to its own regression than to the other, averaged over
+        baselines; 0 if it does not."""
+        return max(0.0, float((self.own_gains - self.judged_gains).mean()))
+
+    @property
+    def expected_curse(self) -> float:
+        """The same for a proposal from all runs: it grows with the errors, which fall as the root of the runs."""
+        return self.curse / float(np.sqrt(2))
 
 
 def cross_fitted(
-    runs: Runs,
+    fitted: Fit,
     model: str,
     goal: Objective,
     propose: Callable[[Fit, np.random.Generator], np.ndarray],
@@ -58,7 +65,7 @@ def cross_fitted(
     """Split the runs, let each half propose and the other judge.
 
     Args:
-        runs: The sweep.
+        fitted: The fit to all runs, whose standard deviations are scaled as its halves' are.
         model: Regressor that proposes, a key of REGRESSORS; the judge is a Gaussian process.
         goal: What is minimised.
         propose: A fit -> its proposal, shape (num_domains,).
@@ -72,13 +79,13 @@ def cross_fitted(
     """
     import joblib
 
-    mixtures = same_mixtures(runs.weights)
+    mixtures = same_mixtures(fitted.runs.weights)
     if mixtures.max() + 1 < FEWEST or num_splits < 1:
         return None
     halves = split(mixtures, 2, num_splits, seed)
     tasks = [(half == side, number) for number, half in enumerate(halves) for side in (0, 1)]
     jobs = (
-        joblib.delayed(_judge)(runs, model, goal, propose, baselines, seen, [seed, number, int(seen[0])])
+        joblib.delayed(_judge)(fitted, model, goal, propose, baselines, seen, [seed, number, int(seen[0])])
         for seen, number in tasks
     )
     results = []
@@ -87,13 +94,11 @@ def cross_fitted(
             results.append(result)
             bar.advance()
     own, judged, proposals = (np.array(values) for values in zip(*results, strict=True))
-    return Judgement(
-        own[:, 0], judged[:, 0], own[:, 1:] - own[:, :1], judged[:, 1:] - judged[:, :1], proposals
-    )
+    return Judgement(own[:, 0], judged[:, 0], own[:, 1:] - own[:, :1], judged[:, 1:] - judged[:, :1], proposals)
 
 
 def _judge(
-    runs: Runs,
+    fitted: Fit,
     model: str,
     goal: Objective,
     propose: Callable[[Fit, np.random.Generator], np.ndarray],
@@ -101,12 +106,17 @@ def _judge(
     seen: np.ndarray,
     seed: list[int],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    own, judge = (fit_runs(_part(runs, rows), name, goal.spec) for rows, name in ((seen, model), (~seen, JUDGE)))
+    own, judge = (_half(fitted, rows, name) for rows, name in ((seen, model), (~seen, JUDGE)))
     proposal = propose(own, np.random.default_rng(seed))
     X = np.vstack([proposal, baselines])
     return own.mean_objective(X, goal), judge.mean_objective(X, goal), proposal
 
 
-def _part(runs: Runs, rows: np.ndarray) -> Runs:
+def _half(fitted: Fit, rows: np.ndarray, model: str) -> Fit:
+    """Regressors of some of the runs."""
+    runs = fitted.runs
     index = [run for run, kept in zip(runs.index, rows, strict=True) if kept]
-    return Runs(index, runs.domains, runs.targets, runs.weights[rows], runs.losses[rows])
+    part = Runs(index, runs.domains, runs.targets, runs.weights[rows], runs.losses[rows])
+    with single_thread():
+        regressors = [make_regressor(model).fit(part.weights, losses) for losses in part.losses.T]
+    return replace(fitted, model=model, runs=part, regressors=regressors)

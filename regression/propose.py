@@ -1,28 +1,47 @@
 """A regression -> optimal_mixture.yaml: the mixture of lowest predicted objective among those that the data can feed.
 
 python regression/propose.py --fit regression --domains domains.csv --budget 25000000000 --out optimal_mixture.yaml
+
+Beside it a folder of tables: candidates.csv (what else was close), gains.csv, weights.csv (an interval for each weight),
+near_optimal.csv (mixtures that the runs cannot tell from it), line.csv (from the prior to it), epochs.csv.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from mixture_config.simplex import dirichlet, draw_candidates, epoch_bounds, project, scale_into
+from mixture_config.limits import Limits, limits_of
+from mixture_config.simplex import epoch_bounds
 from proxymix.cli import run
 from proxymix.errors import InputError
 from proxymix.files import sha256
-from proxymix.progress import progress, say
-from proxymix.schemas import Domain, loss_domain, read_domains, read_mixture, read_tokens_manifest, write_mixture
-from regression.fit import ROWS_AT_ONCE, Fit, load_fit
-from regression.objective import describe_objective, objective_weights, resolved_objective
+from proxymix.progress import say
+from proxymix.schemas import (
+    Domain,
+    loss_domain,
+    read_domains,
+    read_mixture,
+    read_tokens_manifest,
+    write_mixture,
+    write_table,
+)
+from regression.fit import leading_model, load_fit
+from regression.fitted import Fit, Surface
+from regression.judges import Judgement, cross_fitted
+from regression.objective import Objective
+from regression.paired import listed
+from regression.region import Region
+from regression.search import Found, descend, search
 from regression.table import align_domains
+from regression.uncertainty import CONFIDENCE, Allowed, Support, allowed_by, near_optimal, support
 
-NORMAL_95 = 1.959964  # standard deviations to either side that hold 95% of a normal distribution
+NORMAL = 1.644854  # standard deviations to either side that hold 90% of a normal distribution
 FEASIBLE = 1e-9
-
-Score = Callable[[np.ndarray], np.ndarray]
+NUM_LINE = 21
+BEST_RUNS = 10  # in a hundred, and three at least: where searches begin
 
 
 def propose(
@@ -31,20 +50,31 @@ def propose(
     domains: Path | None = None,
     budget: int | None = None,
     max_epochs: float | None = 4.0,
-    objective: str | dict[str, float] | None = None,
+    limits: dict[str, float | dict[str, float]] | None = None,
+    groups: dict[str, list[str]] | None = None,
+    max_distance: float | None = None,
+    max_domains: int | None = None,
+    objective: str | dict[str, Any] | None = None,
     heuristic: Path | None = None,
     tokens: Path | None = None,
-    num_candidates: int = 100_000,
+    details: Path | None = None,
+    method: Literal["auto", "simulation", "wide", "gradient"] = "auto",
+    num_candidates: int | None = None,
     top: int = 128,
     caution: float = 0.5,
+    num_curves: int = 40,
+    num_splits: int = 2,
     seed: int = 0,
+    workers: int | None = None,
 ) -> None:
     """Search the regression for the mixture of lowest objective that the data can feed.
 
-    Candidates are drawn around the prior as RegMix does, over all of the simplex, and around the best runs; the mean of
-    the best is the proposal, since the best single one is the luckiest. Where the regression knows how uncertain it is,
-    candidates compete by prediction plus uncertainty, and the proposal is refined by ever closer draws around it. A fit
-    with the preset regmix is searched exactly as RegMix's notebook does.
+    Smooth regressions are searched along their slopes from many starts, others by drawing candidates around the prior (as
+    RegMix does), over all of the simplex, and around the best runs; of draws the mean of the best is taken, since the best
+    single one is the luckiest. Then the proposal is held against what it was not made from: halves of the runs propose and
+    judge each other, and curves drawn as the regression is uncertain say how large the gain is, which weights matter, and
+    which other mixtures do as well. The verdict can be that it is no better than a baseline. A fit with the preset
+    regmix is searched exactly as RegMix's notebook does.
 
     Args:
         fit: Folder of the regression (`proxymix fit`).
@@ -52,53 +82,77 @@ def propose(
         domains: Table of the domains and their tokens (domains.csv), for the prior and the caps.
         budget: Tokens of the final training; with max_epochs it caps what a domain can take.
         max_epochs: Most passes of the final training over a domain's tokens (4 costs little, arXiv:2305.16264).
-        objective: What is to be low: mean, a loss column or its domain, {domain: weight}, or a YAML of such weights;
-            that of the fit when left out.
+        limits: Smallest and largest weights, {domain or group: {min, max}}, or the number at which a weight is fixed.
+        groups: Names for sets of domains (patterns such as code_* too) that limits may bound as a whole.
+        max_distance: Largest share of the tokens that may be moved away from the prior (total variation).
+        max_domains: Most domains that may have a weight.
+        objective: What is to be low: mean, zscore, worst, a loss column or its domain, {domain: weight}, or a YAML of
+            weights, or of minimise and ceilings; that of the fit when left out.
         heuristic: A heuristic mixture to compare with.
         tokens: Folder of token shards, whose hashes go into the file.
-        num_candidates: Candidates drawn before the refinement.
+        details: Folder for the tables; beside the mixture and named after it when left out.
+        method: How to search: auto takes what fits the regression and ends with the best found by any.
+        num_candidates: Candidates drawn by each of simulation and wide; 100,000 for trees and 20,000 otherwise when left
+            out. A million costs a minute or more.
         top: How many of the best candidates are averaged.
-        caution: Standard deviations of the regression that are added to a prediction before candidates compete; 0
-            trusts it where no run was trained.
-        seed: Seed of the draws.
+        caution: Standard deviations of the regression that are added to a prediction before mixtures compete; 0 trusts
+            it where no run was trained, 1 and more stays close to the runs.
+        num_curves: Curves drawn for the intervals; 0 leaves those out.
+        num_splits: Ways to split the runs into a half that proposes and one that judges; 0 leaves judges out.
+        seed: Seed of all draws.
+        workers: Processes for the judges; one per core when left out.
 
     Raises:
-        InputError: If the domains differ from the fit's, or no mixture can feed the budget.
+        InputError: If the domains differ from the fit's, no mixture keeps the limits, or none keeps the ceilings.
     """
     if budget is not None and domains is None:
         raise InputError(f"budget is {budget:,} tokens, and the tokens of the domains are unknown; give --domains")
-    if not 1 <= top <= num_candidates:
+    if num_candidates is not None and not 1 <= top <= num_candidates:
         raise InputError(f"top is {top}; it can be 1 to num_candidates, {num_candidates}")
-    if not caution >= 0:
-        raise InputError(f"caution is {caution:g}; 0 or more standard deviations are wanted")
+    for name, value in (("caution", caution), ("num_curves", num_curves), ("num_splits", num_splits)):
+        if not value >= 0:
+            raise InputError(f"{name} is {value:g}; 0 or more is wanted")
     fitted = load_fit(fit)
-    objective = fitted.objective if objective is None else resolved_objective(objective, fitted.targets)
-    weights = objective_weights(objective, fitted.targets)
+    goal = fitted.goal if objective is None else fitted.objective_of(objective)
     catalogue = _catalogue(domains, fitted.domains)
     prior = np.array([domain.prior for domain in catalogue]) if catalogue else fitted.runs.weights.mean(axis=0)
     counts = np.array([domain.tokens for domain in catalogue], dtype=float)
-    upper = np.ones(len(fitted.domains))
-    if budget is not None and max_epochs is not None:
-        try:
-            upper = epoch_bounds(counts, budget, max_epochs)
-        except InputError as error:
-            raise InputError(f"{domains}: {error}") from None
-    rng = np.random.default_rng(seed)
+    region = _region(
+        fitted, limits or {}, groups or {}, prior, counts, budget, max_epochs, max_distance, max_domains, domains
+    )
+    upper = region.limits.upper
     if fitted.preset == "regmix":
-        proposal = regmix_search(fitted, weights, prior, upper, num_candidates, top, rng)
-    else:
-        proposal = search(fitted, weights, prior, upper, num_candidates, top, caution, rng)
-    assert abs(proposal.sum() - 1) < FEASIBLE
-    assert (proposal >= 0).all()
-    assert (proposal <= upper + FEASIBLE).all()
+        method, num_candidates, caution = "simulation", num_candidates or 100_000, 0.0
+    smooth = all(fitted.regressors[t].smooth for t in goal.used)
+    num = num_candidates or (20_000 if smooth else 100_000)
+    how = {"method": method, "num_candidates": num, "top": min(top, num), "caution": caution}
+    found = _search(fitted, goal, region, prior, **how, rng=np.random.default_rng(seed))
+    proposal = found[0].weights
+    _check(proposal, region)
 
-    baselines = _baselines(fitted, weights, prior, heuristic, has_prior=bool(catalogue))
+    baselines = _baselines(fitted, goal, prior, heuristic, has_prior=bool(catalogue))
+    B = np.array(list(baselines.values()))
+    judge = partial(_search_quickly, goal=goal, region=region, prior=prior, **how)
+    judged = cross_fitted(fitted, leading_model(fitted), goal, judge, B, num_splits, seed, workers)
+    rng = np.random.default_rng([seed, 1])
+    draws = fitted.drawn(num_curves, rng) if num_curves else []
+    starts = np.vstack([proposal, region.nearest(prior[None]), region.nearest(_best_runs(fitted, goal)[:1])])
+    allowed = allowed_by(draws, goal, region, proposal, B, prior, starts) if draws else None
+    near = support(fitted.runs.weights, proposal)
+    entries = _compared(fitted, goal, proposal, baselines, allowed, judged, upper)
+    better = [name for name, entry in entries.items() if _is_better(fitted, entry)]
     extra: dict[str, Any] = {
         "model_name": "proxymix",
-        "objective": objective,
-        "asked": describe_objective(objective, fitted.targets),
-        **_predicted(fitted, weights, proposal, baselines, upper),
+        "objective": goal.spec,
+        "asked": goal.describe(),
+        "verdict": verdict(better, [name for name in entries if name not in better], fitted.ranks),
+        "confidence": CONFIDENCE,
+        "predicted": _predicted(fitted, goal, proposal, judged),
+        "baselines": entries,
     }
+    if allowed is not None:
+        low, high = allowed.weight_intervals()
+        extra["weights"] = {d: [float(a), float(b)] for d, a, b in zip(fitted.domains, low, high, strict=True)}
     if catalogue and budget is not None:
         extra |= {
             "budget": budget,
@@ -106,123 +160,113 @@ def propose(
             "epochs": _mapping(fitted.domains, _epochs(proposal, counts, budget)),
             "caps": _mapping(fitted.domains, upper),
         }
+    extra["support"] = {
+        "nearest_run": fitted.runs.index[near.nearest],
+        "distance": near.distance,
+        "between_runs": {"median": near.typical, "largest": near.farthest},
+    }
     extra["regression"] = {"model": fitted.model, "num_runs": len(fitted.runs.index), "inputs": fitted.inputs}
-    extra["search"] = {"num_candidates": num_candidates, "top": top, "caution": caution, "seed": seed}
+    extra["search"] = {**how, "found_by": found[0].method, "seed": seed} | (
+        {} if found[0].gap is None else {"gap": found[0].gap}
+    )
+    asked = {"limits": limits, "groups": groups, "max_distance": max_distance, "max_domains": max_domains}
+    extra["search"] |= {name: value for name, value in asked.items() if value}
     if tokens is not None:
         manifest = read_tokens_manifest(tokens)
         extra["tokenizer"] = {key: manifest.tokenizer[key] for key in ("name", "sha256") if key in manifest.tokenizer}
         extra["data"] = {"manifest_sha256": sha256(Path(tokens) / "manifest.json")}
+
+    tables = {
+        "candidates": _candidate_rows(fitted, goal, found, judged, region),
+        "gains": [{"baseline": name, **_gain_row(entry)} for name, entry in entries.items()],
+        "line": _line_rows(fitted, goal, region, prior, proposal, draws),
+    }
+    if catalogue and budget is not None:
+        tables["epochs"] = _epoch_rows(catalogue, proposal, counts, budget, upper)
+    if allowed is not None:
+        tables["weights"] = _weight_rows(fitted.domains, prior, proposal, allowed)
+        others = np.vstack([B, allowed.optima, *[f.weights[None] for f in found]])
+        as_good = near_optimal(fitted, draws, goal, region, prior, proposal, others, rng)
+        tables["near_optimal"] = _near_rows(fitted, goal, proposal, as_good)
+    folder = details or out.with_suffix("")
+    for name, rows in tables.items():
+        if rows:
+            write_table(folder / f"{name}.csv", list(rows[0]), [tuple(row.values()) for row in rows])
     validated = [d for d in map(loss_domain, fitted.targets) if d in fitted.domains]
     write_mixture(out, _mapping(fitted.domains, proposal), extra, validated or None)
-    _say_proposal(extra)
+    _say_proposal(extra, near)
 
 
-def search(
+def _search(
     fitted: Fit,
-    weights: np.ndarray,
+    goal: Objective,
+    region: Region,
     prior: np.ndarray,
-    upper: np.ndarray,
+    method: Literal["auto", "simulation", "wide", "gradient"],
     num_candidates: int,
     top: int,
     caution: float,
     rng: np.random.Generator,
-) -> np.ndarray:
-    """The mean of the best candidates, refined where the regression knows its uncertainty.
+) -> list[Found]:
+    """The searches that were asked for, best first.
 
-    The score is the predicted objective plus `caution` standard deviations of the curve, for the tenth of lowest
-    prediction. On six subsets of 32 and of 64 of RegMix's runs, judged by regressions of 384 others, half a standard
-    deviation against none costs .010 on Pile-CC, of a gain of .34 over the mean mixture, and adds .003 on the mean of 13
-    losses, to a gain of .02; a whole one costs .022 and adds .003. Judges extrapolate too, hence not none.
-
-    Args:
-        fitted: The regression.
-        weights: Of the objective over its targets.
-        prior: Around which half of the candidates are drawn, shape (num_domains,).
-        upper: Caps, shape (num_domains,).
-        num_candidates: How many are drawn.
-        top: How many are averaged.
-        caution: Standard deviations added to the prediction.
-        rng: Where the draws come from.
-
-    Returns:
-        Weights, shape (num_domains,): sum 1, within [0, upper].
+    The score is the predicted objective plus `caution` standard deviations of the curve where the regression knows them.
+    On six subsets of 32 and of 64 of RegMix's runs, judged by regressions of 384 others, half a standard deviation against
+    none costs .010 on Pile-CC, of a gain of .34 over the mean mixture, and adds .003 on the mean of 13 losses, to a gain
+    of .02; a whole one costs .022 and adds .003. Judges extrapolate too, hence not none.
     """
-
-    def score(X: np.ndarray) -> np.ndarray:
-        mean, std = fitted.predict_objective(X, weights, noise=False)
-        return mean + caution * std
-
-    measured = fitted.runs.losses @ weights
-    best_runs = fitted.runs.weights[np.argsort(measured, kind="stable")[: max(3, len(measured) // 10)]]
-    X = _candidates(rng, num_candidates, prior, upper, best_runs)
-    X, _ = _best(X, lambda X: fitted.mean_objective(X, weights), max(top, len(X) // 10))
-    pool, scores = _best(X, score, top)
-    if fitted.regressors[0].knows_std:  # trees are flat between thresholds: closer draws would only find their edges
-        pool = _refine(pool, scores, score, upper, rng)
-    return np.asarray(project(pool.mean(axis=0), 0.0, upper))
+    if not all(fitted.regressors[t].knows_std for t in goal.used):
+        caution = 0.0  # a constant changes no order
+    surface = Surface(fitted, goal, prior, caution)
+    return search(surface, region, prior, _best_runs(fitted, goal), method, num_candidates, top, rng)
 
 
-def regmix_search(
+def _search_quickly(
+    fitted: Fit, rng: np.random.Generator, *, goal: Objective, region: Region, prior: np.ndarray, **how: Any
+) -> np.ndarray:
+    """The same for a half of the runs: from a few starts, or with a tenth of the candidates."""
+    if how["method"] in ("auto", "gradient"):
+        knows = all(fitted.regressors[t].knows_std for t in goal.used)
+        surface = Surface(fitted, goal, prior, how["caution"] if knows else 0.0)
+        if surface.smooth:
+            starts = np.vstack([prior, np.full(len(prior), 1 / len(prior)), _best_runs(fitted, goal)[:4]])
+            if found := descend(surface, region, starts):
+                return found[0].weights
+    quick = how | {"num_candidates": max(1000, how["num_candidates"] // 10)}
+    quick["top"] = min(quick["top"], quick["num_candidates"])
+    return _search(fitted, goal, region, prior, **quick, rng=rng)[0].weights
+
+
+def _best_runs(fitted: Fit, goal: Objective) -> np.ndarray:
+    order = np.argsort(goal.value(fitted.runs.losses), kind="stable")
+    return fitted.runs.weights[order[: max(3, len(order) // BEST_RUNS)]]
+
+
+def _region(
     fitted: Fit,
-    weights: np.ndarray,
+    limits: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
     prior: np.ndarray,
-    upper: np.ndarray,
-    num_candidates: int,
-    top: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """RegMix's simulation: Dirichlet(prior) draws, the mean of those predicted best. Arguments as of `search`."""
-    center = np.maximum(prior, 1e-9)
-    draws = scale_into(dirichlet(rng, center / center.sum(), np.ones(num_candidates)), center, 0 * upper, upper)
-    pool, _ = _best(draws, lambda X: fitted.mean_objective(X, weights), top)
-    return np.asarray(project(pool.mean(axis=0), 0.0, upper))
+    counts: np.ndarray,
+    budget: int | None,
+    max_epochs: float | None,
+    max_distance: float | None,
+    max_domains: int | None,
+    domains: Path | None,
+) -> Region:
+    epochs = np.ones(len(fitted.domains))
+    if budget is not None and max_epochs is not None:
+        try:
+            epochs = epoch_bounds(counts, budget, max_epochs)
+        except InputError as error:
+            raise InputError(f"{domains}: {error}") from None
+    bounds: Limits = limits_of(fitted.domains, limits, groups, epochs, np.ones(len(epochs)))
+    return Region(bounds, prior, max_distance, max_domains)
 
 
-def _candidates(
-    rng: np.random.Generator, num: int, prior: np.ndarray, upper: np.ndarray, best_runs: np.ndarray
-) -> np.ndarray:
-    """Half around the prior (RegMix's law), a quarter over the whole simplex, a quarter around the best runs.
-
-    An optimum far from the prior is out of reach of RegMix's law: on its own runs that search gains nothing on the mean
-    of 13 losses over the human mixture, 4.674 against 4.675, where a wide one reaches 4.62.
-    """
-    num_domains = len(prior)
-    wide, near = num // 4, num // 4
-    uniform = np.full(num_domains, 1 / num_domains)
-    centers = 0.95 * best_runs[rng.integers(len(best_runs), size=near)] + 0.05 * uniform
-    strengths = np.exp(rng.uniform(np.log(5), np.log(500), near))
-    around = np.vstack([dirichlet(rng, c, s[None]) for c, s in zip(centers, strengths, strict=True)])
-    return np.vstack([
-        draw_candidates(rng, num - wide - near, prior, 0.0, upper),
-        draw_candidates(rng, wide, uniform, 0.0, upper, min_strength=0.2 * num_domains, max_strength=5.0 * num_domains),
-        scale_into(around, uniform, np.zeros(num_domains), upper),
-    ])  # fmt: skip
-
-
-def _best(X: np.ndarray, score: Score, top: int) -> tuple[np.ndarray, np.ndarray]:
-    scores = np.empty(len(X))
-    with progress("search", total=len(X), unit="candidates") as bar:
-        for start in range(0, len(X), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
-            scores[rows] = score(X[rows])
-            bar.advance(len(X[rows]))
-    order = np.argsort(scores, kind="stable")[:top]
-    return X[order], scores[order]
-
-
-def _refine(
-    pool: np.ndarray, scores: np.ndarray, score: Score, upper: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw ever closer around the mean of the pool and keep the best: the cross-entropy method on the simplex."""
-    uniform = np.full(pool.shape[1], 1 / pool.shape[1])
-    for strength in np.geomspace(20, 20_000, 30):
-        center = pool.mean(axis=0)
-        draws = dirichlet(rng, 0.99 * center + 0.01 * uniform, np.full(256, strength))
-        draws = np.vstack([pool, center, scale_into(draws, uniform, 0 * upper, upper)])
-        known = np.append(scores, score(draws[len(pool) :]))
-        order = np.argsort(known, kind="stable")[:32]
-        pool, scores = draws[order], known[order]
-    return pool
+def _check(proposal: np.ndarray, region: Region) -> None:
+    assert abs(proposal.sum() - 1) < FEASIBLE
+    assert region.holds(proposal[None])[0]
 
 
 def _catalogue(path: Path | None, domains: list[str]) -> list[Domain]:
@@ -235,7 +279,7 @@ def _catalogue(path: Path | None, domains: list[str]) -> list[Domain]:
 
 
 def _baselines(
-    fitted: Fit, weights: np.ndarray, prior: np.ndarray, heuristic: Path | None, has_prior: bool
+    fitted: Fit, goal: Objective, prior: np.ndarray, heuristic: Path | None, has_prior: bool
 ) -> dict[str, np.ndarray]:
     """What the proposal is compared with; without token counts the mean of the sweep stands for the prior."""
     baselines = {"prior" if has_prior else "sweep_mean": prior}
@@ -245,34 +289,77 @@ def _baselines(
             np.array(list(given.values())), list(given), fitted.domains, str(heuristic)
         )
     baselines["uniform"] = np.full(len(prior), 1 / len(prior))
-    baselines["best_seen"] = fitted.runs.weights[np.argmin(fitted.runs.losses @ weights)]
+    baselines["best_seen"] = fitted.runs.weights[np.argmin(goal.value(fitted.runs.losses))]
     return baselines
 
 
-def _predicted(
-    fitted: Fit, weights: np.ndarray, proposal: np.ndarray, baselines: dict[str, np.ndarray], upper: np.ndarray
+def _compared(
+    fitted: Fit,
+    goal: Objective,
+    proposal: np.ndarray,
+    baselines: Mapping[str, np.ndarray],
+    allowed: Allowed | None,
+    judged: Judgement | None,
+    upper: np.ndarray,
 ) -> dict[str, Any]:
-    """Predictions with 95% intervals: of a run at the proposal and at each baseline, and of the expected gain."""
+    """Per baseline: a run there as predicted, and the expected gain with its interval, as predicted and as judged.
+
+    The winner's curse, as the judges found it, is taken off the predicted gain and off the ends of its interval.
+    """
+    curse = judged.expected_curse if judged else 0.0
     X = np.array(list(baselines.values()))
-    mean, std = fitted.predict_objective(np.vstack([proposal, X]), weights)
-    gain, gain_std = fitted.gains(X, proposal, weights)
+    mean, std = fitted.predict_objective(X, goal)
+    gain, gain_std = fitted.gains(X, proposal, goal)
     entries: dict[str, Any] = {}
     for i, name in enumerate(baselines):
+        low, high = (
+            allowed.gain_interval(i) if allowed else (gain[i] - NORMAL * gain_std[i], gain[i] + NORMAL * gain_std[i])
+        )
         entries[name] = {
-            "predicted": _interval(mean[i + 1], std[i + 1]),
-            "gain": _interval(gain[i], gain_std[i]),
+            "predicted": _interval(mean[i], std[i]),
+            "gain": {"mean": float(gain[i] - curse), "low": float(low - curse), "high": float(high - curse)},
             "feasible": bool((X[i] <= upper + FEASIBLE).all()),
         }
-    best = int(np.argmin(fitted.runs.losses @ weights))
-    entries["best_seen"] |= {
-        "run": fitted.runs.index[best],
-        "measured": float(fitted.runs.losses[best] @ weights),
-    }
-    return {"predicted": _interval(mean[0], std[0]), "baselines": entries}
+        if judged is not None:
+            entries[name]["judged_gain"] = float(judged.judged_gains[:, i].mean())
+    measured = goal.value(fitted.runs.losses)
+    best = int(np.argmin(measured))
+    entries["best_seen"] |= {"run": fitted.runs.index[best], "measured": float(measured[best])}
+    return entries
+
+
+def _predicted(fitted: Fit, goal: Objective, proposal: np.ndarray, judged: Judgement | None) -> dict[str, Any]:
+    mean, std = fitted.predict_objective(proposal[None], goal)
+    curse = judged.expected_curse if judged else 0.0
+    predicted: dict[str, Any] = _interval(mean[0] + curse, std[0])
+    if judged is not None:
+        predicted["halves"] = {
+            "own": float(judged.own.mean()),
+            "judged": float(judged.judged.mean()),
+            "winners_curse": judged.curse,
+        }
+        predicted["own"] = float(mean[0])
+    return predicted
+
+
+def _is_better(fitted: Fit, entry: Mapping[str, Any]) -> bool:
+    """Shown to be better: the regression ranks runs, the interval of the gain is above 0, and the judges agree."""
+    return fitted.ranks and entry["gain"]["low"] > 0 and entry.get("judged_gain", 1.0) > 0
+
+
+def verdict(better: Sequence[str], others: Sequence[str], ranks: bool) -> str:
+    """What the runs show, in words."""
+    names = {"prior": "the prior", "sweep_mean": "the mean of the sweep", "heuristic": "the heuristic"}
+    names |= {"uniform": "the uniform mixture", "best_seen": "the best mixture of the sweep"}
+    if not ranks:
+        return "not better than any baseline: the regression does not rank runs better than chance"
+    parts = [f"better than {listed([names[b] for b in better])}"] if better else []
+    parts += [f"not shown to be better than {listed([names[b] for b in others])}"] if others else []
+    return "predicted to be " + "; ".join(parts)
 
 
 def _interval(mean: float, std: float) -> dict[str, float]:
-    return {"mean": float(mean), "low": float(mean - NORMAL_95 * std), "high": float(mean + NORMAL_95 * std)}
+    return {"mean": float(mean), "low": float(mean - NORMAL * std), "high": float(mean + NORMAL * std)}
 
 
 def _epochs(proposal: np.ndarray, counts: np.ndarray, budget: int) -> np.ndarray:
@@ -283,13 +370,98 @@ def _mapping(domains: list[str], values: np.ndarray) -> dict[str, float]:
     return {domain: float(value) for domain, value in zip(domains, values, strict=True)}
 
 
-def _say_proposal(extra: dict[str, Any]) -> None:
+def _candidate_rows(
+    fitted: Fit, goal: Objective, found: Sequence[Found], judged: Judgement | None, region: Region
+) -> list[dict[str, Any]]:
+    """What the searches ended with, best first, and what the halves proposed (with what the other half says of it)."""
+    halves = [] if judged is None else list(judged.proposals)
+    X = np.array([*(f.weights for f in found), *halves])
+    mean, std = fitted.predict_objective(X, goal, noise=False)
+    names = [f.method for f in found] + ["half of the runs"] * len(halves)
+    verdicts: list[Any] = [""] * len(found) + ([] if judged is None else judged.judged.tolist())
+    return [
+        {
+            "index": i,
+            "method": names[i],
+            "objective": float(mean[i]),
+            "std": float(std[i]),
+            "judged": verdicts[i],
+            "distance": float(region.distance(X[i : i + 1])[0]),
+            **{f"train_{d}": float(w) for d, w in zip(fitted.domains, X[i], strict=True)},
+        }
+        for i in range(len(X))
+    ]
+
+
+def _gain_row(entry: Mapping[str, Any]) -> dict[str, Any]:
+    gain = entry["gain"]
+    row = {"own": gain["mean"], "judged": entry.get("judged_gain", ""), "low": gain["low"], "high": gain["high"]}
+    return {**row, "feasible": entry["feasible"]}
+
+
+def _line_rows(
+    fitted: Fit, goal: Objective, region: Region, prior: np.ndarray, proposal: np.ndarray, draws: Sequence[Fit]
+) -> list[dict[str, Any]]:
+    """The objective between the prior and the proposal, with the interval that the drawn curves give it."""
+    steps = np.linspace(0, 1, NUM_LINE)
+    X = prior + steps[:, None] * (proposal - prior)
+    mean, std = fitted.predict_objective(X, goal, noise=False)
+    low, high = mean - NORMAL * std, mean + NORMAL * std
+    values = zip(steps, mean, low, high, strict=True)
+    return [{"step": float(s), "mean": float(m), "low": float(a), "high": float(b)} for s, m, a, b in values]
+
+
+def _epoch_rows(
+    catalogue: Sequence[Domain], proposal: np.ndarray, counts: np.ndarray, budget: int, upper: np.ndarray
+) -> list[dict[str, Any]]:
+    epochs, caps = _epochs(proposal, counts, budget), _epochs(upper, counts, budget)
+    return [
+        {"domain": d.domain, "tokens": d.tokens, "weight": float(w), "epochs": float(e), "cap": float(c)}
+        for d, w, e, c in zip(catalogue, proposal, epochs, caps, strict=True)
+    ]
+
+
+def _weight_rows(domains: list[str], prior: np.ndarray, proposal: np.ndarray, allowed: Allowed) -> list[dict[str, Any]]:
+    low, high = allowed.weight_intervals()
+    values = zip(domains, prior, proposal, low, high, strict=True)
+    return [
+        {"domain": d, "prior": float(p), "weight": float(w), "low": float(a), "high": float(b)}
+        for d, p, w, a, b in values
+    ]
+
+
+def _near_rows(fitted: Fit, goal: Objective, proposal: np.ndarray, X: np.ndarray) -> list[dict[str, Any]]:
+    if not len(X):
+        return []
+    values = fitted.mean_objective(np.vstack([proposal, X]), goal)
+    return [
+        {
+            "index": i,
+            "objective": float(value),
+            "gain": float(values[0] - value),
+            **{f"train_{d}": float(w) for d, w in zip(fitted.domains, weights, strict=True)},
+        }
+        for i, (value, weights) in enumerate(zip(values[1:], X, strict=True), start=1)
+    ]
+
+
+def _say_proposal(extra: Mapping[str, Any], near: Support) -> None:
     predicted = extra["predicted"]
     say(f"{extra['asked']}: predicted {predicted['mean']:.4f} ({predicted['low']:.4f} to {predicted['high']:.4f})")
     for name, entry in extra["baselines"].items():
         gain = entry["gain"]
         text = f"  gain over {name:<11}{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
+        text += f", judged {entry['judged_gain']:+.4f}" if "judged_gain" in entry else ""
         say(text if entry["feasible"] else f"{text}, which the data cannot feed")
+    if "halves" in predicted:
+        curse = predicted["halves"]["winners_curse"]
+        say(f"  proposals from half of the runs look {curse:+.4f} better to themselves than to the other half")
+    if near.outside:
+        say(
+            f"  far from what was trained: {near.distance:.2f} of its weight differs from the nearest run, and no run is "
+            f"farther than {near.farthest:.2f} from the others; train there, or raise --caution"
+        )
+    say(f"The proposal is {extra['verdict']}.")
 
 
 if __name__ == "__main__":
