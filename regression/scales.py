@@ -34,6 +34,7 @@ FEWEST = 4  # mixtures that two scales must share to be compared
 SAME = 0.01  # total variation within which two rows are one mixture; published weights are rounded to 3 decimals
 FAR = 10.0  # times larger than the largest scale from which on a prediction is warned of
 CHOICES = 2000  # bootstrap draws of mixtures behind the intervals of agreement
+CLOSE = 1.1  # laws whose errors are within a tenth of each other are as good
 OBJECTIVE = "objective"
 MEASURES = ("rmse", "bias", "centred_rmse", "spearman", "regret", "covered")
 
@@ -57,7 +58,7 @@ def scales(
     params: 60e6, tokens: 1e9}}, target_params: 1e9}. A finished study's folder may stand for all four: {scales: {small:
     studies/small, large: studies/large}}.
 
-    Whether small proxies can be trusted is agreement.csv: if they rank mixtures unlike larger ones do, there is a warning.
+    OUT/agreement.csv says whether small proxies can be trusted: if they rank mixtures unlike larger ones do, there is a warning.
     Laws in which the loss depends on mixture and size are fitted (regression/scaling_laws.py has their formulas), tried on
     the largest scale held out, and used for the target size. OUT/target_losses.csv is what proxies of that size would
     measure: proxymix fit --mixtures OUT/target_mixtures.csv --losses OUT/target_losses.csv.
@@ -69,8 +70,8 @@ def scales(
         target_tokens: Tokens of the model to predict for; by default those of the largest scale.
         targets: Loss columns (or their domains); all, which must then be the same at every scale.
         objective: What is to be low, of which agreement is reported beside that of every target (as in `proxymix fit`).
-        law: Which law predicts. auto takes the one with the least error on the largest scale held out, and with two scales,
-            which leave nothing to choose by, additive.
+        law: Which law predicts. auto takes the one with the least error on the largest scale held out (the simpler of two as
+            good), and with two scales, which leave nothing to choose by, additive.
         num_bootstrap: Draws of the mixtures behind the intervals of the laws; 90% of them are in an interval.
         seed: Same seed and settings, same files.
         workers: Processes; by default one for every core.
@@ -553,6 +554,8 @@ def measures(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
 def choose(trials: Sequence[Trial], law: str, num_targets: int, num_scales: int) -> str:
     """The law asked for; for `auto` that of least error on the largest scale, in units of how the losses vary there.
 
+    Of laws that are as good the one with fewer parameters is taken, which is earlier in LAWS.
+
     Raises:
         InputError: If the law does not apply to every target.
     """
@@ -575,7 +578,8 @@ def choose(trials: Sequence[Trial], law: str, num_targets: int, num_scales: int)
                 parts.append(measures(trial.predicted.mean[there], trial.measured[there])["rmse"] / scale)
         return float(np.mean(parts))
 
-    return min(complete, key=error)
+    errors = {name: error(name) for name in complete}
+    return next(name for name in complete if errors[name] <= CLOSE * min(errors.values()))
 
 
 def widening(trials: Sequence[Trial], law: str) -> float:

@@ -11,7 +11,7 @@ Three published laws, w the weights, N the parameters, D the tokens:
 
 All parameters are positive and fitted as logarithms, with weak priors on them that settle what the runs leave open. That
 matters for the exponents of size, which two scales cannot tell from the floor E: their prior has half of its mass between
-.2 and .45 (Hoffmann et al. 2022 found .34 and .28), and its width is in the intervals of what is predicted.
+.23 and .39 (Hoffmann et al. 2022 found .34 and .28), and its width is in the intervals of what is predicted.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 NUM_STARTS = 6
-HUBER = (
-    1.5  # standard deviations beyond which a residual counts by its size, not its square: a diverged run bends no law
-)
-EXPONENT = (np.log(0.3), 0.6)  # prior of log exponent: mean, standard deviation
+MOST_STEPS = 150  # with 25, bootstrap fits stop before they have gone as far as the exponents let them
+HUBER = 1.5  # standard deviations from which on a residual counts by its size, so that a diverged run bends no law
+EXPONENT = (float(np.log(0.3)), 0.4)  # prior of an exponent's logarithm: mean, standard deviation
+ENOUGH = 1e-4  # gain of a step, in log likelihood, at which a descent ends
 LAWS = ("additive", "joint", "bimix")
 FINEST = 1e-4  # least residual standard deviation, as a part of that of the losses
 
@@ -60,6 +60,7 @@ class SizeLaw:
     sigma_: float = 0.0
     _center: np.ndarray = field(default_factory=lambda: np.zeros(0))
     _width: np.ndarray = field(default_factory=lambda: np.ones(0))
+    _terms: list[tuple[int, int]] = field(default_factory=list)  # positions: term that falls with size, its exponent
 
     def fit(self, points: Points, losses: np.ndarray, rng: np.random.Generator) -> "SizeLaw":
         """Least squares with Huber's loss, from several starts.
@@ -78,7 +79,8 @@ class SizeLaw:
         self.sigma_ = 0.2 * spread
         starts = [self._center + 0.7 * self._width * rng.normal(size=len(self._center)) for _ in range(NUM_STARTS - 1)]
         found = [
-            self._descend(start, points, losses, everywhere, self._center, 60) for start in (self._center, *starts)
+            self._descend(start, points, losses, everywhere, self._center, MOST_STEPS)
+            for start in (self._center, *starts)
         ]
         self.theta_ = min(found, key=lambda pair: pair[1])[0]
         for _ in range(3):
@@ -86,7 +88,7 @@ class SizeLaw:
             freedom = max(len(losses) - len(self.theta_), len(losses) / 4)
             scatter = 1.4826 * np.median(np.abs(residuals)) * np.sqrt(len(losses) / freedom)
             self.sigma_ = max(float(scatter), FINEST * spread)
-            self.theta_ = self._descend(self.theta_, points, losses, everywhere, self._center, 60)[0]
+            self.theta_ = self._descend(self.theta_, points, losses, everywhere, self._center, MOST_STEPS)[0]
         return self
 
     def again(self, points: Points, losses: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -102,7 +104,7 @@ class SizeLaw:
             rng: Where the centers come from.
         """
         center = self._center + self._width * rng.normal(size=len(self._center))
-        return self._descend(self.theta_, points, losses, counts, center, 25)[0]
+        return self._descend(self.theta_, points, losses, counts, center, MOST_STEPS)[0]
 
     def predict(self, points: Points, theta: np.ndarray | None = None) -> np.ndarray:
         """Losses, shape (num_rows,)."""
@@ -150,6 +152,7 @@ class SizeLaw:
                     if self.name == "joint":
                         pairs += [(0.0, 0.5)] * (1 + num_domains)
         self._center, self._width = (np.array(values) for values in zip(*pairs, strict=True))
+        self._terms = [(at - 1, at) for at, pair in enumerate(pairs) if pair == EXPONENT]
 
     def _value(self, theta: np.ndarray, points: Points) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
         """Losses, and a function for their derivatives by `theta`, shape (num_rows, num_parameters)."""
@@ -203,7 +206,11 @@ class SizeLaw:
     def _descend(
         self, theta: np.ndarray, points: Points, losses: np.ndarray, counts: np.ndarray, center: np.ndarray, most: int
     ) -> tuple[np.ndarray, float]:
-        """Levenberg's and Marquardt's method on Huber's loss plus the priors, from `theta`."""
+        """Levenberg's and Marquardt's method on Huber's loss plus the priors, from `theta`.
+
+        Steps are taken in the level at the reference size and the slope there, which runs settle, in place of the floor and
+        the size of the terms above it, which only an exponent tells apart: along that valley plain steps take forever.
+        """
 
         def cost_of(residuals: np.ndarray, theta: np.ndarray) -> float:
             size = np.abs(residuals)
@@ -216,25 +223,53 @@ class SizeLaw:
         for _ in range(most):
             J = slopes() / self.sigma_
             trust = counts * np.minimum(1.0, HUBER / np.maximum(np.abs(residuals), 1e-12))
-            H = (J * trust[:, None]).T @ J + np.diag(self._width**-2.0)
-            step_to = J.T @ (trust * residuals) - (theta - center) / self._width**2
+            to_theta = self._valley(theta)
+            H = to_theta.T @ ((J * trust[:, None]).T @ J + np.diag(self._width**-2.0)) @ to_theta
+            downhill = to_theta.T @ (J.T @ (trust * residuals) - (theta - center) / self._width**2)
             for _ in range(8):
-                step = np.linalg.solve(H + damping * np.diag(np.diag(H)), step_to)
-                candidate = theta + np.clip(step, -2, 2)
-                value, new_slopes = self._value(candidate, points)
-                new_residuals = (losses - value) / self.sigma_
-                new_cost = cost_of(new_residuals, candidate)
-                if np.isfinite(new_cost) and new_cost < cost:
-                    break
+                step = np.linalg.solve(H + damping * np.diag(np.diag(H)), downhill)
+                candidate = self._moved(theta, np.clip(step, -2, 2))
+                if np.isfinite(candidate).all():
+                    value, new_slopes = self._value(candidate, points)
+                    new_residuals = (losses - value) / self.sigma_
+                    new_cost = cost_of(new_residuals, candidate)
+                    if new_cost < cost:
+                        break
                 damping *= 4
             else:
                 return theta, cost
             gained = cost - new_cost
             theta, residuals, slopes, cost = candidate, new_residuals, new_slopes, new_cost
-            damping = max(damping / 6, 1e-9)
-            if gained < 1e-7 * (1 + cost):
+            damping = max(damping / 10, 1e-9)
+            if gained < ENOUGH:
                 break
         return theta, cost
+
+    def _moved(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """`theta` after a step in the coordinates of `_descend`; not a number where the floor would be below 0."""
+        moved = theta + step
+        level = np.exp(theta[self._floor]) + sum(np.exp(theta[term]) for term, _ in self._terms)
+        floor = level * np.exp(step[self._floor])
+        for term, exponent in self._terms:
+            moved[term] = theta[term] + step[term] - step[exponent]
+            floor -= np.exp(moved[term])
+        moved[self._floor] = np.log(floor) if floor > 0 else np.nan
+        return moved
+
+    def _valley(self, theta: np.ndarray) -> np.ndarray:
+        """Derivatives of `theta` by the coordinates of `_descend`: log level, log slope where theta has floor and term."""
+        slopes = np.eye(len(theta))
+        floor = np.exp(theta[self._floor])
+        slopes[self._floor, self._floor] += sum(np.exp(theta[term]) for term, _ in self._terms) / floor
+        for term, exponent in self._terms:
+            slopes[term, exponent] = -1
+            slopes[self._floor, [term, exponent]] = np.array([-1, 1]) * np.exp(theta[term]) / floor
+        return slopes
+
+    @property
+    def _floor(self) -> int:
+        """Position of what no size brings below (E, or C of `bimix`)."""
+        return 1 if self.name == "bimix" else 0
 
 
 @dataclass(frozen=True)
