@@ -76,11 +76,12 @@ class Evidence:
 
     def proposed(self, name: str) -> "pd.DataFrame | None":
         """A table of the folder proposal/, if that is of the mixture at hand."""
-        weights = self._table("proposal/weights.csv")
-        if weights is None or len(weights) != len(self.optimum):
+        candidates = self._table("proposal/candidates.csv")
+        if candidates is None:
             return None
-        apart = (weights["domain"].map(self.optimum) - weights["weight"]).abs().max()
-        return self._table(f"proposal/{name}.csv") if apart < 1e-9 else None
+        first = candidates.iloc[0]  # the mixture that was proposed
+        same = all(abs(first.get(f"train_{d}", 0.0) - weight) < 1e-9 for d, weight in self.optimum.items())
+        return self._table(f"proposal/{name}.csv") if same else None
 
     @cached_property
     def catalogue(self) -> list[Domain]:

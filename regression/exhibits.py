@@ -71,8 +71,8 @@ def gains_figure(found: Evidence) -> Figure | None:
     if table is None:
         return None
     alt = "; ".join(
-        f"over {WORDS.get(row['baseline'], row['baseline'])} {signed(row['own'])} by its own regression, "
-        f"{signed(row['judged'])} as judged"
+        f"over {WORDS.get(row['baseline'], row['baseline'])} {signed(row['own'])}"
+        + (f", {signed(row['judged'])} as judged" if np.isfinite(row["judged"]) else "")
         for row in table.to_dict("records")
     )
     height = 96 + 44 * len(table)

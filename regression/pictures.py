@@ -439,12 +439,14 @@ def epochs_at_budget(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     """How often would the final training repeat each domain, and which domains are at their cap?
 
     Args:
-        table: domain, tokens, weight, epochs, and cap (the most epochs allowed; empty where there is no cap).
+        table: domain, tokens, weight, epochs, and cap (the most epochs allowed; empty where there is no cap, and as many as
+            all of the training would make where a domain may have any weight).
         axes: Where to draw.
     """
     shown = _most(table, table["epochs"])
     rows, epochs = np.arange(len(shown)), shown["epochs"]
-    cap = shown["cap"].astype(float)
+    budget = float((table["epochs"] * table["tokens"]).sum())
+    cap = shown["cap"].astype(float).where(shown["cap"] * shown["tokens"] < budget * (1 - 1e-9))
     at_cap = (epochs >= cap * (1 - 1e-3)).to_numpy()
     below = "below the cap" if np.isfinite(cap).any() else "at the proposal"
     axes.grid(axis="x")
@@ -452,7 +454,7 @@ def epochs_at_budget(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         if chosen.any():
             axes.barh(rows[chosen], epochs[chosen], height=0.6, color=colour, linewidth=0, label=label)
     most = float(np.nanmax(np.append(epochs, 0)))
-    caps = cap[np.isfinite(cap)].unique()
+    caps = np.unique([float(f"{value:.9g}") for value in cap[np.isfinite(cap)]])
     if len(caps) == 1:
         axes.axvline(caps[0], color=OTHER, linewidth=1.3, linestyle=(0, (5, 2)), label=f"cap, {caps[0]:g} epochs")
         most = max(most, float(caps[0]))
@@ -463,7 +465,7 @@ def epochs_at_budget(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         most = max(most, float(caps.max()))
     tokens = float(table["tokens"].sum())
     if tokens > 0 and "weight" in table:
-        prior = float((table["epochs"] * table["tokens"]).sum()) / tokens  # the budget over all tokens
+        prior = budget / tokens
         axes.axvline(
             prior,
             color=PRIOR,
@@ -520,7 +522,8 @@ def with_extrapolation(table: "pd.DataFrame", num_runs: int) -> "pd.DataFrame":
     # Mean regret falls by the law of what is missing from a Spearman of 1, so it takes its place. (Many picks are the best
     # run itself; the mean of the logarithms would be theirs.)
     regrets = table.groupby("num_runs")["regret"].mean()
-    missing = [Point(int(size), 0, 1 - float(regret), float(regret)) for size, regret in regrets.to_dict().items()]
+    at = zip(regrets.index.to_numpy(), regrets.to_numpy(), strict=True)
+    missing = [Point(int(size), 0, 1 - float(regret), float(regret)) for size, regret in at]
     spearman, left = extrapolated(points, sizes), extrapolated(missing, sizes)
     ahead = pd.DataFrame({"num_runs": sizes, "spearman": spearman, "regret": None if left is None else 1 - left})
     ahead = ahead.dropna(subset=["spearman", "regret"], how="all")

@@ -132,7 +132,7 @@ def _header(found: Evidence, title: str, drawn: Mapping[str, Figure]) -> str:
             page.tile(
                 signed(-expected["mean"]),
                 found.objective.unit,
-                f"predicted against the prior; 95% interval {low} to {high}",
+                f"predicted against the prior; {_sure(found)} interval {low} to {high}",
             )
         )
     if "predicted" in drawn:
@@ -223,7 +223,7 @@ def _answer(found: Evidence, drawn: Mapping[str, Figure]) -> str:
     if not found.prior:
         notes = ["Bar and number: the optimum. Domains are in the order of their mean weight in the sweep."]
     if "low" in drawn["mixtures"].table:
-        notes.append("Dark line: the interval of the weight, over fits to runs drawn anew.")
+        notes.append(f"Dark line: where the best weight lies, {_sure(found)} interval over curves that the runs allow.")
     capped = _capped(found)
     if capped:
         notes.append(f"Held at the cap of {found.max_epochs:g} epochs: {listed(capped)}.")
@@ -374,7 +374,9 @@ def _confidence(found: Evidence, drawn: Mapping[str, Figure]) -> str:
                 "prediction is no evidence: `proxymix confirm` trains at the proposal and at every baseline on fresh seeds."
             ]
         )
-        return page.section(name, title, "", note, *_expected(found, drawn))
+        verdict = found.proposal[1].get("verdict")
+        finding = f"By the regression, the proposal is {verdict}." if verdict else ""
+        return page.section(name, title, finding, note, *_expected(found, drawn))
     seeds = len(found.confirmation["seeds"])
     wins = {b: d["objective"]["wins"] for b, d in found.confirmation["differences"].items()}
     won = sum(wins.values())
@@ -434,10 +436,14 @@ def _expected(found: Evidence, drawn: Mapping[str, Figure]) -> list[str]:
         table = drawn["gains"].table
         gap = float((table["own"] - table["judged"]).mean())
         curse = (
-            f"On average the proposal's own regression promises {signed(gap)} {found.objective.unit} more than the judges see: the price "
-            "of having searched for its lowest value."
-            if gap > 0
-            else "The judges see no less than the proposal's own regression promises."
+            ""
+            if gap != gap
+            else (
+                f"On average the proposal's own regression promises {signed(gap)} {found.objective.unit} more than the judges see: the price "
+                "of having searched for its lowest value."
+                if gap > 0
+                else "The judges see no less than the proposal's own regression promises."
+            )
         )
     return [
         "<h3>What the regression predicts</h3>" if predicted else "",
@@ -447,14 +453,14 @@ def _expected(found: Evidence, drawn: Mapping[str, Figure]) -> list[str]:
             "gains",
             "Gain over every baseline, as predicted and as judged",
             "Hollow: by the regression that the proposal was searched with. Filled: by regressions of runs that it never saw. Bar: the "
-            "interval of the gain.",
+            f"{_sure(found)} interval of the gain.",
             curse,
         ),
         _picture(
             drawn,
             "line",
             "From the prior to the optimum",
-            "The predicted objective at mixtures between the two, with its interval. Where the line is flat, less of a change does as well.",
+            f"The predicted objective at mixtures between the two, with its {_sure(found)} interval. Where the line is flat, less of a change does as well.",
         ),
     ]
 
@@ -553,8 +559,13 @@ def _predicted_table(found: Evidence) -> str:
         difference = f"{signed(gain['mean'])} ({signed(gain['high'])} to {signed(gain['low'])})"
         named = Cell(NAMES.get(name, name), dot="prior" if name == "prior" else "other")
         rows.append([named, _span(entry["predicted"]), difference, Cell(feasible, "text")])
-    text = f"Predicted objective in {found.objective.unit} with 95% intervals: of a single run, and of the expected difference."
+    text = f"Predicted objective in {found.objective.unit} with {_sure(found)} intervals: of a single run, and of the expected difference."
     return page.table(["mixture", "predicted", "proposal − it", ""], rows, chosen=0) + page.remark(text)
+
+
+def _sure(found: Evidence) -> str:
+    """The confidence of the proposal's intervals: '90%'."""
+    return f"{100 * found.proposal[1].get('confidence', 0.95):.3g}%"
 
 
 def _span(entry: Mapping[str, float]) -> str:

@@ -346,3 +346,18 @@ def test_runs_that_did_not_help_are_not_extrapolated():
         {"num_runs": [16, 32], "repeat": 0, "spearman": [0.9, 0.8], "regret": [0.01, 0.02], "model": "gp"}
     )
     assert len(pictures.with_extrapolation(table, 64)) == 2
+
+
+def test_a_domain_that_may_have_any_weight_has_no_cap():
+    table = pd.DataFrame(
+        {
+            "domain": ["web", "code"],
+            "tokens": [4000, 100],
+            "weight": [0.8, 0.2],
+            "epochs": [0.4, 4.0],
+            "cap": [0.5, 4.0],
+        }
+    )
+    axes = axes_of(table, pictures.epochs_at_budget)
+    assert "cap, 4 epochs" in axes.get_legend_handles_labels()[1]
+    assert "its own cap" not in axes.get_legend_handles_labels()[1]
