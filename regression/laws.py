@@ -148,7 +148,7 @@ class Law(Regressor):
         for _ in range(steps):
             curvature = precision + _times((J * J).transpose(0, 2, 1), weights)
             step = _solve(J, weights, precision + damping[:, None] * curvature, downhill)
-            tried = theta + np.clip(step, -2.0, 2.0)
+            tried = theta + np.clip(step, -width, width)
             there = look(tried)
             better = there[0] < value
             settled = bool(np.all(np.abs(there[0] - value) < 1e-6 * (1 + np.abs(value))))
@@ -202,11 +202,12 @@ class Law(Regressor):
 class ExponentialLaw(Law):
     """The mixing law c + k exp(sum_j t_j w_j) (Ye et al. 2024, arXiv 2403.16952).
 
-    Parameters: c, log k, t_j.
+    Parameters: c, log k, t_j. Where a loss falls within the first percents of a domain t_j is -100 and beyond, so the
+    prior is wide (20): a narrower one (5) ranks the mean of RegMix's losses .88 rather than .94 from 128 runs.
     """
 
     _shape: ClassVar = [(-1.5, 3.0), (0.0, 2.0)]
-    _width = 5.0
+    _width = 20.0
 
     def _starts(self, X: np.ndarray, z: np.ndarray) -> np.ndarray:
         """With c given, the logarithm of the losses above it is a line in the weights."""
@@ -240,14 +241,16 @@ class ExponentialLaw(Law):
 class LogLinear(ExponentialLaw):
     """Olmix's law exp(a) + exp(sum_j t_j w_j): Huber's loss with delta .02, in the losses' own unit, no regularisation.
 
-    Olmix takes the best of 300 random starts of L-BFGS; a few good starts reach as low. The priors are so wide (t_j of
-    20, where e^20 would be the ratio of two losses) that they decide only what the runs leave open: with fewer runs
-    than domains, the least t_j among those that fit. Losses of 0 or less, which the law cannot have, are lifted first.
+    Olmix takes the best of 300 random starts of L-BFGS; a few good starts reach as low (within .5% on RegMix's and
+    Olmix's runs). The priors are so wide (300 for t_j, of which -600 is the lowest seen) that they decide only what the
+    runs leave open: with fewer runs than domains, the least t_j among those that fit. The law itself knows no restraint:
+    from 32 of RegMix's runs a few predictions are off by ten times what losses differ by. Losses of 0 or less, which it
+    cannot have, are lifted first.
     """
 
     delta = 0.02
     _shape: ClassVar = [(0.0, 10.0), (0.0, 10.0)]
-    _width = 20.0
+    _width = 300.0
 
     def _starts(self, X: np.ndarray, z: np.ndarray) -> np.ndarray:
         """With the floor at shares of the least loss."""
@@ -281,7 +284,7 @@ class PowerLaw(Law):
     """
 
     _shape: ClassVar = [(0.0, 1.5), (0.0, 1.0), (np.log(0.4), 1.0)]
-    _width = 2.0
+    _width = 3.0
 
     def _starts(self, X: np.ndarray, z: np.ndarray) -> np.ndarray:
         """With the floor and a given, (loss - floor)^(-1/a) is a line in what domains bring; one start is flat."""

@@ -1,6 +1,7 @@
 """The table of regressors: what `model` may name."""
 
 from regression.gaussian_process import GP
+from regression.laws import ExponentialLaw, LogLinear, PowerLaw, SaturatingLaw
 from regression.regressor import Linear, Mean, Regressor
 from regression.trees import LightGBM, SmallLightGBM
 
@@ -9,6 +10,10 @@ REGRESSORS: dict[str, type[Regressor]] = {
     "linear": Linear,
     "lightgbm": LightGBM,
     "lightgbm_small": SmallLightGBM,
+    "log_linear": LogLinear,
+    "exponential": ExponentialLaw,
+    "power": PowerLaw,
+    "saturating": SaturatingLaw,
 }
 """What `model` may name; `auto` tries each. A new regressor is a class and a line here."""
 
