@@ -75,6 +75,7 @@ def read_runs(mixtures: Path, losses: Path, targets: Sequence[str] | None = None
             f"{losses}: no key column shared with {mixtures}; both need one of {', '.join(KEYS)} "
             f"(found {some(right.columns)} and {some(left.columns)})"
         )
+    columns = _target_columns(right, targets, losses)
     left, right = _with_keys(left, key), _with_keys(right, key)
     problems = [*_repeated(left, key, mixtures), *_repeated(right, key, losses)]
     left, right = (table[~table[key].isna() & ~table[key].duplicated(keep=False)] for table in (left, right))
@@ -82,7 +83,6 @@ def read_runs(mixtures: Path, losses: Path, targets: Sequence[str] | None = None
     problems += _unmatched(left_rows, right_rows, {p.key for p in problems}, mixtures, losses)
     _check_keys_agree(left, right, left_rows, right_rows, key, mixtures, losses)
 
-    columns = _target_columns(right, targets, losses)
     table = mixtures_of(left, list(left_rows), key, mixtures)
     index = sorted(left_rows.keys() & right_rows.keys())  # all numbers or all text
     weights = table.weights[[left_rows[run] for run in index]]
