@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 NUM_STARTS = 6
-MOST_STEPS = 150  # with 25, bootstrap fits stop before they have gone as far as the exponents let them
+MOST_STEPS = 60
+AHEAD = 0.1  # part of a step at which its bend is measured
 HUBER = 1.5  # standard deviations from which on a residual counts by its size, so that a diverged run bends no law
 EXPONENT = (float(np.log(0.3)), 0.4)  # prior of an exponent's logarithm: mean, standard deviation
 ENOUGH = 1e-4  # gain of a step, in log likelihood, at which a descent ends
@@ -209,7 +210,8 @@ class SizeLaw:
         """Levenberg's and Marquardt's method on Huber's loss plus the priors, from `theta`.
 
         Steps are taken in the level at the reference size and the slope there, which runs settle, in place of the floor and
-        the size of the terms above it, which only an exponent tells apart: along that valley plain steps take forever.
+        the size of the terms above it, which only an exponent tells apart. That valley is curved as well, so a step bends
+        by the second derivative along it (Transtrum and Sethna 2012, arXiv:1201.5885): 20 steps where it takes 200 straight.
         """
 
         def cost_of(residuals: np.ndarray, theta: np.ndarray) -> float:
@@ -227,11 +229,17 @@ class SizeLaw:
             H = to_theta.T @ ((J * trust[:, None]).T @ J + np.diag(self._width**-2.0)) @ to_theta
             downhill = to_theta.T @ (J.T @ (trust * residuals) - (theta - center) / self._width**2)
             for _ in range(8):
-                step = np.linalg.solve(H + damping * np.diag(np.diag(H)), downhill)
+                damped = H + damping * np.diag(np.diag(H))
+                step = np.clip(np.linalg.solve(damped, downhill), -5, 5)
+                ahead = self._value(self._moved(theta, AHEAD * step), points)[0]
+                bend = 2 / AHEAD**2 * ((ahead - value) / self.sigma_ - AHEAD * (J @ (to_theta @ step)))
+                turn = -0.5 * np.linalg.solve(damped, to_theta.T @ (J.T @ (trust * bend)))
+                if np.linalg.norm(turn) < 0.75 * np.linalg.norm(step):  # false where not a number
+                    step = step + turn
                 candidate = self._moved(theta, np.clip(step, -2, 2))
                 if np.isfinite(candidate).all():
-                    value, new_slopes = self._value(candidate, points)
-                    new_residuals = (losses - value) / self.sigma_
+                    new_value, new_slopes = self._value(candidate, points)
+                    new_residuals = (losses - new_value) / self.sigma_
                     new_cost = cost_of(new_residuals, candidate)
                     if new_cost < cost:
                         break
@@ -239,7 +247,7 @@ class SizeLaw:
             else:
                 return theta, cost
             gained = cost - new_cost
-            theta, residuals, slopes, cost = candidate, new_residuals, new_slopes, new_cost
+            theta, value, residuals, slopes, cost = candidate, new_value, new_residuals, new_slopes, new_cost
             damping = max(damping / 10, 1e-9)
             if gained < ENOUGH:
                 break
