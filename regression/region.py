@@ -213,7 +213,7 @@ class Region:
             X: Any finite numbers, shape (num_rows, num_domains).
         """
         W = np.array(X, dtype=float)
-        off = np.flatnonzero(~self.holds(W, 10 * _EXACT))
+        off = np.flatnonzero(~self.holds(W))
         if off.size:
             W[off] = self.project(W[off])
             if self.max_domains is not None:
@@ -334,7 +334,7 @@ class Region:
         result = W.copy()
         over = self.distance(W) - self.max_distance
         weak, strong = np.zeros(len(X)), np.full(len(X), np.inf)
-        most = 1e3 / scale.min(axis=1)  # beyond, nothing moves any more, and rounding would count
+        most = 1e3 * (1 + np.abs(X).max(axis=1)) / scale.min(axis=1)  # beyond, nothing moves any more, and rounding would count
         pull = 2 * over / scale.sum(axis=1)
         rows = np.arange(len(X))
         for count in range(100):

@@ -29,6 +29,7 @@ SLSQP_DOMAINS = 100  # beyond, its dense matrices take minutes
 MARGIN = 2e-10  # by which SLSQP keeps further below a ceiling
 SAME = 1e-3  # total variation below which two results are one
 STATIONARY = 1e-7  # of the range of values at the starts: what a last polish could gain is not worth its time
+AT_ONE_TIME = 64  # trials in one batch
 SMALL = 0.02  # a weight below this may be dropped when that costs next to nothing
 
 Function = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -229,7 +230,7 @@ def descend(landscape: Landscape, region: Region, starts: np.ndarray) -> list[Fo
             before, weights = slack, _polished(landscape, region, weights)
             slack, bound = _slack(landscape, region, weights)
             polish = slack < before / 2  # where slopes jump it is of no use
-        if rank == 0 and slack > STATIONARY * scale:
+        if rank == 0 and slack > NEGLIGIBLE / 10 * scale:
             weights, bound = _cut(landscape, region, weights, scale)
         tidy = _tidied(landscape, region, weights, NEGLIGIBLE * scale, limit)
         value = float(landscape.value(tidy[None])[0])
@@ -448,11 +449,12 @@ def _tidied(landscape: Landscape, region: Region, weights: np.ndarray, negligibl
     most = max(value, min(value + negligible, limit))
     for _ in range(2):
         present = np.flatnonzero((weights > 0) & (region.low <= 0) & (weights < SMALL))
-        if not present.size:
-            break
-        single = _without(landscape, region, weights, list(present[:, None]))
-        order = present[np.argsort(single[1], kind="stable")]
-        trials, values = _without(landscape, region, weights, [order[: n + 1] for n in range(len(order))])
+        order = present[np.argsort(weights[present], kind="stable")]
+        if 0 < len(order) <= AT_ONE_TIME:
+            _, costs = _without(landscape, region, weights, list(order[:, None]))
+            order = order[np.argsort(costs, kind="stable")]
+        counts = np.unique(np.linspace(0, len(order), AT_ONE_TIME + 1).astype(int))[1:]
+        trials, values = _without(landscape, region, weights, [order[:count] for count in counts])
         fine = np.flatnonzero(values <= most)
         if not fine.size:
             break
@@ -465,6 +467,8 @@ def _without(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The mixture without each of these sets of domains, and the values: infinite where that is not allowed."""
     members = np.tile(weights > 0, (len(dropped), 1))
+    if not len(dropped):
+        return np.empty((0, len(weights))), np.empty(0)
     for row, domains in zip(members, dropped, strict=True):
         row[domains] = False
     fine = region.can_do_with(members)
@@ -606,7 +610,7 @@ def _cut(landscape: Landscape, region: Region, weights: np.ndarray, scale: float
     value, slopes = landscape.gradient(center[None])
     values, planes, lowest = value - slopes @ center, slopes, float(value[0])
     radius = 0.3
-    for _ in range(60):
+    for _ in range(60 if len(center) <= SLSQP_DOMAINS else 6):
         program = _program(landscape, region, center)
         reach = [r * (center + 1 / len(center)) for r in (2 * radius, radius, radius / 4)]
         if not landscape.convex:  # a plane above the value at the center is of another slope of the landscape
