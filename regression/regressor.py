@@ -8,6 +8,7 @@ thread: parallelism belongs to the caller, over targets and folds.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -175,8 +176,14 @@ class Linear(Regressor):
 @contextmanager
 def single_thread() -> Iterator[None]:
     """One thread for linear algebra: small matrices gain nothing from more, and results depend on how many there are."""
-    import scipy.linalg  # noqa: F401  # its own BLAS must be loaded for the limit to reach it
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    with threadpool_limits(1):
+    with _thread_pools().limit(limits=1):
         yield
+
+
+@cache
+def _thread_pools() -> Any:
+    """The thread pools of this process; finding them takes milliseconds, so once."""
+    import scipy.linalg  # noqa: F401  # its own BLAS must be loaded for the limit to reach it
+    from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+    return ThreadpoolController()
