@@ -178,10 +178,10 @@ def _read_scale(name: str, entry: Any, targets: Sequence[str] | None) -> Scale:
             entry = study_size(study, where) | entry
     if lacking := [key for key in known[1:] if key not in entry]:
         raise InputError(f"{where}: {lacking[0]} is missing; give {', '.join(known[1:])}, or the folder of a study")
-    paths = [Path(entry["mixtures"]), Path(entry["losses"])]
-    runs = read_runs(paths[0], paths[1], targets)
+    paths = {key: Path(entry[key]) for key in ("mixtures", "losses")}
+    runs = read_runs(paths["mixtures"], paths["losses"], targets)
     params, tokens = (_size(entry[key], f"{where}.{key}") for key in ("params", "tokens"))
-    return Scale(name, runs, params, tokens, {path.name: sha256(path) for path in paths})
+    return Scale(name, runs, params, tokens, {key: sha256(path) for key, path in paths.items()})
 
 
 def _size(value: Any, where: str) -> float:
@@ -725,7 +725,9 @@ def _say_laws(sweep: Sweep, rows: Sequence[Mapping[str, Any]], chosen: str) -> N
         words = {"shifted": "the smaller scale, at the right mean", "same_drop": "the smaller scale, same drop again"}
         mark = "  <- used" if name == chosen else ""
         say(f"  {words.get(name, name):<40}{values[0]:>16.4f}{values[1]:>12.3f}{values[2]:>9.4f}{mark}")
-    if len(sweep.scales) < 3:
+    if len(sweep.scales) > 2:
+        say(f"  ({chosen} was chosen by its error there, which makes it look a little better than it is)")
+    else:
         say(
             "Two scales: the error of a level cannot be tried, since one scale alone says nothing about size. A third scale "
             "would tell how far the laws hold"
