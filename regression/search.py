@@ -7,7 +7,7 @@ landscape from many starts at once. The best single draw is never taken: it is t
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -215,13 +215,16 @@ def descend(landscape: Landscape, region: Region, starts: np.ndarray) -> list[Fo
         ends = _sparser(landscape, region, ends, allowed, scale)
     start_values, start_kept = _assess(landscape, allowed)
     limit = float(start_values[start_kept].min()) if start_kept.any() else np.inf
-    pool = _Pool(landscape, region, np.vstack([ends, allowed[start_kept][start_values[start_kept] == limit]]))
+    pool = _Pool(landscape, region, ends)
+    if not pool.any_kept or pool.kept()[1][0] > limit:
+        pool.add(allowed[start_kept])
     if not pool.any_kept:
         pool.add(_towards_ceilings(landscape, region, allowed))
     if not pool.any_kept:
         return []
     pool.add(_between(pool.lowest(), pool.best()))
-    found = []
+    found: list[Found] = []
+    bounds: list[float] = []
     lowest, _ = pool.kept()
     polish = len(starts[0]) <= SLSQP_DOMAINS
     for rank, weights in enumerate(lowest[_apart(lowest, NUM_POLISHED)]):
@@ -236,7 +239,10 @@ def descend(landscape: Landscape, region: Region, starts: np.ndarray) -> list[Fo
         value = float(landscape.value(tidy[None])[0])
         if landscape.convex and region.max_domains is not None:
             _, bound = _slack(landscape, region, weights, everywhere=True)
-        found.append(Found(tidy, value, "gradient", max(value - bound, 0.0) if landscape.convex else None))
+        found.append(Found(tidy, value, "gradient"))
+        bounds.append(bound)
+    if landscape.convex:
+        found = [replace(f, gap=max(f.value - max(bounds), 0.0)) for f in found]
     found.sort(key=lambda f: f.value)
     chosen = _apart(np.array([f.weights for f in found]), len(found))
     return [found[i] for i in chosen]
