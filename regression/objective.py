@@ -254,8 +254,3 @@ def objective_weights(objective: Spec, targets: Sequence[str]) -> np.ndarray:
     if isinstance(resolved, str) or "minimise" in resolved:
         raise InputError(f"objective: {objective!r:.60} is no weighted mean")
     return _by_target(resolved, targets, 0.0)
-
-
-def describe_objective(objective: Spec, targets: Sequence[str]) -> str:
-    """An objective in words."""
-    return Objective.of(objective, targets, np.vstack([np.zeros(len(targets)), np.ones(len(targets))])).describe()
