@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from regression.regressor import Regressor
+from regression.regressor import Chance, Regressor
 from regression.regressors import REGRESSORS
 
 
@@ -23,6 +23,8 @@ class Ensemble(Regressor):
         self.noise_ = float(np.sqrt(sum(w * self.members_[name].noise_ ** 2 for name, w in self.weights.items())))
         self.knows_std = all(member.knows_std for member in self.members_.values())  # type: ignore[misc]
         self.smooth = all(member.smooth for member in self.members_.values())  # type: ignore[misc]
+        self.smooth_std = all(member.smooth_std for member in self.members_.values())  # type: ignore[misc]
+        self.draws = all(member.draws for member in self.members_.values())  # type: ignore[misc]
         self.convex = all(member.convex for member in self.members_.values())  # type: ignore[misc]
 
     def fit(self, X: np.ndarray, y: np.ndarray, like: Self | None = None) -> Self:
@@ -46,6 +48,25 @@ class Ensemble(Regressor):
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """Weighted mean of the members' slopes."""
         return np.asarray(sum(w * self.members_[name].gradient(X) for name, w in self.weights.items()))
+
+    def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Weighted mean and its slopes, standard deviation of the mixture's curve and its slopes."""
+        parts = [(share, *self.members_[name].with_std_slopes(X)) for name, share in self.weights.items()]
+        mean = np.asarray(sum(share * m for share, m, _, _, _ in parts))
+        slopes = np.asarray(sum(share * g for share, _, g, _, _ in parts))
+        variance, along = np.zeros(len(X)), np.zeros(X.shape)
+        for share, m, g, s, h in parts:
+            variance += share * (s**2 + (m - mean) ** 2)
+            along += share * (s[:, None] * h + (m - mean)[:, None] * (g - slopes))
+        std = np.sqrt(np.maximum(variance, 1e-300))
+        return mean, slopes, std, along / std[:, None]
+
+    def drawn(self, chance: Chance, target: int, scale: float) -> Regressor:
+        """A curve of one of the members, the same one for all targets."""
+        point = chance.shared("member", lambda rng: rng.uniform(size=1))[0]
+        names, ends = list(self.weights), np.cumsum(list(self.weights.values()))
+        name = names[min(int(np.searchsorted(ends, point, side="right")), len(names) - 1)]
+        return self.members_[name].drawn(chance, target, scale)
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
         """Covariance of the weighted mixture."""

@@ -122,11 +122,11 @@ class Fit:
     def drawn(self, num: int, rng: np.random.Generator) -> list["Fit"]:
         """What else the runs allow: fits of other curves, as likely as this one is uncertain.
 
-        Gaussian processes draw curves from their posterior, with the errors of the targets correlated and scaled as on
-        held-out runs. Other regressors are refitted to bootstrap samples of the runs, all targets to the same sample.
+        Gaussian processes and laws draw curves from their posterior, with the errors of the targets correlated and scaled
+        as on held-out runs. Other regressors are refitted to bootstrap samples of the runs, all targets to the same sample.
         """
         with single_thread():
-            if all(hasattr(regressor, "drawn") for regressor in self.regressors):
+            if all(regressor.draws for regressor in self.regressors):
                 chances = [Chance(rng, self.correlation) for _ in range(num)]
                 return [
                     replace(self, regressors=[r.drawn(c, t, self.std_scale[t]) for t, r in enumerate(self.regressors)])

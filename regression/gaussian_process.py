@@ -32,6 +32,7 @@ class StretchedGP(Regressor):
     knows_std = True
     smooth = True
     smooth_std = True
+    draws = True
     theta_: np.ndarray
 
     def _stretched(self, X: np.ndarray) -> np.ndarray:
@@ -357,6 +358,7 @@ class GP(Regressor):
     knows_std = True
     smooth = True
     smooth_std = True
+    draws = True
     _parts = (RootGP, RootLogGP)
 
     def fit(self, X: np.ndarray, y: np.ndarray, like: Self | None = None) -> Self:

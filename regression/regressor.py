@@ -22,6 +22,7 @@ class Regressor(ABC):
             (and `covariance` one between points); where not, it is zero and the caller takes the cross-validated error.
         smooth: Whether `gradient` is there, so that a search can follow it.
         smooth_std: Whether `with_std_slopes` is there too.
+        draws: Whether `drawn` is there.
         convex: Whether the predicted loss is a convex function of the weights, so that its lowest point can be proven.
         noise_: Standard deviation that a repeated run would have, part of `return_std`; 0 where it is not estimated.
     """
@@ -29,6 +30,7 @@ class Regressor(ABC):
     knows_std: ClassVar[bool] = False
     smooth: ClassVar[bool] = False
     smooth_std: ClassVar[bool] = False
+    draws: ClassVar[bool] = False
     convex: ClassVar[bool] = False
     noise_: float = 0.0
 
@@ -58,6 +60,16 @@ class Regressor(ABC):
     def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Prediction and gradient, standard deviation of the curve (without run noise) and its gradient."""
         raise NotImplementedError(f"{type(self).__name__} has no slopes of its uncertainty")
+
+    def drawn(self, chance: "Chance", target: int, scale: float) -> "Regressor":
+        """Another curve that the runs allow, drawn from the posterior; where `draws` says so.
+
+        Args:
+            chance: Random numbers that the targets of one draw share.
+            target: Which target this regressor is of.
+            scale: What deviations from the prediction are multiplied by.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no posterior; refit it to bootstrap samples")
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
         """Covariance of the predicted curve (without run noise) between the rows of X."""
