@@ -7,6 +7,7 @@ near_optimal.csv (mixtures that the runs cannot tell from it), line.csv (from th
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -125,14 +126,14 @@ def propose(
         method, num_candidates, caution = "simulation", num_candidates or 100_000, 0.0
     smooth = all(fitted.regressors[t].smooth for t in goal.used)
     num = num_candidates or (20_000 if smooth else 100_000)
-    how = {"method": method, "num_candidates": num, "top": min(top, num), "caution": caution}
-    found = _search(fitted, goal, region, prior, **how, rng=np.random.default_rng(seed))
+    how = How(method, num, min(top, num), caution)
+    found = _search(fitted, goal, region, prior, how, np.random.default_rng(seed))
     proposal = found[0].weights
     _check(proposal, region)
 
     baselines = _baselines(fitted, goal, prior, heuristic, has_prior=bool(catalogue))
     B = np.array(list(baselines.values()))
-    judge = partial(_search_quickly, goal=goal, region=region, prior=prior, **how)
+    judge = partial(_search_quickly, goal=goal, region=region, prior=prior, how=how)
     judged = cross_fitted(fitted, leading_model(fitted), goal, judge, B, num_splits, seed, workers)
     rng = np.random.default_rng([seed, 1])
     draws = fitted.drawn(num_curves, rng) if num_curves else []
@@ -166,7 +167,7 @@ def propose(
         "between_runs": {"median": near.typical, "largest": near.farthest},
     }
     extra["regression"] = {"model": fitted.model, "num_runs": len(fitted.runs.index), "inputs": fitted.inputs}
-    extra["search"] = {**how, "found_by": found[0].method, "seed": seed} | (
+    extra["search"] = {**asdict(how), "found_by": found[0].method, "seed": seed} | (
         {} if found[0].gap is None else {"gap": found[0].gap}
     )
     asked = {"limits": limits, "groups": groups, "max_distance": max_distance, "max_domains": max_domains}
@@ -197,16 +198,18 @@ def propose(
     _say_proposal(extra, near)
 
 
+@dataclass(frozen=True)
+class How:
+    """How to search: see `propose`."""
+
+    method: Literal["auto", "simulation", "wide", "gradient"]
+    num_candidates: int
+    top: int
+    caution: float
+
+
 def _search(
-    fitted: Fit,
-    goal: Objective,
-    region: Region,
-    prior: np.ndarray,
-    method: Literal["auto", "simulation", "wide", "gradient"],
-    num_candidates: int,
-    top: int,
-    caution: float,
-    rng: np.random.Generator,
+    fitted: Fit, goal: Objective, region: Region, prior: np.ndarray, how: How, rng: np.random.Generator
 ) -> list[Found]:
     """The searches that were asked for, best first.
 
@@ -215,26 +218,27 @@ def _search(
     none costs .010 on Pile-CC, of a gain of .34 over the mean mixture, and adds .003 on the mean of 13 losses, to a gain
     of .02; a whole one costs .022 and adds .003. Judges extrapolate too, hence not none.
     """
-    if not all(fitted.regressors[t].knows_std for t in goal.used):
-        caution = 0.0  # a constant changes no order
-    surface = Surface(fitted, goal, prior, caution)
-    return search(surface, region, prior, _best_runs(fitted, goal), method, num_candidates, top, rng)
+    surface = _surface(fitted, goal, prior, how)
+    return search(surface, region, prior, _best_runs(fitted, goal), how.method, how.num_candidates, how.top, rng)
 
 
 def _search_quickly(
-    fitted: Fit, rng: np.random.Generator, *, goal: Objective, region: Region, prior: np.ndarray, **how: Any
+    fitted: Fit, rng: np.random.Generator, goal: Objective, region: Region, prior: np.ndarray, how: How
 ) -> np.ndarray:
     """The same for a half of the runs: from a few starts, or with a tenth of the candidates."""
-    if how["method"] in ("auto", "gradient"):
-        knows = all(fitted.regressors[t].knows_std for t in goal.used)
-        surface = Surface(fitted, goal, prior, how["caution"] if knows else 0.0)
-        if surface.smooth:
-            starts = np.vstack([prior, np.full(len(prior), 1 / len(prior)), _best_runs(fitted, goal)[:4]])
-            if found := descend(surface, region, starts):
-                return found[0].weights
-    quick = how | {"num_candidates": max(1000, how["num_candidates"] // 10)}
-    quick["top"] = min(quick["top"], quick["num_candidates"])
-    return _search(fitted, goal, region, prior, **quick, rng=rng)[0].weights
+    surface = _surface(fitted, goal, prior, how)
+    if how.method in ("auto", "gradient") and surface.smooth:
+        starts = np.vstack([prior, np.full(len(prior), 1 / len(prior)), _best_runs(fitted, goal)[:4]])
+        if found := descend(surface, region, starts):
+            return found[0].weights
+    num = max(1000, how.num_candidates // 10)
+    quick = replace(how, num_candidates=num, top=min(how.top, num))
+    return _search(fitted, goal, region, prior, quick, rng)[0].weights
+
+
+def _surface(fitted: Fit, goal: Objective, prior: np.ndarray, how: How) -> Surface:
+    knows = all(fitted.regressors[t].knows_std for t in goal.used)  # a constant standard deviation changes no order
+    return Surface(fitted, goal, prior, how.caution if knows else 0.0)
 
 
 def _best_runs(fitted: Fit, goal: Objective) -> np.ndarray:
