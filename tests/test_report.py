@@ -210,6 +210,26 @@ def test_a_worst_case_is_reported_in_its_unit_and_which_ceilings_were_kept(study
     assert "NOT kept (0 of 5 seeds)" in answer(copy)
 
 
+def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(study, tmp_path):
+    copy = shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("report", "proxies"))
+    if (copy / "optimal_mixture").exists():
+        (copy / "optimal_mixture").rename(copy / "proposal")
+    for name in ("confirmation.yaml", "confirmation.csv"):
+        (copy / name).unlink()
+    report(copy, copy / "report")
+    text = words((copy / "report" / "index.html").read_text())
+    found = {"near_optimal", "epochs", "gains", "line"}
+    assert {path.stem for path in (copy / "report").glob("*.png")} >= found
+    assert "low" in read_table(copy / "report" / "mixtures.csv")
+    assert "By the regression, the proposal is" in text
+    assert "What else was close" in text
+    assert not re.search(r"\b(nan|None|inf|NaN)\b", text)
+    weights, extra = read_mixture(copy / "optimal_mixture.yaml")
+    write_mixture(copy / "optimal_mixture.yaml", dict.fromkeys(weights, 0.2), extra)
+    report(copy, copy / "report")
+    assert not {path.stem for path in (copy / "report").glob("*.png")} & found
+
+
 def test_a_confirmation_of_another_proposal_is_not_shown(study, tmp_path):
     copy = shutil.copytree(study, tmp_path / "study")
     law = Law(5)
