@@ -66,7 +66,7 @@ STAGES = (
           files={"mixtures": "mixtures.csv", "losses": "losses.csv", "out": "regression"}, writes=("out",), section="fit"),
     Stage("propose", "regression.propose:propose", "a regression -> the best mixture that the data can feed",
           files={"fit": "regression", "domains": "domains.csv", "heuristic": "heuristic_mixture.yaml", "tokens": "tokens",
-                 "out": "optimal_mixture.yaml"}, writes=("out",), section="propose"),
+                 "out": "optimal_mixture.yaml", "details": "proposal"}, writes=("out", "details"), section="propose"),
     Stage("confirm", "regression.confirm:confirm", "trains at the proposal and at every baseline, over fresh seeds",
           files={"fit": "regression", "proposal": "optimal_mixture.yaml", "heuristic": "heuristic_mixture.yaml",
                  "domains": "domains.csv", "tokens": "tokens", "proxies": "confirmation", "out": "confirmation.csv"},
