@@ -567,13 +567,23 @@ def _learning_curve(table: "pd.DataFrame", axes: "Axes", column: str) -> None:
                 ahead["num_runs"], ahead[column], color=colour, linestyle=(0, (1, 1.5)), marker="o", markersize=4.5, markerfacecolor=SURFACE, linewidth=1.4,
                 label="extrapolated" if not several else "_",
             )  # fmt: skip
-    sizes = sorted({int(n) for n in table["num_runs"]})
+    sizes = _spaced(sorted({int(n) for n in table["num_runs"]}), axes)
     axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
     axes.minorticks_off()
     axes.tick_params(axis="y", labelcolor=MUTED, labelsize=8.5)
     axes.margins(x=0.04, y=0.06)
     axes.set_xlabel("runs in the fit (log scale)")
     legend(axes, columns=4 if is_wide(axes) else 2, order=("mean", "range"))
+
+
+def _spaced(sizes: Sequence[int], axes: "Axes") -> list[int]:
+    """Of rising numbers on a logarithmic axis, those whose labels have room."""
+    kept = [sizes[0]]
+    per_octave = 0.8 * axes.figure.bbox.width / axes.figure.dpi / PIXEL / max(math.log2(sizes[-1] / sizes[0]), 1e-9)
+    for size in sizes[1:]:
+        if math.log2(size / kept[-1]) * per_octave > text_width(f"{size:,}", 8.5) + 8:
+            kept.append(size)
+    return kept
 
 
 def numbers(axes: "Axes", head: str, texts: Sequence[str], colours: Sequence[str]) -> None:
