@@ -131,8 +131,8 @@ def effect_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     """What does each domain do to each loss, as the regression has learnt it?
 
     Args:
-        table: target, domain and effect (predicted change of the target when the domain goes from 0 to its share at the
-            proposal, the others shrinking in proportion), a row per pair; drawn in the order in which they come.
+        table: target, domain and effect (predicted change of the target when the domain goes from nothing to its mean share
+            in the sweep, the others shrinking in proportion), a row per pair; drawn in the order in which they come.
         axes: Where to draw. Shades grow with the square root, so that one strong effect does not hide the others.
     """
     largest = float(np.nanmax(np.abs(table["effect"]), initial=0.0)) or 1.0
