@@ -209,7 +209,7 @@ def descend(landscape: Landscape, region: Region, starts: np.ndarray) -> list[Fo
     starts = np.asarray(starts, dtype=float)
     allowed = region.nearest(starts)
     values = landscape.value(allowed)
-    scale = float(np.ptp(values)) or 1.0
+    scale = float(np.ptp(values)) or float(np.abs(values).max()) or 1.0
     ends = _walked(landscape, region, region.project(starts), None, scale)
     if region.max_domains is not None:
         ends = _sparser(landscape, region, ends, allowed, scale)
@@ -227,13 +227,13 @@ def descend(landscape: Landscape, region: Region, starts: np.ndarray) -> list[Fo
     bounds: list[float] = []
     lowest, _ = pool.kept()
     polish = len(starts[0]) <= SLSQP_DOMAINS
-    for rank, weights in enumerate(lowest[_apart(lowest, NUM_POLISHED)]):
+    for weights in lowest[_apart(lowest, NUM_POLISHED)]:
         slack, bound = _slack(landscape, region, weights)
         if polish and slack > STATIONARY * scale:
             before, weights = slack, _polished(landscape, region, weights)
             slack, bound = _slack(landscape, region, weights)
             polish = slack < before / 2  # where slopes jump it is of no use
-        if rank == 0 and slack > NEGLIGIBLE / 10 * scale:
+        if slack > NEGLIGIBLE / 10 * scale:
             weights, bound = _cut(landscape, region, weights, scale)
         tidy = _tidied(landscape, region, weights, NEGLIGIBLE * scale, limit)
         value = float(landscape.value(tidy[None])[0])
