@@ -14,6 +14,7 @@ from regression.validation import measures
 SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 FEWEST = 10
 REPEATS = 5
+COSTLY = 96  # runs from which on two repeats must do
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def learning_curve(runs: Runs, model: str, goal: Objective, seed: int, workers: 
     num = len(runs.index)
     sizes = sorted({round(share * num) for share in SHARES if round(share * num) >= FEWEST})
     rng = np.random.default_rng([seed, 4])
-    tasks = [(size, repeat, rng.permutation(num)) for size in sizes for repeat in range(REPEATS if size < 192 else 2)]
+    tasks = [(size, repeat, rng.permutation(num)) for size in sizes for repeat in range(REPEATS if size < COSTLY else 2)]
     jobs = (joblib.delayed(_point)(runs, model, goal, *task) for task in tasks)
     return list(joblib.Parallel(min(workers or joblib.cpu_count(), max(1, len(tasks))))(jobs))
 

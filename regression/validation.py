@@ -23,7 +23,7 @@ MEASURES = ("spearman", "rmse", "r2", "regret", "recall")
 TIE = 0.001  # Spearman correlations closer than this are equal, so that a better ranking is never given up for a lucky pick
 MANY_RUNS = 384  # from here on hyperparameters hardly depend on a fold: held-out predictions come in closed form
 SCREENED = 3  # targets on which every model is tried first
-BEHIND = 1.5  # times the best model's 1 - Spearman: a model that misses more is out after that
+BEHIND = 4.0  # over the root of the runs: the share by which a model may miss more (1 - Spearman) than the best and stay
 SAME = 1e-9  # mixtures closer than this in every weight are one, trained on several seeds
 CHANCE = 0.05  # of saying that a regression ranks runs when it does not
 
@@ -139,8 +139,8 @@ def screened(
     validation, _ = cross_validate(part, names, folds[:1], workers, "screen")
     rows = _scores(part, validation)
     rank = {name: np.mean([row["spearman"] for row in rows if row["model"] == name]) for name in names}
-    least = 1 - max(rank.values())
-    left = [name for name in names if 1 - rank[name] <= BEHIND * least + TIE]
+    most = (1 - max(rank.values())) * (1 + BEHIND / np.sqrt(len(runs.index)))
+    left = [name for name in names if 1 - rank[name] <= most + TIE]
     return left, [row for row in rows if row["model"] not in left]
 
 
