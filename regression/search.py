@@ -28,7 +28,7 @@ POLISH_STEPS = 100  # evaluations
 SLSQP_DOMAINS = 100  # beyond, its dense matrices take minutes
 MARGIN = 2e-10  # by which SLSQP keeps further below a ceiling
 SAME = 1e-3  # total variation below which two results are one
-STATIONARY = 1e-7  # of the range of values at the starts: what a last polish could gain is not worth its time
+STATIONARY = 1e-6  # of the range of values at the starts: what a last polish could gain is not worth its time
 AT_ONE_TIME = 64  # trials in one batch
 SMALL = 0.02  # a weight below this may be dropped when that costs next to nothing
 
