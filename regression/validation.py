@@ -23,7 +23,7 @@ MEASURES = ("spearman", "rmse", "r2", "regret", "recall")
 TIE = 0.001  # Spearman correlations closer than this are equal, so that a better ranking is never given up for a lucky pick
 MANY_RUNS = 384  # from here on hyperparameters hardly depend on a fold: held-out predictions come in closed form
 SCREENED = 3  # targets on which every model is tried first
-BEHIND = 4.0  # over the root of the runs: the share by which a model may miss more (1 - Spearman) than the best and stay
+BEHIND = 3.0  # over the root of the runs: the share by which a model may miss more (1 - Spearman) than the best and stay
 SAME = 1e-9  # mixtures closer than this in every weight are one, trained on several seeds
 CHANCE = 0.05  # of saying that a regression ranks runs when it does not
 
