@@ -13,7 +13,7 @@ import importlib.metadata
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,7 +106,6 @@ def fit(
         if model not in ("auto", "lightgbm"):
             raise InputError(f"preset regmix is LightGBM, and model is {model!r}; leave one of them out")
         model = "lightgbm"
-    names = _model_names(model)
     runs = read_runs(mixtures, losses, targets, allow_missing)
     _check_runs(runs, losses)
     if proxies is not None:
@@ -121,17 +120,10 @@ def fit(
     if num_repeats is not None and num_repeats < 1:
         raise InputError(f"num_repeats is {num_repeats}; at least 1 is needed")
     goal = Objective.of(objective, runs.targets, runs.losses)
-    folds = split(same, num_folds, num_repeats or (3 if len(runs.index) < 256 else 2), seed)
-    dropped: list[dict[str, Any]] = []
-    if len(names) > 1 and len(runs.targets) > SCREENED:
-        names, dropped = screened(runs, names, folds, goal, workers)
-    validation, fitted = cross_validate(runs, [BASELINE, *names], folds, workers)
-    if model in ("auto", ENSEMBLE) and (stack := ensembled(runs, validation, names, goal)):
-        validation.mean[ENSEMBLE], validation.std[ENSEMBLE], shares = stack
-        fitted[ENSEMBLE] = [*members(fitted, shares)]
-    scores = score(runs, validation, goal)
-    chosen = ENSEMBLE if model == ENSEMBLE and ENSEMBLE in fitted else choose(scores, [*names, ENSEMBLE])
-    scores = [*scores, *dropped, *_noise_rows(noise_floor(runs, goal))]
+    folds = split(same, num_folds, num_repeats or _num_repeats(runs), seed)
+    tried = compare(runs, model, goal, folds, workers)
+    chosen, validation, fitted = tried.chosen, tried.validation, tried.fitted
+    scores = [*tried.scores, *tried.dropped, *_noise_rows(noise_floor(runs, goal))]
     if preset == "regmix" and test is not None:
         fitted[chosen] = [_stopped_early(runs, test, t) for t in range(len(runs.targets))]
     result = _result(runs, chosen, preset, goal, fitted[chosen], validation, _inputs(mixtures, losses))
@@ -145,11 +137,49 @@ def fit(
     }
     predictions = held_out(result, validation.mean[chosen], validation.std[chosen])
     save_fit(out, result, tables, predictions, settings)
-    _say_scores(scores, chosen, goal, dropped)
+    _say_scores(scores, chosen, goal, tried.dropped)
     _say_test(tables["test_scores"], chosen)
     say(sentence(curve, len(runs.index), goal.unit))
     if not result.ranks:
         say("No regression ranks these runs better than chance would: there is nothing yet to choose a mixture by.")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models on the same held-out runs, and the one to trust.
+
+    Attributes:
+        chosen: Its name, a key of `fitted`.
+        fitted: Model -> its regressors of all runs, one per target.
+        validation: Held-out predictions per model.
+        scores: Rows of scores.csv of these models.
+        dropped: Rows of models that were too far behind to be tried on all targets.
+    """
+
+    chosen: str
+    fitted: dict[str, list[Regressor]]
+    validation: CrossValidation
+    scores: list[dict[str, Any]]
+    dropped: list[dict[str, Any]]
+
+
+def compare(runs: Runs, model: str, goal: Objective, folds: np.ndarray, workers: int | None = None) -> Comparison:
+    """Cross-validate what `model` names (for `auto` every regressor, and the best few stacked), and choose."""
+    names = _model_names(model)
+    dropped: list[dict[str, Any]] = []
+    if len(names) > 1 and len(runs.targets) > SCREENED:
+        names, dropped = screened(runs, names, folds, goal, workers)
+    validation, fitted = cross_validate(runs, [BASELINE, *names], folds, workers)
+    if model in ("auto", ENSEMBLE) and (stack := ensembled(runs, validation, names, goal)):
+        validation.mean[ENSEMBLE], validation.std[ENSEMBLE], shares = stack
+        fitted[ENSEMBLE] = [*members(fitted, shares)]
+    scores = score(runs, validation, goal)
+    chosen = ENSEMBLE if model == ENSEMBLE and ENSEMBLE in fitted else choose(scores, [*names, ENSEMBLE])
+    return Comparison(chosen, fitted, validation, scores, dropped)
+
+
+def _num_repeats(runs: Runs) -> int:
+    return 3 if len(runs.index) < 256 else 2
 
 
 def _result(
@@ -168,11 +198,12 @@ def _result(
 
 
 def fit_runs(runs: Runs, model: str, spec: Any, seed: int = 0, workers: int | None = 1) -> Fit:
-    """A calibrated fit of one model in memory: what judges and rounds of a search need. Files and choice are `fit`'s."""
+    """A calibrated fit in memory, of one model (split once) or of what `fit` would choose (`auto`). Files are `fit`'s."""
     goal = Objective.of(spec, runs.targets, runs.losses)
-    folds = split(same_mixtures(runs.weights), min(5, len(runs.index)), 1, seed)
-    validation, fitted = cross_validate(runs, [model], folds, workers)
-    return _result(runs, model, None, goal, fitted[model], validation, {})
+    num_repeats = 1 if model in REGRESSORS else _num_repeats(runs)
+    folds = split(same_mixtures(runs.weights), min(5, len(runs.index)), num_repeats, seed)
+    tried = compare(runs, model, goal, folds, workers)
+    return _result(runs, tried.chosen, None, goal, tried.fitted[tried.chosen], tried.validation, {})
 
 
 def effects(fitted: Fit) -> list[dict[str, Any]]:
