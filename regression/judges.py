@@ -31,6 +31,7 @@ class Judgement:
         judged: The same by the judges, shape (S,).
         own_gains: Predicted gain over each of B baselines by the proposing regression, shape (S, B).
         judged_gains: By the judges, shape (S, B).
+        own_stds: Standard deviations of the gains by the proposing regression, shape (S, B).
         proposals: Shape (S, num_domains).
     """
 
@@ -38,6 +39,7 @@ class Judgement:
     judged: np.ndarray
     own_gains: np.ndarray
     judged_gains: np.ndarray
+    own_stds: np.ndarray
     proposals: np.ndarray
 
     @property
@@ -46,10 +48,14 @@ class Judgement:
         baselines; 0 if it does not."""
         return max(0.0, float((self.own_gains - self.judged_gains).mean()))
 
-    @property
-    def expected_curse(self) -> float:
-        """The same for a proposal from all runs: it grows with the errors, which fall as the root of the runs."""
-        return self.curse / float(np.sqrt(2))
+    def expected_curse(self, stds: np.ndarray) -> float:
+        """The same for a proposal from all runs: the curse shrinks as the errors of the regression do.
+
+        Args:
+            stds: Standard deviations of the gains that the regression of all runs predicts, shape (B,).
+        """
+        halves = float(self.own_stds.mean())
+        return self.curse * (min(1.0, float(np.mean(stds)) / halves) if halves > 0 else 1.0)
 
 
 def cross_fitted(
@@ -93,8 +99,8 @@ def cross_fitted(
         for result in joblib.Parallel(min(workers or joblib.cpu_count(), len(tasks)), return_as="generator")(jobs):
             results.append(result)
             bar.advance()
-    own, judged, proposals = (np.array(values) for values in zip(*results, strict=True))
-    return Judgement(own[:, 0], judged[:, 0], own[:, 1:] - own[:, :1], judged[:, 1:] - judged[:, :1], proposals)
+    own, judged, stds, proposals = (np.array(values) for values in zip(*results, strict=True))
+    return Judgement(own[:, 0], judged[:, 0], own[:, 1:] - own[:, :1], judged[:, 1:] - judged[:, :1], stds, proposals)
 
 
 def _judge(
@@ -105,11 +111,12 @@ def _judge(
     baselines: np.ndarray,
     seen: np.ndarray,
     seed: list[int],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     own, judge = (_half(fitted, rows, name) for rows, name in ((seen, model), (~seen, JUDGE)))
     proposal = propose(own, np.random.default_rng(seed))
     X = np.vstack([proposal, baselines])
-    return own.mean_objective(X, goal), judge.mean_objective(X, goal), proposal
+    _, stds = own.gains(baselines, proposal, goal)
+    return own.mean_objective(X, goal), judge.mean_objective(X, goal), stds, proposal
 
 
 def _half(fitted: Fit, rows: np.ndarray, model: str) -> Fit:

@@ -42,7 +42,9 @@ def learning_curve(runs: Runs, model: str, goal: Objective, seed: int, workers: 
     num = len(runs.index)
     sizes = sorted({round(share * num) for share in SHARES if round(share * num) >= FEWEST})
     rng = np.random.default_rng([seed, 4])
-    tasks = [(size, repeat, rng.permutation(num)) for size in sizes for repeat in range(REPEATS if size < COSTLY else 2)]
+    tasks = [
+        (size, repeat, rng.permutation(num)) for size in sizes for repeat in range(REPEATS if size < COSTLY else 2)
+    ]
     jobs = (joblib.delayed(_point)(runs, model, goal, *task) for task in tasks)
     return list(joblib.Parallel(min(workers or joblib.cpu_count(), max(1, len(tasks))))(jobs))
 
@@ -66,11 +68,11 @@ def extrapolated(points: Sequence[Point], num_runs: Sequence[int]) -> np.ndarray
     Returns:
         Shape (len(num_runs),); None where fewer than two sizes were tried, or more runs did not help.
     """
-    sizes = np.array([p.num_runs for p in points], dtype=float)
-    missing = np.array([max(1 - p.spearman, 1e-4) for p in points])
-    if len(set(sizes)) < 2:
+    sizes = sorted({p.num_runs for p in points})
+    if len(sizes) < 2:
         return None
-    slope, level = np.polyfit(np.log(sizes), np.log(missing), 1)
+    missing = [1 - np.mean([p.spearman for p in points if p.num_runs == size]) for size in sizes]
+    slope, level = np.polyfit(np.log(sizes), np.log(np.maximum(missing, 1e-4)), 1)
     if slope >= 0:
         return None
     return np.asarray(1 - np.exp(level + slope * np.log(np.asarray(num_runs, dtype=float))))

@@ -18,7 +18,7 @@ from mixture_config.limits import Limits, limits_of
 from mixture_config.simplex import epoch_bounds
 from proxymix.cli import run
 from proxymix.errors import InputError
-from proxymix.files import sha256
+from proxymix.files import remove, sha256
 from proxymix.progress import say
 from proxymix.schemas import (
     Domain,
@@ -42,6 +42,7 @@ from regression.uncertainty import CONFIDENCE, Allowed, Support, allowed_by, nea
 NORMAL = 1.644854  # standard deviations to either side that hold 90% of a normal distribution
 FEASIBLE = 1e-9
 NUM_LINE = 21
+TABLES = ("candidates", "gains", "weights", "near_optimal", "line", "epochs")
 BEST_RUNS = 10  # in a hundred, and three at least: where searches begin
 
 
@@ -108,8 +109,10 @@ def propose(
     """
     if budget is not None and domains is None:
         raise InputError(f"budget is {budget:,} tokens, and the tokens of the domains are unknown; give --domains")
-    if num_candidates is not None and not 1 <= top <= num_candidates:
-        raise InputError(f"top is {top}; it can be 1 to num_candidates, {num_candidates}")
+    if not 2 <= top <= (num_candidates or top):
+        raise InputError(
+            f"top is {top}; it can be 2 (the single best draw is the luckiest) to num_candidates, {num_candidates}"
+        )
     for name, value in (("caution", caution), ("num_curves", num_curves), ("num_splits", num_splits)):
         if not value >= 0:
             raise InputError(f"{name} is {value:g}; 0 or more is wanted")
@@ -148,7 +151,7 @@ def propose(
         "asked": goal.describe(),
         "verdict": verdict(better, [name for name in entries if name not in better], fitted.ranks),
         "confidence": CONFIDENCE,
-        "predicted": _predicted(fitted, goal, proposal, judged),
+        "predicted": _predicted(fitted, goal, proposal, B, judged),
         "baselines": entries,
     }
     if allowed is not None:
@@ -190,9 +193,11 @@ def propose(
         as_good = near_optimal(fitted, draws, goal, region, prior, proposal, others, rng)
         tables["near_optimal"] = _near_rows(fitted, goal, proposal, as_good)
     folder = details or out.with_suffix("")
-    for name, rows in tables.items():
-        if rows:
+    for name in TABLES:
+        if rows := tables.get(name):
             write_table(folder / f"{name}.csv", list(rows[0]), [tuple(row.values()) for row in rows])
+        else:
+            remove(folder / f"{name}.csv")  # of an earlier proposal
     validated = [d for d in map(loss_domain, fitted.targets) if d in fitted.domains]
     write_mixture(out, _mapping(fitted.domains, proposal), extra, validated or None)
     _say_proposal(extra, near)
@@ -310,10 +315,10 @@ def _compared(
 
     The winner's curse, as the judges found it, is taken off the predicted gain and off the ends of its interval.
     """
-    curse = judged.expected_curse if judged else 0.0
     X = np.array(list(baselines.values()))
     mean, std = fitted.predict_objective(X, goal)
     gain, gain_std = fitted.gains(X, proposal, goal)
+    curse = judged.expected_curse(gain_std) if judged else 0.0
     entries: dict[str, Any] = {}
     for i, name in enumerate(baselines):
         low, high = (
@@ -332,9 +337,11 @@ def _compared(
     return entries
 
 
-def _predicted(fitted: Fit, goal: Objective, proposal: np.ndarray, judged: Judgement | None) -> dict[str, Any]:
+def _predicted(
+    fitted: Fit, goal: Objective, proposal: np.ndarray, baselines: np.ndarray, judged: Judgement | None
+) -> dict[str, Any]:
     mean, std = fitted.predict_objective(proposal[None], goal)
-    curse = judged.expected_curse if judged else 0.0
+    curse = judged.expected_curse(fitted.gains(baselines, proposal, goal)[1]) if judged else 0.0
     predicted: dict[str, Any] = _interval(mean[0] + curse, std[0])
     if judged is not None:
         predicted["halves"] = {

@@ -18,6 +18,7 @@ from regression.search import walk
 
 CONFIDENCE = 0.9
 NUM_STEPS = 40  # of a search on a drawn curve, from the proposal and the prior
+SAME = 1e-4  # total variation within which a mixture is the proposal
 NUM_DIRECTIONS = 64  # domains along which mixtures near the proposal are tried one by one
 
 
@@ -132,8 +133,9 @@ def near_optimal(
         X = X[(Surface(fitted, goal, reference).excess(X) <= 1e-9).all(axis=1)]
     worse = np.array([drawn.mean_objective(np.vstack([proposal, X]), goal) for drawn in draws])
     as_good = np.quantile(worse[:, 1:] - worse[:, :1], 1 - CONFIDENCE, axis=0) <= 0
-    X = X[as_good]
+    X = np.unique(X[as_good], axis=0)
     distance = 0.5 * np.abs(X - proposal).sum(axis=1)
+    X, distance = X[distance > SAME], distance[distance > SAME]
     X = X[np.argsort(distance, kind="stable")]
     return X if len(X) <= most else X[np.linspace(0, len(X) - 1, most).round().astype(int)]
 
