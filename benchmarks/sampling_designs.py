@@ -13,9 +13,12 @@ correlation on fresh mixtures. Objectives: the mean loss of all domains, one dom
 
 import argparse
 import os
+import sys
 import warnings
+from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.py is not the package
 
 import joblib
 import numpy as np
