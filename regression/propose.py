@@ -127,31 +127,20 @@ def propose(
     upper = region.limits.upper
     if fitted.preset == "regmix":
         method, num_candidates, caution = "simulation", num_candidates or 100_000, 0.0
-    smooth = all(fitted.regressors[t].smooth for t in goal.used)
-    num = num_candidates or (20_000 if smooth else 100_000)
-    how = How(method, num, min(top, num), caution)
-    found = _search(fitted, goal, region, prior, how, np.random.default_rng(seed))
-    proposal = found[0].weights
-    _check(proposal, region)
-
-    baselines = _baselines(fitted, goal, prior, heuristic, has_prior=bool(catalogue))
+    how = how_to_search(fitted, goal, method, num_candidates, top, caution)
+    baselines = baselines_of(fitted, goal, prior, heuristic, has_prior=bool(catalogue))
     B = np.array(list(baselines.values()))
-    judge = partial(_search_quickly, goal=goal, region=region, prior=prior, how=how)
-    judged = cross_fitted(fitted, leading_model(fitted), goal, judge, B, num_splits, seed, workers)
-    rng = np.random.default_rng([seed, 1])
-    draws = fitted.drawn(num_curves, rng) if num_curves else []
-    starts = np.vstack([proposal, region.nearest(prior[None]), region.nearest(_best_runs(fitted, goal)[:1])])
-    allowed = allowed_by(draws, goal, region, proposal, B, prior, starts) if draws else None
+    made = proposed(fitted, goal, region, prior, baselines, how, num_curves, num_splits, seed, workers)
+    found, allowed, entries, proposal = made.found, made.allowed, made.baselines, made.weights
+    _check(proposal, region)
     near = support(fitted.runs.weights, proposal)
-    entries = _compared(fitted, goal, proposal, baselines, allowed, judged, upper)
-    better = [name for name, entry in entries.items() if _is_better(fitted, entry)]
     extra: dict[str, Any] = {
         "model_name": "proxymix",
         "objective": goal.spec,
         "asked": goal.describe(),
-        "verdict": verdict(better, [name for name in entries if name not in better], fitted.ranks),
+        "verdict": verdict(made.better, [name for name in entries if name not in made.better], fitted.ranks),
         "confidence": CONFIDENCE,
-        "predicted": _predicted(fitted, goal, proposal, B, judged),
+        "predicted": _predicted(fitted, goal, proposal, B, made.judged),
         "baselines": entries,
     }
     if allowed is not None:
@@ -181,16 +170,17 @@ def propose(
         extra["data"] = {"manifest_sha256": sha256(Path(tokens) / "manifest.json")}
 
     tables = {
-        "candidates": _candidate_rows(fitted, goal, found, judged, region),
+        "candidates": _candidate_rows(fitted, goal, found, made.judged, region),
         "gains": [{"baseline": name, **_gain_row(entry)} for name, entry in entries.items()],
-        "line": _line_rows(fitted, goal, region, prior, proposal, draws),
+        "line": _line_rows(fitted, goal, region, prior, proposal, made.draws),
     }
     if catalogue and budget is not None:
         tables["epochs"] = _epoch_rows(catalogue, proposal, counts, budget, upper)
     if allowed is not None:
         tables["weights"] = _weight_rows(fitted.domains, prior, proposal, allowed)
         others = np.vstack([B, allowed.optima, *[f.weights[None] for f in found]])
-        as_good = near_optimal(fitted, draws, goal, region, prior, proposal, others, rng)
+        rng = np.random.default_rng([seed, 2])
+        as_good = near_optimal(fitted, made.draws, goal, region, prior, proposal, others, rng)
         tables["near_optimal"] = _near_rows(fitted, goal, proposal, as_good)
     folder = details or out.with_suffix("")
     for name in TABLES:
@@ -211,6 +201,69 @@ class How:
     num_candidates: int
     top: int
     caution: float
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A mixture proposed, and what the runs show of it.
+
+    Attributes:
+        weights: Shape (num_domains,).
+        found: What the searches ended with, best first; the weights are the first's.
+        baselines: Baseline -> prediction, gain with its interval, whether the data can feed it.
+        better: Baselines that it is shown to be better than.
+        judged: What halves of the runs say; None where there are too few runs.
+        draws: Fits of the curves drawn.
+        allowed: What these say; None without curves.
+    """
+
+    weights: np.ndarray
+    found: list[Found]
+    baselines: dict[str, Any]
+    better: list[str]
+    judged: Judgement | None
+    draws: list[Fit]
+    allowed: Allowed | None
+
+
+def proposed(
+    fitted: Fit,
+    goal: Objective,
+    region: Region,
+    prior: np.ndarray,
+    baselines: Mapping[str, np.ndarray],
+    how: How,
+    num_curves: int,
+    num_splits: int,
+    seed: int,
+    workers: int | None = None,
+) -> Proposal:
+    """What `propose` writes, in memory: search, judge, draw curves, compare."""
+    found = _search(fitted, goal, region, prior, how, np.random.default_rng(seed))
+    proposal = found[0].weights
+    B = np.array(list(baselines.values()))
+    judge = partial(_search_quickly, goal=goal, region=region, prior=prior, how=how)
+    judged = cross_fitted(fitted, leading_model(fitted), goal, judge, B, num_splits, seed, workers)
+    draws = fitted.drawn(num_curves, np.random.default_rng([seed, 1])) if num_curves else []
+    starts = np.vstack([proposal, region.nearest(prior[None]), region.nearest(_best_runs(fitted, goal)[:1])])
+    allowed = allowed_by(draws, goal, region, proposal, B, prior, starts) if draws else None
+    entries = _compared(fitted, goal, proposal, baselines, allowed, judged, region.limits.upper)
+    better = [name for name, entry in entries.items() if _is_better(fitted, entry)]
+    return Proposal(proposal, found, entries, better, judged, draws, allowed)
+
+
+def how_to_search(
+    fitted: Fit,
+    goal: Objective,
+    method: Literal["auto", "simulation", "wide", "gradient"] = "auto",
+    num_candidates: int | None = None,
+    top: int = 128,
+    caution: float = 0.5,
+) -> How:
+    """As asked, with the number of candidates that fits the regression where none is given."""
+    smooth = all(fitted.regressors[t].smooth for t in goal.used)
+    num = num_candidates or (20_000 if smooth else 100_000)
+    return How(method, num, min(top, num), caution)
 
 
 def _search(
@@ -287,8 +340,8 @@ def _catalogue(path: Path | None, domains: list[str]) -> list[Domain]:
     return [rows[i] for i in order]
 
 
-def _baselines(
-    fitted: Fit, goal: Objective, prior: np.ndarray, heuristic: Path | None, has_prior: bool
+def baselines_of(
+    fitted: Fit, goal: Objective, prior: np.ndarray, heuristic: Path | None = None, has_prior: bool = True
 ) -> dict[str, np.ndarray]:
     """What the proposal is compared with; without token counts the mean of the sweep stands for the prior."""
     baselines = {"prior" if has_prior else "sweep_mean": prior}
