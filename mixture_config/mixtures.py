@@ -165,8 +165,10 @@ def run_key(stem: str) -> Key:
     return int(stem[1:]) if re.fullmatch(r"n\d+", stem) else stem
 
 
-def mixtures_of(table: "pd.DataFrame", index: Sequence[Key], key: str, path: Path) -> Mixtures:
-    """The weights of a table whose rows are `index`; those rounded to a sum near 1 are renormalised."""
+def mixtures_of(
+    table: "pd.DataFrame", index: Sequence[Key], key: str, path: Path, renormalise: bool = True
+) -> Mixtures:
+    """The weights of a table whose rows are `index`; those rounded to a sum near 1 are renormalised, unless told not to."""
     columns = [c for c in table.columns if str(c).startswith(TRAIN_PREFIX)]
     if not columns:
         columns = [c for c in table.columns if c not in KEYS and not str(c).startswith("Unnamed:")]
@@ -189,7 +191,7 @@ def mixtures_of(table: "pd.DataFrame", index: Sequence[Key], key: str, path: Pat
             "columns that are no domain's"
         )
     rounded = np.abs(sums - 1) > ROUNDING
-    if rounded.any():
+    if rounded.any() and renormalise:
         low, high = sums[rounded].min(), sums[rounded].max()
         say(f"{path}: {rounded.sum()} of {len(index)} rows sum to {low:.4g} to {high:.4g}; renormalised to 1")
         weights = np.where(rounded[:, None], weights / sums[:, None], weights)

@@ -106,11 +106,12 @@ def fit(
         if model not in ("auto", "lightgbm"):
             raise InputError(f"preset regmix is LightGBM, and model is {model!r}; leave one of them out")
         model = "lightgbm"
-    runs = read_runs(mixtures, losses, targets, allow_missing)
+    as_published = preset == "regmix"  # its notebook takes the weights as they are rounded, and trees do not mind
+    runs = read_runs(mixtures, losses, targets, allow_missing, renormalise=not as_published)
     _check_runs(runs, losses)
     if proxies is not None:
         check_realised(runs, proxies)
-    test = _read_test(test_mixtures, test_losses, runs)
+    test = _read_test(test_mixtures, test_losses, runs, as_published)
     same = same_mixtures(runs.weights)
     num_mixtures = int(same.max()) + 1
     if not 2 <= num_folds <= num_mixtures:
@@ -305,12 +306,12 @@ def save_fit(
     write_json(folder / "fit.json", content)
 
 
-def _read_test(mixtures: Path | None, losses: Path | None, runs: Runs) -> Runs | None:
+def _read_test(mixtures: Path | None, losses: Path | None, runs: Runs, as_published: bool) -> Runs | None:
     if mixtures is None and losses is None:
         return None
     if mixtures is None or losses is None:
         raise InputError("test_mixtures and test_losses belong together; give both, or neither")
-    test = read_runs(mixtures, losses, runs.targets)
+    test = read_runs(mixtures, losses, runs.targets, renormalise=not as_published)
     return replace(
         test, domains=runs.domains, weights=align_domains(test.weights, test.domains, runs.domains, str(mixtures))
     )

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from proxymix.progress import progress
 from regression.objective import Objective, Spec
 from regression.regressor import Chance, Regressor, single_thread
 from regression.table import Runs
@@ -119,29 +120,47 @@ class Fit:
         values = goal.value(losses)
         return values[1:] - values[0], self._aggregate(std, used)
 
-    def drawn(self, num: int, rng: np.random.Generator) -> list["Fit"]:
+    @property
+    def draws(self) -> bool:
+        """Whether curves are drawn from a posterior, rather than refitted to bootstrap samples."""
+        return all(regressor.draws for regressor in self.regressors)
+
+    def drawn(self, num: int, rng: np.random.Generator, workers: int | None = 1) -> list["Fit"]:
         """What else the runs allow: fits of other curves, as likely as this one is uncertain.
 
         Gaussian processes and laws draw curves from their posterior, with the errors of the targets correlated and scaled
         as on held-out runs. Other regressors are refitted to bootstrap samples of the runs, all targets to the same sample.
+
+        Args:
+            num: How many.
+            rng: Where they come from.
+            workers: Processes for bootstrap samples.
         """
-        with single_thread():
-            if all(regressor.draws for regressor in self.regressors):
+        if self.draws:
+            with single_thread():
                 chances = [Chance(rng, self.correlation) for _ in range(num)]
                 return [
                     replace(self, regressors=[r.drawn(c, t, self.std_scale[t]) for t, r in enumerate(self.regressors)])
                     for c in chances
                 ]
-            samples = [np.sort(rng.integers(len(self.runs.index), size=len(self.runs.index))) for _ in range(num)]
-            return [
-                replace(
-                    self,
-                    regressors=[
-                        r.refit(self.runs.weights[rows], self.runs.losses[rows, t]) for t, r in enumerate(self.regressors)
-                    ],
-                )
-                for rows in samples
-            ]
+        import joblib
+
+        num_runs = len(self.runs.index)
+        samples = [np.sort(rng.integers(num_runs, size=num_runs)) for _ in range(num)]
+        jobs = (joblib.delayed(self._refitted)(rows) for rows in samples)
+        found: list[Fit] = []
+        with progress("bootstrap", total=num, unit="samples") as bar:
+            processes = min(workers or joblib.cpu_count(), max(num, 1))
+            for fit in joblib.Parallel(processes, return_as="generator")(jobs):
+                found.append(fit)
+                bar.advance()
+        return found
+
+    def _refitted(self, rows: np.ndarray) -> "Fit":
+        """The same model on these rows of the runs, some of them several times."""
+        weights, losses = self.runs.weights[rows], self.runs.losses[rows]
+        with single_thread():
+            return replace(self, regressors=[r.refit(weights, losses[:, t]) for t, r in enumerate(self.regressors)])
 
     def _predict(self, X: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Means, standard deviations of the curves, and those of the runs around them, for the targets in `used`."""

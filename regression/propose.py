@@ -64,7 +64,7 @@ def propose(
     num_candidates: int | None = None,
     top: int = 128,
     caution: float = 0.5,
-    num_curves: int = 40,
+    num_curves: int | None = None,
     num_splits: int = 2,
     seed: int = 0,
     workers: int | None = None,
@@ -99,7 +99,8 @@ def propose(
         top: How many of the best candidates are averaged.
         caution: Standard deviations of the regression that are added to a prediction before mixtures compete; 0 trusts
             it where no run was trained, 1 and more stays close to the runs.
-        num_curves: Curves drawn for the intervals; 0 leaves those out.
+        num_curves: Curves drawn for the intervals; 40 when left out, and 12 where a curve is a bootstrap sample refitted
+            (trees); 0 leaves intervals out.
         num_splits: Ways to split the runs into a half that proposes and one that judges; 0 leaves judges out.
         seed: Seed of all draws.
         workers: Processes for the judges; one per core when left out.
@@ -113,7 +114,7 @@ def propose(
         raise InputError(
             f"top is {top}; it can be 2 (the single best draw is the luckiest) to num_candidates, {num_candidates}"
         )
-    for name, value in (("caution", caution), ("num_curves", num_curves), ("num_splits", num_splits)):
+    for name, value in (("caution", caution), ("num_curves", num_curves or 0), ("num_splits", num_splits)):
         if not value >= 0:
             raise InputError(f"{name} is {value:g}; 0 or more is wanted")
     fitted = load_fit(fit)
@@ -233,7 +234,7 @@ def proposed(
     prior: np.ndarray,
     baselines: Mapping[str, np.ndarray],
     how: How,
-    num_curves: int,
+    num_curves: int | None,
     num_splits: int,
     seed: int,
     workers: int | None = None,
@@ -244,7 +245,9 @@ def proposed(
     B = np.array(list(baselines.values()))
     judge = partial(_search_quickly, goal=goal, region=region, prior=prior, how=how)
     judged = cross_fitted(fitted, leading_model(fitted), goal, judge, B, num_splits, seed, workers)
-    draws = fitted.drawn(num_curves, np.random.default_rng([seed, 1])) if num_curves else []
+    if num_curves is None:
+        num_curves = 40 if fitted.draws else 12
+    draws = fitted.drawn(num_curves, np.random.default_rng([seed, 1]), workers) if num_curves else []
     starts = np.vstack([proposal, region.nearest(prior[None]), region.nearest(_best_runs(fitted, goal)[:1])])
     allowed = allowed_by(draws, goal, region, proposal, B, prior, starts) if draws else None
     entries = _compared(fitted, goal, proposal, baselines, allowed, judged, region.limits.upper)
@@ -351,7 +354,8 @@ def baselines_of(
             np.array(list(given.values())), list(given), fitted.domains, str(heuristic)
         )
     baselines["uniform"] = np.full(len(prior), 1 / len(prior))
-    baselines["best_seen"] = fitted.runs.weights[np.argmin(goal.value(fitted.runs.losses))]
+    best = fitted.runs.weights[np.argmin(goal.value(fitted.runs.losses))]
+    baselines["best_seen"] = best / best.sum()
     return baselines
 
 

@@ -50,7 +50,13 @@ class Runs:
     left_out: tuple[LeftOut, ...] = ()
 
 
-def read_runs(mixtures: Path, losses: Path, targets: Sequence[str] | None = None, allow_missing: bool = False) -> Runs:
+def read_runs(
+    mixtures: Path,
+    losses: Path,
+    targets: Sequence[str] | None = None,
+    allow_missing: bool = False,
+    renormalise: bool = True,
+) -> Runs:
     """Join mixtures and losses on their key, sorted by it.
 
     A run is unusable if one of the files lacks it or has it twice, a loss is no finite number, or the run diverged (see
@@ -62,6 +68,7 @@ def read_runs(mixtures: Path, losses: Path, targets: Sequence[str] | None = None
         targets: Loss columns, or domain names standing for them; by default every `metric/<domain>_val_loss`, and if
             there is none, every column of numbers.
         allow_missing: Leave unusable runs out, and say which.
+        renormalise: Whether weights that were rounded to a sum near 1 are made to sum to 1.
 
     Raises:
         InputError: If runs are unusable (all are listed) and may not be left out, none remains, the files share no key,
@@ -83,7 +90,7 @@ def read_runs(mixtures: Path, losses: Path, targets: Sequence[str] | None = None
     problems += _unmatched(left_rows, right_rows, {p.key for p in problems}, mixtures, losses)
     _check_keys_agree(left, right, left_rows, right_rows, key, mixtures, losses)
 
-    table = mixtures_of(left, list(left_rows), key, mixtures)
+    table = mixtures_of(left, list(left_rows), key, mixtures, renormalise)
     index = sorted(left_rows.keys() & right_rows.keys())  # all numbers or all text
     weights = table.weights[[left_rows[run] for run in index]]
     right = right.iloc[[right_rows[run] for run in index]]

@@ -15,7 +15,7 @@ class LightGBM(Regressor):
     40 it predicts the mean.
     """
 
-    settings: ClassVar[dict[str, Any]] = {"num_iterations": 1000, "learning_rate": 0.01}
+    settings: ClassVar[dict[str, Any]] = {"num_iterations": 1000, "learning_rate": 0.01, "metric": ["l1", "l2"]}
     early_stopping_rounds = 3  # as in RegMix's notebook
 
     def fit(
@@ -25,7 +25,7 @@ class LightGBM(Regressor):
         like: Self | None = None,
         validation: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> Self:
-        """All the rounds; with `validation` (weights, losses) until its error has not fallen for 3 of them."""
+        """All the rounds; with `validation` (weights, losses) until its L1 or L2 error has not fallen for 3 of them."""
         import lightgbm
 
         settings = {
