@@ -1,29 +1,42 @@
 """Laws of losses whose optimum is known, to hold a regression and its search to: what they promise, and how often.
 
-python benchmarks/planted_laws.py [--seeds 100] [--laws power exponential interaction] [--domains 4 12 40] [--noise 0 .1 1]
+python benchmarks/planted_laws.py [--seeds 100] [--laws power exponential interaction] [--domains 4 12 40] [--noise .02 .3 1]
 
-For every law, number of domains, and noise (in standard deviations of the losses over the sweep): the part of the gain from
-the prior to the optimum that the proposal misses (median), how often the 90% intervals hold the truth (the gain over the
-prior; the weights of the optimum), the error of the regression in units of that of predicting the mean, and how often the
-verdict is "better than the prior" on the losses as they are and on permuted ones.
+For every law, number of domains and noise (in standard deviations of the losses over the sweep), from 48 runs by what
+`proxymix fit` and `proxymix propose` do, all choices their own: the error of the regression on fresh mixtures in units of
+that of predicting the mean; the part of the gain from the prior to the optimum that the proposal misses, in the median; how
+often the 90% intervals hold the truth (the gain over the prior, with the mean and spread of its error in the interval's own
+standard deviations; the weights of the optimum, over all domains); and how often the verdict is "better than the prior", on the
+losses as they are and with the runs' losses permuted.
 """
 
 import argparse
 import os
-import warnings
-from dataclasses import dataclass
-from typing import Literal
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.py is not the package
 
+import joblib
 import numpy as np
 from scipy.optimize import minimize
 
 from mixture_config.limits import Limits
 from mixture_config.simplex import dirichlet, scale_into
+from regression.fit import fit_runs
+from regression.fitted import Fit
+from regression.propose import NORMAL, Proposal, baselines_of, how_to_search, proposed
 from regression.region import Region
 from regression.table import Runs
 
+NUM_RUNS = 48
+NUM_FRESH = 500
+CLOSE = 1e-3  # a weight that is off its interval by less is in it
 Kind = Literal["power", "exponential", "interaction"]
 
 
@@ -36,15 +49,17 @@ class PlantedLaw:
             exponential: floor + scale exp(-4 reach); interaction: power, and pairs of domains that help only together.
         num_domains: How many.
         seed: Of the law.
+        num_targets: Losses; at most num_domains.
     """
 
     kind: Kind
     num_domains: int
     seed: int
+    num_targets: int = 4
 
     def __post_init__(self) -> None:
         rng = np.random.default_rng([11, self.seed, self.num_domains, len(self.kind)])
-        k, t = self.num_domains, min(self.num_domains, 4)
+        k, t = self.num_domains, self.num_targets
         own = np.array([rng.permutation(k)[: max(1, k // t)] for _ in range(t)])
         reach = rng.uniform(0, 0.2, (t, k)) * (rng.random((t, k)) < 0.5)
         for row, domains in zip(reach, own, strict=True):
@@ -97,14 +112,139 @@ class PlantedLaw:
                 best, least = weights, value
         return best
 
-    def runs(self, num_runs: int, noise: float, seed: int) -> Runs:
-        """A sweep: mixtures around the flattened prior within the caps, losses with noise in units of their spread."""
+    def mixtures(self, num: int, seed: int) -> np.ndarray:
+        """Around the flattened prior, within the caps; shape (num, num_domains)."""
         rng = np.random.default_rng([12, seed])
         center = self.prior**0.3 / (self.prior**0.3).sum()
-        strengths = np.exp(rng.uniform(np.log(2.0), np.log(4.0 * self.num_domains), num_runs))
+        strengths = np.exp(rng.uniform(np.log(2.0), np.log(4.0 * self.num_domains), num))
         draws = np.vstack([dirichlet(rng, center, s[None]) for s in strengths])
-        weights = scale_into(draws, center, np.zeros(self.num_domains), self.upper)
+        return scale_into(draws, center, np.zeros(self.num_domains), self.upper)
+
+    def runs(self, num_runs: int, noise: float, seed: int) -> Runs:
+        """A sweep: such mixtures, and losses with noise in units of their spread."""
+        weights = self.mixtures(num_runs, seed)
         losses = self.losses(weights)
+        rng = np.random.default_rng([13, seed, self.num_domains, len(self.kind), int(100 * noise)])
         losses = losses + noise * losses.std(axis=0) * rng.standard_normal(losses.shape)
         names = [f"d{i}" for i in range(self.num_domains)]
         return Runs(list(range(num_runs)), names, [f"t{i}" for i in range(losses.shape[1])], weights, losses)
+
+
+def main() -> None:
+    """Print a row per law, number of domains and noise, and a table of permuted losses."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--laws", nargs="+", default=["power", "exponential", "interaction"])
+    parser.add_argument("--domains", type=int, nargs="+", default=[4, 12, 40])
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.02, 0.3, 1.0])
+    parser.add_argument("--targets", type=int, default=2)
+    parser.add_argument("--model", default="auto")
+    parser.add_argument("--processes", type=int, default=1)
+    options = parser.parse_args()
+
+    def over_seeds(function: Callable[..., Any], kind: Kind, num_domains: int, noise: float) -> list[Any]:
+        laws = [PlantedLaw(kind, num_domains, seed, options.targets) for seed in range(options.seeds)]
+        jobs = (joblib.delayed(function)(law, noise, law.seed, options.model) for law in laws)
+        return joblib.Parallel(options.processes)(jobs)
+
+    print(f"| domains | law | noise | {' | '.join(COLUMNS)} | models |\n|{'---|' * (len(COLUMNS) + 4)}")
+    every = []
+    for num_domains in options.domains:
+        for kind in options.laws:
+            for noise in options.noise:
+                trials = over_seeds(trial, kind, num_domains, noise)
+                every += trials
+                models = Counter(each.model for each in trials).most_common(3)
+                named = ", ".join(f"{name} {count}" for name, count in models)
+                print(f"| {num_domains} | {kind} | {noise:g} | {' | '.join(summary(trials))} | {named} |", flush=True)
+    print(f"| all | | | {' | '.join(summary(every))} | |", flush=True)
+    print("\n| permuted losses | law | not better |\n|---|---|---|")
+    for num_domains in options.domains:
+        for kind in options.laws:
+            found = over_seeds(permuted_is_better, kind, num_domains, 0.3)
+            print(f"| {num_domains} | {kind} | {1 - np.mean(found):.0%} of {len(found)} |", flush=True)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one proposal is worth, and whether what is said of it is true.
+
+    Attributes:
+        model: The regression's.
+        error: Of the regression on fresh mixtures, in standard deviations of the objective.
+        missed: Part of the gain from the prior to the optimum.
+        gain_held: Whether the interval of the gain over the prior holds the true gain.
+        z: The true gain minus the stated, in standard deviations by the interval.
+        weights_held: Part of the domains whose interval holds the optimum's weight.
+        better: Whether the proposal is called better than the prior.
+        truly_better: Whether it is.
+    """
+
+    model: str
+    error: float
+    missed: float
+    gain_held: bool
+    z: float
+    weights_held: float
+    better: bool
+    truly_better: bool
+
+
+COLUMNS = ("error", "missed", "gain held", "z", "weights held", "called better", "is better")
+
+
+def summary(trials: Sequence[Trial]) -> list[str]:
+    """The columns of a row."""
+    z = [each.z for each in trials]
+    return [
+        f"{np.mean([each.error for each in trials]):.2f}",
+        f"{np.median([each.missed for each in trials]):.2f}",
+        f"{np.mean([each.gain_held for each in trials]):.0%}",
+        f"{np.mean(z):+.1f} +- {np.std(z):.1f}",
+        f"{np.mean([each.weights_held for each in trials]):.0%}",
+        f"{np.mean([each.better for each in trials]):.0%}",
+        f"{np.mean([each.truly_better for each in trials]):.0%}",
+    ]
+
+
+def trial(law: PlantedLaw, noise: float, seed: int, model: str = "auto") -> Trial:
+    """One sweep, fitted and searched as a user's is."""
+    fitted, made = proposal_from(law.runs(NUM_RUNS, noise, seed), law, seed, model)
+    optimum = law.optimum()
+    at_prior, at_optimum, at_proposal = law.objective(np.array([law.prior, optimum, made.weights]))
+    gain, stated = float(at_prior - at_proposal), made.baselines["prior"]["gain"]
+    assert made.allowed is not None
+    low, high = made.allowed.weight_intervals()
+    fresh = law.mixtures(NUM_FRESH, seed + 1_000_000)
+    truth = law.objective(fresh)
+    error = fitted.mean_objective(fresh, fitted.goal) - truth
+    return Trial(
+        fitted.model,
+        float(np.sqrt(np.mean(error**2)) / truth.std()),
+        float((at_proposal - at_optimum) / (at_prior - at_optimum)),
+        stated["low"] <= gain <= stated["high"],
+        (gain - stated["mean"]) * 2 * NORMAL / max(stated["high"] - stated["low"], 1e-12),
+        float(np.mean((low - CLOSE <= optimum) & (optimum <= high + CLOSE))),
+        "prior" in made.better,
+        gain > 0,
+    )
+
+
+def permuted_is_better(law: PlantedLaw, noise: float, seed: int, model: str = "auto") -> bool:
+    """Whether a proposal is called better than the prior when every run has the losses of another."""
+    runs = law.runs(NUM_RUNS, noise, seed)
+    order = np.random.default_rng([14, seed, law.num_domains, len(law.kind)]).permutation(NUM_RUNS)
+    _, made = proposal_from(replace(runs, losses=runs.losses[order]), law, seed, model)
+    return "prior" in made.better
+
+
+def proposal_from(runs: Runs, law: PlantedLaw, seed: int, model: str) -> tuple[Fit, Proposal]:
+    """What `proxymix fit` and `proxymix propose` make of a sweep."""
+    fitted = fit_runs(runs, model, "mean", seed)
+    goal, prior = fitted.goal, law.prior
+    baselines, how = baselines_of(fitted, goal, prior), how_to_search(fitted, goal)
+    return fitted, proposed(fitted, goal, law.region(), prior, baselines, how, None, 2, seed, 1)
+
+
+if __name__ == "__main__":
+    main()
