@@ -17,6 +17,9 @@ from proxymix import __version__
 from proxymix.errors import InputError, StageError
 from proxymix.stages import STAGES, Parameter, Stage, parameters
 
+LEAST = {"seed": 0, "workers": 1}
+"""Smallest values of settings that many stages have."""
+
 PROGRAM_COMMANDS = {
     "run": "everything a study needs, in order; done stages are skipped",
     "status": "what is done, stale or missing in a study",
@@ -211,6 +214,7 @@ class Parser:
                 parsed = self._parser.parse_object(_nested({key: _whole(value, self._keys[key])}), defaults=False)
             except (argparse.ArgumentError, TypeError, ValueError, RuntimeError):  # the last for a mapping as a list
                 raise InputError(f"{source}: {key}: {found} is not {describe_type(self._keys[key].type)}") from None
+            _check_least(f"{source}: {key}", key, parsed[key])
             self._filled[key] = parsed[key]
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
@@ -226,6 +230,7 @@ class Parser:
         assert isinstance(parsed, jsonargparse.Namespace)
         values: dict[str, Any] = {}
         for key in self._keys:
+            _check_least(f"{self._parser.prog}: --{key}", key, parsed[key])
             section, _, name = key.rpartition(".")
             if section:
                 values.setdefault(section, {})[name] = parsed[key]
@@ -256,6 +261,12 @@ class Parser:
                 given = _given(arguments, key)
                 return f"{self._parser.prog}: --{key}: {given!r} is not {describe_type(parameter.type)}"
         return f"{self._parser.prog}: {' '.join(message.split())}"
+
+
+def _check_least(where: str, key: str, value: Any) -> None:
+    least = LEAST.get(key.rpartition(".")[2])
+    if least is not None and isinstance(value, int) and value < least:
+        raise InputError(f"{where}: {value} is too low; {least} or more is wanted")
 
 
 def _whole(value: Any, parameter: Parameter | None) -> Any:

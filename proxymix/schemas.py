@@ -132,11 +132,14 @@ def read_table(path: Path) -> "pd.DataFrame":
     """A CSV as a DataFrame.
 
     Raises:
-        InputError: If the file is missing, empty, or not a table.
+        InputError: If the file is missing, empty, or not a table, or two columns have one name.
     """
     import pandas as pd
 
     text = read_text(path)
+    header = next(csv.reader(io.StringIO(text)), [])
+    if twice := [name for name in header if name and header.count(name) > 1]:
+        raise InputError(f"{path}: two columns are named {twice[0]!r}; rename or remove one")
     try:
         table = pd.read_csv(io.StringIO(text))
     except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:

@@ -9,7 +9,7 @@ from regression.objective import Objective
 from regression.regressor import single_thread
 from regression.regressors import make_regressor
 from regression.table import Runs
-from regression.validation import measures
+from regression.validation import measures, same_mixtures
 
 SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 FEWEST = 10
@@ -28,7 +28,7 @@ class Point:
 
 
 def learning_curve(runs: Runs, model: str, goal: Objective, seed: int, workers: int | None = None) -> list[Point]:
-    """Fit random parts of the runs, and rank the rest with each.
+    """Fit random parts of the runs, and rank the rest with each; a mixture trained on several seeds is on one side.
 
     Args:
         runs: The sweep.
@@ -39,18 +39,27 @@ def learning_curve(runs: Runs, model: str, goal: Objective, seed: int, workers: 
     """
     import joblib
 
-    num = len(runs.index)
+    num, mixtures = len(runs.index), same_mixtures(runs.weights)
     sizes = sorted({round(share * num) for share in SHARES if round(share * num) >= FEWEST})
     rng = np.random.default_rng([seed, 4])
     tasks = [
-        (size, repeat, rng.permutation(num)) for size in sizes for repeat in range(REPEATS if size < COSTLY else 2)
+        (size, repeat, np.argsort(rng.permutation(num)[mixtures], kind="stable"))
+        for size in sizes
+        for repeat in range(REPEATS if size < COSTLY else 2)
     ]
-    jobs = (joblib.delayed(_point)(runs, model, goal, *task) for task in tasks)
-    return list(joblib.Parallel(min(workers or joblib.cpu_count(), max(1, len(tasks))))(jobs))
+    jobs = (joblib.delayed(_point)(runs, mixtures, model, goal, *task) for task in tasks)
+    points = joblib.Parallel(min(workers or joblib.cpu_count(), max(1, len(tasks))))(jobs)
+    return [point for point in points if point is not None]
 
 
-def _point(runs: Runs, model: str, goal: Objective, size: int, repeat: int, order: np.ndarray) -> Point:
+def _point(
+    runs: Runs, mixtures: np.ndarray, model: str, goal: Objective, size: int, repeat: int, order: np.ndarray
+) -> Point | None:
+    """One fit to the first `size` runs of an order in which the runs of a mixture are neighbours; None without others."""
     seen, unseen = order[:size], order[size:]
+    unseen = unseen[mixtures[unseen] != mixtures[seen[-1]]]
+    if len(unseen) < 2:
+        return None
     predicted = np.full((len(unseen), len(runs.targets)), np.nan)
     weighted = np.flatnonzero(goal.weights > 0)
     with single_thread():

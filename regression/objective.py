@@ -244,13 +244,3 @@ def _share(value: Any, what: str, where: str) -> float:
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
         raise InputError(f"{where}: {what} is {value!r:.60}; a share from 0 to below 1 is wanted, as 0.01 or 1%")
     return float(share)
-
-
-def objective_weights(objective: Spec, targets: Sequence[str]) -> np.ndarray:
-    """Weights over `targets` of an objective that is a weighted mean of losses."""
-    resolved = resolved_objective(objective, targets)
-    if isinstance(resolved, str) and resolved == "mean":
-        return np.full(len(targets), 1 / len(targets))
-    if isinstance(resolved, str) or "minimise" in resolved:
-        raise InputError(f"objective: {objective!r:.60} is no weighted mean")
-    return _by_target(resolved, targets, 0.0)

@@ -242,9 +242,11 @@ def _unmatched(
 ) -> list[LeftOut]:
     """Keys that only one of the files has, and of which nothing is known yet."""
     if left and right and {type(run) for run in left} != {type(run) for run in right}:
-        raise InputError(
-            f"{losses}: the key {next(iter(right))!r} cannot meet {next(iter(left))!r} in {mixtures}; write both the same way"
-        )
+        ours, theirs = (
+            next((run for run in keys if isinstance(run, str) and not run.isdigit()), next(iter(keys)))
+            for keys in (left, right)
+        )  # of text the first that is no number: one such word makes all keys of its column text
+        raise InputError(f"{losses}: the key {theirs!r} cannot meet {ours!r} in {mixtures}; write both the same way")
     no_loss = [LeftOut(run, "", "", f"no loss in {losses.name}") for run in left if run not in right]
     no_mixture = [LeftOut(run, "", "", f"no mixture in {mixtures.name}") for run in right if run not in left]
     return [problem for problem in no_loss + no_mixture if problem.key not in known]

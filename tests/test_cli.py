@@ -38,6 +38,8 @@ def cook(
     spices: dict[str, float] | None = None,
     sides: dict[str, list[str]] | None = None,
     size: Literal["small", "large"] | None = None,
+    seed: int = 0,
+    workers: int | None = None,
 ) -> None:
     """Cook eggs.
 
@@ -53,6 +55,8 @@ def cook(
         spices: How much of each.
         sides: What goes with what.
         size: Of the eggs.
+        seed: Of the draws.
+        workers: Cooks.
     """
 
 
@@ -100,6 +104,8 @@ def test_a_mapping_is_given_whole_or_entry_by_entry():
         (["--eggs", "2.5"], "--eggs: '2.5' is not a whole number"),
         (["--kind", "raw"], "--kind: 'raw' is not one of soft, hard"),
         (["--train.token", "1"], r"did you mean train\.tokens\?"),
+        (["--seed", "-1"], "cook: --seed: -1 is too low; 0 or more is wanted"),
+        (["--workers", "0"], "cook: --workers: 0 is too low; 1 or more is wanted"),
     ],
 )
 def test_a_wrong_flag_is_named_with_what_it_should_be(arguments, message):
@@ -114,6 +120,7 @@ def test_a_wrong_flag_is_named_with_what_it_should_be(arguments, message):
         ({"eggs": "many"}, r"kitchen\.yaml: eggs: 'many' is not a whole number"),
         ({"objective": {"law": "much"}}, r"kitchen\.yaml: objective: .* is not text or a mapping to numbers"),
         ({"train.modell": "1m"}, r"did you mean train\.model\?"),
+        ({"seed": -1}, r"kitchen\.yaml: seed: -1 is too low; 0 or more is wanted"),
     ],
 )
 def test_a_wrong_key_or_value_in_a_file_is_named_with_the_file(filled, message):

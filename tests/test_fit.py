@@ -13,6 +13,8 @@ from proxymix.schemas import read_table
 from regression import fit as fit_module
 from regression.fit import fit, load_fit
 from regression.gaussian_process import GP, RootGP, RootLogGP
+from regression.learning_curve import learning_curve
+from regression.objective import Objective
 from regression.predict import predict
 from regression.regressors import REGRESSORS, make_regressor
 from regression.table import Runs, read_runs
@@ -317,3 +319,18 @@ def test_64_of_regmix_runs_rank_its_test_runs():
         process = GP().fit(train.weights[rows], train.losses[rows, 0])
         correlations.append(spearmanr(process.predict(test.weights), test.losses[:, 0]).statistic)
     assert np.mean(correlations) > 0.97
+
+
+def test_a_learning_curve_learns_nothing_from_the_other_seed_of_a_mixture():
+    weights, _ = planted_runs(24)
+    chance = np.random.default_rng(0).normal(3, 1, (24, 1))  # a loss for each mixture, the same on both seeds
+    runs = Runs(list(range(48)), DOMAINS, ["loss"], np.vstack([weights, weights]), np.vstack([chance, chance]))
+    points = learning_curve(runs, "lightgbm_small", Objective.of("mean", ["loss"], runs.losses), seed=0, workers=1)
+    assert np.mean([point.spearman for point in points]) < 0.2  # .44 where the other seed may be among the runs fitted
+
+
+def test_two_mixtures_on_many_seeds_have_no_learning_curve_beyond_one_of_them():
+    weights, losses = planted_runs(2)
+    runs = Runs(list(range(40)), DOMAINS, TARGETS, np.repeat(weights, 20, axis=0), np.repeat(losses, 20, axis=0))
+    points = learning_curve(runs, "linear", Objective.of("mean", TARGETS, runs.losses), seed=0, workers=1)
+    assert {point.num_runs for point in points} == {10, 20}

@@ -12,6 +12,7 @@ from proxymix.errors import InputError
 from proxymix.schemas import read_mixture, write_mixture
 from regression.fit import fit, load_fit
 from regression.fitted import Surface
+from regression.objective import Objective
 from regression.propose import propose
 from regression.region import Region
 from regression.search import search
@@ -36,8 +37,6 @@ def fitted(folder):
 
 @pytest.mark.parametrize("objective", ["mean", "poems", {"code": 0.5, "news": 0.5}])
 def test_the_planted_optimum_is_found(folder, tmp_path, objective):
-    from regression.objective import objective_weights
-
     propose(
         folder / "fit",
         tmp_path / "optimal.yaml",
@@ -48,7 +47,7 @@ def test_the_planted_optimum_is_found(folder, tmp_path, objective):
     )
     weights, _ = read_mixture(tmp_path / "optimal.yaml")
     proposal = np.array([weights[domain] for domain in DOMAINS])
-    wanted = objective_weights(objective, TARGETS)
+    wanted = Objective.of(objective, TARGETS, planted_losses(PRIOR)).weights
 
     def loss(w):
         return float((planted_losses(w) @ wanted)[0])

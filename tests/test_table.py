@@ -83,6 +83,8 @@ def test_exact_weights_are_read_without_a_word(tmp_path, capsys):
         (MIXTURES, "index,train_code\n1,a\n2,b\n3,c\n", r"losses\.csv: no column of losses"),
         (MIXTURES, "index,metric/law_val_loss\n1,\n2,\n3,nan\n", r"no numbers in metric/law_val_loss; leave it out"),
         (MIXTURES.replace("\n", "\nn", 3).rstrip("n"), LOSSES, r"cannot meet 'n1' in .*mixtures\.csv"),
+        (MIXTURES, LOSSES.replace("\n2,", "\nx2,"), r"the key 'x2' cannot meet 1 in .*mixtures\.csv"),
+        (MIXTURES.replace("train_law", "train_code"), LOSSES, r"mixtures\.csv: two columns are named 'train_code'"),
         ("", LOSSES, r"mixtures\.csv: not a CSV table"),
     ],
 )
