@@ -27,13 +27,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.p
 
 import numpy as np
 
-from benchmarks.regression import rows_of
+from benchmarks.regression import read_regmix, rows_of
 from mixture_config.limits import Limits
 from regression.fit import fit_runs
 from regression.fitted import Fit
 from regression.propose import How, baselines_of, proposed
 from regression.region import Region
-from regression.table import Runs, read_runs
+from regression.table import Runs
 
 PILE = {
     "arxiv": (113.3, 105.2),
@@ -75,10 +75,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 256])
     parser.add_argument("--subsets", type=int, default=3)
     options = parser.parse_args()
-    train, test = (
-        read_runs(options.data / f"regmix/{split}_mixture_1m.csv", options.data / f"regmix/{split}_pile_loss_1m.csv")
-        for split in ("train", "test")
-    )
+    train, test = read_regmix(options.data / "regmix")
     for size in options.sizes:
         for name in ("mean of 13", "Pile-CC"):
             print(
