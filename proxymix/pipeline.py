@@ -16,7 +16,7 @@ from proxymix.files import read_yaml
 from proxymix.progress import duration, say
 from proxymix.schemas import loss_column, loss_domain, read_domains, read_mixture
 from proxymix.stages import STAGES, Stage, parameters
-from proxymix.study import Study, flatten, plain, schema, stage_settings
+from proxymix.study import Study, flatten, further_rounds, plain, schema, stage_settings
 
 NUM_CONFIRMED = 5  # the proposal, the prior, the heuristic, the uniform mixture and the best one seen, at most
 RUN_HELP = """Everything a study needs, from text to a confirmed optimal_mixture.yaml.
@@ -103,17 +103,20 @@ def _say_estimate(
     study: Study, stages: Sequence[Stage], calls: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]
 ) -> None:
     """Say how long the training will take, from a short calibration on this machine."""
+    planned = {
+        "sweep": int(config["synthesize.num_mixtures"]),
+        "rounds": further_rounds(config) * int(config["rounds.num_mixtures"]),
+        "confirm": NUM_CONFIRMED * int(config["confirm.num_seeds"]),
+    }
+    trained = {"sweep": "proxies", "rounds": "rounds/proxies"}
     todo = [
-        s.name
-        for s in stages
-        if s.name in ("sweep", "confirm") and (not study.path.exists() or study.state(s, calls[s.name]) != "done")
+        stage.name
+        for stage in stages
+        if stage.name in planned and (not study.path.exists() or study.state(stage, calls[stage.name]) != "done")
     ]
     if not todo:
         return
-    trained = sum(1 for _ in study.path.glob("proxies/n*/manifest.yaml")) if "sweep" in todo else 0
-    num_runs = (int(config["synthesize.num_mixtures"]) - trained if "sweep" in todo else 0) + (
-        NUM_CONFIRMED * int(config["confirm.num_seeds"]) if "confirm" in todo else 0
-    )
+    num_runs = sum(planned[n] - (_num_trained(study, trained[n]) if n in trained else 0) for n in todo)
     estimate = importlib.import_module("proxy_training.sweep").estimate_seconds
     seconds = estimate(num_runs, calls["sweep"]["train"], int(config["tokenize.vocab_size"]), config["workers"])
     say(
@@ -167,12 +170,19 @@ def status_command(arguments: Sequence[str]) -> None:
     for stage in STAGES:
         if study.needed(stage, config):
             state = study.state(stage, stage_call(study, stage, config))
-            print(f"{stage.name:<11}{state:<9}{_detail(study, stage)}".rstrip())
+            print(f"{stage.name:<11}{state:<9}{_detail(study, stage, config)}".rstrip())
 
 
-def _detail(study: Study, stage: Stage) -> str:
+def _detail(study: Study, stage: Stage, config: Mapping[str, Any]) -> str:
     if stage.name == "sweep":
-        return f"{len(list(study.path.glob('proxies/n*/manifest.yaml')))} of {len(list(study.path.glob('mixtures/n*.yaml')))} runs"
+        return f"{_num_trained(study, 'proxies')} of {len(list(study.path.glob('mixtures/n*.yaml')))} runs"
+    if stage.name == "rounds":
+        planned = further_rounds(config) * int(config["rounds.num_mixtures"])
+        return f"{_num_trained(study, 'rounds/proxies')} of {planned} runs"
     if stage.name == "confirm":
-        return f"{len(list(study.path.glob('confirmation/*/manifest.yaml')))} runs"
+        return f"{_num_trained(study, 'confirmation', '*')} runs"
     return ""
+
+
+def _num_trained(study: Study, folder: str, names: str = "n*") -> int:
+    return len(list(study.path.glob(f"{folder}/{names}/manifest.yaml")))

@@ -24,7 +24,9 @@ class Stage:
         files: Parameter -> path in the study folder.
         writes: Those of `files` that the stage writes; the others it reads.
         section: The section of a study's YAML that holds its settings; empty when it has none of its own.
-        answers: Parameters that only shape what a terminal shows, and so are no settings of a study.
+        answers: Parameters that only shape what a terminal shows, or ask for more than a study holds, and so are no
+            settings of one.
+        shares: Parameter -> the setting of another stage that fills it in a study.
         positional: The parameter given without a flag, if any.
         in_study: Whether `proxymix run` runs it.
     """
@@ -36,6 +38,7 @@ class Stage:
     writes: tuple[str, ...] = ()
     section: str = ""
     answers: tuple[str, ...] = ()
+    shares: Mapping[str, str] = field(default_factory=dict)
     positional: str = ""
     in_study: bool = True
 
@@ -62,11 +65,16 @@ STAGES = (
           files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, writes=("out",), section="sweep"),
     Stage("collect", "proxy_training.collect:collect", "run folders (or wandb files) -> losses.csv",
           files={"proxies": "proxies", "mixtures": "mixtures.csv", "out": "."}, writes=("losses.csv",), section="collect"),
+    Stage("rounds", "regression.rounds:rounds", "further rounds of proxies, each decided by the runs before it",
+          files={"mixtures": "mixtures.csv", "losses": "losses.csv", "domains": "domains.csv", "tokens": "tokens",
+                 "out": "rounds"}, writes=("out",), section="rounds",
+          shares={name: f"propose.{name}" for name in ("limits", "groups", "max_distance", "max_domains")}),
     Stage("fit", "regression.fit:fit", "mixtures + losses -> a regression, chosen by cross-validation",
           files={"mixtures": "mixtures.csv", "losses": "losses.csv", "out": "regression"}, writes=("out",), section="fit"),
     Stage("propose", "regression.propose:propose", "a regression -> the best mixture that the data can feed",
           files={"fit": "regression", "domains": "domains.csv", "heuristic": "heuristic_mixture.yaml", "tokens": "tokens",
-                 "out": "optimal_mixture.yaml", "details": "proposal"}, writes=("out", "details"), section="propose"),
+                 "out": "optimal_mixture.yaml", "details": "proposal"}, writes=("out", "details"), section="propose",
+          answers=("next", "next_out", "pick")),
     Stage("confirm", "regression.confirm:confirm", "trains at the proposal and at every baseline, over fresh seeds",
           files={"fit": "regression", "proposal": "optimal_mixture.yaml", "heuristic": "heuristic_mixture.yaml",
                  "domains": "domains.csv", "tokens": "tokens", "proxies": "confirmation", "out": "confirmation.csv"},

@@ -44,7 +44,7 @@ def schema() -> dict[str, Parameter]:
         if not stage.in_study:
             continue
         for name, parameter in parameters(stage.load()).items():
-            if name in stage.files or name in stage.answers:
+            if name in stage.files or name in stage.answers or name in stage.shares:
                 continue
             if parameter.is_section:
                 keys |= {f"{name}.{key}": value for key, value in parameters(parameter.type).items()}
@@ -112,7 +112,7 @@ def stage_settings(stage: Stage, wanted: Mapping[str, Parameter], config: Mappin
         if parameter.is_section:
             values |= {key: value for key, value in config.items() if key.startswith(f"{name}.")}
         elif name not in stage.files and name not in stage.answers:
-            key = SHARED_KEY.get(name, f"{stage.section}.{name}")
+            key = stage.shares.get(name) or SHARED_KEY.get(name, f"{stage.section}.{name}")
             if key in config:
                 values[name] = config[key]
     return values
@@ -145,6 +145,11 @@ def stage_values(stage: Stage, study: "Study", wanted: Mapping[str, Parameter]) 
     config = study.with_budget(study.config())
     values = {name: str(path) for name, path in study.paths(stage, config).items() if name in wanted}
     return values | stage_settings(stage, wanted, config)
+
+
+def further_rounds(config: Mapping[str, Any]) -> int:
+    """How many rounds of proxies follow the sweep."""
+    return max(int(config.get("rounds.num_rounds") or 1) - 1, 0)
 
 
 class Study:
@@ -236,11 +241,14 @@ class Study:
         paths = {name: self.path / relative for name, relative in stage.files.items()}
         if stage.name == "tokenize" and config.get("corpus.path"):
             paths["input"] = Path(str(config["corpus.path"]))
+        if stage.name == "fit" and further_rounds(config):  # they end with the tables of all runs
+            paths |= {name: self.path / "rounds" / f"{name}.csv" for name in ("mixtures", "losses")}
         return paths
 
     def needed(self, stage: Stage, config: Mapping[str, Any]) -> bool:
-        """Whether this study runs the stage (a corpus that is given is not harvested)."""
-        return stage.in_study and not (stage.name == "harvest" and config.get("corpus.path"))
+        """Whether this study runs the stage: a corpus that is given is not harvested, a sweep may be the only round."""
+        unneeded = {"harvest": bool(config.get("corpus.path")), "rounds": not further_rounds(config)}
+        return stage.in_study and not unneeded.get(stage.name, False)
 
     def perform(self, stage: Stage, function: Callable[..., None], values: Mapping[str, Any]) -> None:
         """Call a stage, then record what it was made from: the record comes last, so it means done."""

@@ -29,9 +29,10 @@ from proxymix.schemas import (
     write_mixture,
     write_table,
 )
-from regression.fit import leading_model, load_fit
+from regression.fit import load_fit
 from regression.fitted import Fit, Surface
 from regression.judges import Judgement, cross_fitted
+from regression.next_runs import Method, write_next
 from regression.objective import Objective
 from regression.paired import listed
 from regression.region import Region
@@ -68,6 +69,9 @@ def propose(
     num_splits: int = 2,
     seed: int = 0,
     workers: int | None = None,
+    next: int = 0,
+    next_out: Path | None = None,
+    pick: Method = "improvement",
 ) -> None:
     """Search the regression for the mixture of lowest objective that the data can feed.
 
@@ -104,6 +108,11 @@ def propose(
         num_splits: Ways to split the runs into a half that proposes and one that judges; 0 leaves judges out.
         seed: Seed of all draws.
         workers: Processes for the judges; one per core when left out.
+        next: Also write this many mixtures that are worth training next, numbered after the runs: what `proxymix sweep
+            --mixtures NEXT_OUT/mixtures` trains.
+        next_out: Folder for them (mixtures/ and mixtures.csv); next, beside the mixture, when left out.
+        pick: Which are worth it: improvement takes mixtures that may be better than the best that is known, far from
+            each other; climb draws ever closer around the best runs (CLIMB, arXiv 2504.13161).
 
     Raises:
         InputError: If the domains differ from the fit's, no mixture keeps the limits, or none keeps the ceilings.
@@ -114,17 +123,21 @@ def propose(
         raise InputError(
             f"top is {top}; it can be 2 (the single best draw is the luckiest) to num_candidates, {num_candidates}"
         )
-    for name, value in (("caution", caution), ("num_curves", num_curves or 0), ("num_splits", num_splits)):
+    for name, value in (
+        ("caution", caution),
+        ("num_curves", num_curves or 0),
+        ("num_splits", num_splits),
+        ("next", next),
+    ):
         if not value >= 0:
             raise InputError(f"{name} is {value:g}; 0 or more is wanted")
     fitted = load_fit(fit)
     goal = fitted.goal if objective is None else fitted.objective_of(objective)
-    catalogue = _catalogue(domains, fitted.domains)
+    catalogue = catalogue_of(domains, fitted.domains)
     prior = np.array([domain.prior for domain in catalogue]) if catalogue else fitted.runs.weights.mean(axis=0)
     counts = np.array([domain.tokens for domain in catalogue], dtype=float)
-    region = _region(
-        fitted, limits or {}, groups or {}, prior, counts, budget, max_epochs, max_distance, max_domains, domains
-    )
+    asked_for = (limits or {}, groups or {}, prior, counts, budget, max_epochs, max_distance, max_domains)
+    region = region_of(fitted.domains, *asked_for, domains)
     upper = region.limits.upper
     if fitted.preset == "regmix":
         method, num_candidates, caution = "simulation", num_candidates or 100_000, 0.0
@@ -183,6 +196,10 @@ def propose(
         rng = np.random.default_rng([seed, 2])
         as_good = near_optimal(fitted, made.draws, goal, region, prior, proposal, others, rng)
         tables["near_optimal"] = _near_rows(fitted, goal, proposal, as_good)
+    if next:
+        write_next(
+            next_out or out.with_name("next"), fitted, goal, region, next, np.random.default_rng([seed, 3]), pick
+        )
     folder = details or out.with_suffix("")
     for name in TABLES:
         if rows := tables.get(name):
@@ -244,7 +261,7 @@ def proposed(
     proposal = found[0].weights
     B = np.array(list(baselines.values()))
     judge = partial(_search_quickly, goal=goal, region=region, prior=prior, how=how)
-    judged = cross_fitted(fitted, leading_model(fitted), goal, judge, B, num_splits, seed, workers)
+    judged = cross_fitted(fitted, goal, judge, B, num_splits, seed, workers)
     if num_curves is None:
         num_curves = 40 if fitted.draws else 12
     draws = fitted.drawn(num_curves, np.random.default_rng([seed, 1]), workers) if num_curves else []
@@ -307,8 +324,8 @@ def _best_runs(fitted: Fit, goal: Objective) -> np.ndarray:
     return fitted.runs.weights[order[: max(3, len(order) // BEST_RUNS)]]
 
 
-def _region(
-    fitted: Fit,
+def region_of(
+    names: list[str],
     limits: Mapping[str, Any],
     groups: Mapping[str, Sequence[str]],
     prior: np.ndarray,
@@ -319,13 +336,14 @@ def _region(
     max_domains: int | None,
     domains: Path | None,
 ) -> Region:
-    epochs = np.ones(len(fitted.domains))
+    """What the data can feed, within what was asked for."""
+    epochs = np.ones(len(names))
     if budget is not None and max_epochs is not None:
         try:
             epochs = epoch_bounds(counts, budget, max_epochs)
         except InputError as error:
             raise InputError(f"{domains}: {error}") from None
-    bounds: Limits = limits_of(fitted.domains, limits, groups, epochs, np.ones(len(epochs)))
+    bounds: Limits = limits_of(names, limits, groups, epochs, np.ones(len(epochs)))
     return Region(bounds, prior, max_distance, max_domains)
 
 
@@ -334,7 +352,7 @@ def _check(proposal: np.ndarray, region: Region) -> None:
     assert region.holds(proposal[None])[0]
 
 
-def _catalogue(path: Path | None, domains: list[str]) -> list[Domain]:
+def catalogue_of(path: Path | None, domains: list[str]) -> list[Domain]:
     """The rows of domains.csv in the order of the fit's domains; none without a file."""
     if path is None:
         return []
