@@ -52,6 +52,9 @@ from regression.validation import (
     split,
 )
 
+KEYS = ("model", "preset", "objective", "domains", "targets", "inputs", "files")
+KEYS += ("std_scale", "std_constant", "correlation", "ranks")
+"""What `load_fit` needs of fit.json."""
 FEWEST_RUNS = 8
 POOR = 0.6  # proxies of too few tokens rank like this, and their optimum is not one
 
@@ -85,7 +88,8 @@ def fit(
         losses: Table of the runs' losses: index, metric/<domain>_val_loss, ... or any columns of numbers to be low.
         out: Folder for the fit.
         targets: Loss columns or their domains to fit; all that the table holds when left out.
-        model: auto, or one of gp, power, exponential, log_linear, linear, lightgbm, lightgbm_small, ensemble.
+        model: auto, or one of gp, power, saturating, exponential, log_linear, linear, lightgbm,
+            lightgbm_small, ensemble.
         preset: regmix fits as RegMix's notebook does: LightGBM, 1000 rounds at 0.01, one model per target, stopped early
             on the test runs where those are given.
         objective: What is to be low, by which the model is chosen: mean, zscore, worst, a loss column or its domain,
@@ -94,7 +98,7 @@ def fit(
         num_repeats: How often they are split anew; 3 when left out, and 2 from 256 runs on.
         allow_missing: Leave out runs without a loss or a mixture, and diverged ones, instead of stopping; they are listed.
         proxies: Folder of the run folders, whose declared and realised mixtures must agree.
-        test_mixtures: Mixtures of test runs, which are scored and never fitted or chosen by.
+        test_mixtures: Mixtures of test runs, which are scored and never fitted or chosen by (the preset stops on them).
         test_losses: Losses of the test runs.
         seed: Seed of the splits.
         workers: Processes that fit at a time; one per core when left out.
@@ -241,8 +245,10 @@ def load_fit(folder: Path) -> Fit:
     if not (folder / "fit.json").exists():
         raise InputError(f"{folder / 'fit.json'}: no such file, so {folder} holds no finished fit; run `proxymix fit`")
     content = read_json(folder / "fit.json")
+    if lacking := [key for key in KEYS if key not in content]:
+        raise InputError(f"{folder / 'fit.json'}: no {lacking[0]}, so another version wrote it; run `proxymix fit` again")
     for name, digest in content["files"].items():
-        if sha256(folder / name) != digest:
+        if not (folder / name).exists() or sha256(folder / name) != digest:
             raise InputError(f"{folder / name}: not as `proxymix fit` wrote it; run `proxymix fit` again")
     runs = _read_runs_table(folder / "runs.csv", content["domains"], content["targets"])
     texts = json.loads(read_text(folder / "models.json"))
@@ -398,15 +404,20 @@ def _say_scores(
         mark = "  <- chosen" if row["model"] == chosen else ""
         name = "predict the mean" if row["model"] == BASELINE else row["model"]
         spread = f"{row['spearman']:.3f} +- {row['spearman_sd']:.3f}"
-        say(f"  {name:<28}{spread:>18}{row['rmse']:>10.4f}{row['regret']:>10.4f}{row['recall']:>8.0%}{mark}")
+        say(f"  {name:<28}{spread:>18}{_digits(row['rmse'])}{_digits(row['regret'])}{row['recall']:>8.0%}{mark}")
     for row in floor:
-        say(f"  {'noise over seeds':<28}{'':>18}{row['rmse']:>10.4f}")
+        say(f"  {'noise over seeds':<28}{'':>18}{_digits(row['rmse'])}")
     for name in dict.fromkeys(row["model"] for row in dropped):
         values = [row["spearman"] for row in dropped if row["model"] == name]
         say(f"  {name:<28}{np.mean(values):>9.3f} on {len(values)} targets: out")
     best = next(row for row in rows if row["model"] == chosen)
     if best["spearman"] < POOR:
         say("No model ranks held-out runs well: train more proxies, or longer ones, before trusting an optimum.")
+
+
+def _digits(value: float) -> str:
+    """In ten characters, a space before it."""
+    return f"{value:>10.4f}" if abs(value) < 1e4 else f"{value:>10.3g}"
 
 
 def _say_test(rows: Sequence[dict[str, Any]], chosen: str) -> None:

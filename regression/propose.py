@@ -119,10 +119,10 @@ def propose(
     """
     if budget is not None and domains is None:
         raise InputError(f"budget is {budget:,} tokens, and the tokens of the domains are unknown; give --domains")
-    if not 2 <= top <= (num_candidates or top):
-        raise InputError(
-            f"top is {top}; it can be 2 (the single best draw is the luckiest) to num_candidates, {num_candidates}"
-        )
+    if top < 2:
+        raise InputError(f"top is {top}; 2 or more is wanted, since the single best draw is the luckiest")
+    if num_candidates is not None and num_candidates < top:
+        raise InputError(f"num_candidates is {num_candidates:,}; at least top, {top}, is wanted")
     for name, value in (
         ("caution", caution),
         ("num_curves", num_curves or 0),
@@ -439,9 +439,9 @@ def verdict(better: Sequence[str], others: Sequence[str], ranks: bool) -> str:
     names |= {"uniform": "the uniform mixture", "best_seen": "the best mixture of the sweep"}
     if not ranks:
         return "not better than any baseline: the regression does not rank runs better than chance"
-    parts = [f"better than {listed([names[b] for b in better])}"] if better else []
+    parts = [f"predicted to be better than {listed([names[b] for b in better])}"] if better else []
     parts += [f"not shown to be better than {listed([names[b] for b in others])}"] if others else []
-    return "predicted to be " + "; ".join(parts)
+    return "; ".join(parts)
 
 
 def _interval(mean: float, std: float) -> dict[str, float]:
@@ -538,7 +538,7 @@ def _say_proposal(extra: Mapping[str, Any], near: Support) -> None:
         gain = entry["gain"]
         text = f"  gain over {name:<11}{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
         text += f", judged {entry['judged_gain']:+.4f}" if "judged_gain" in entry else ""
-        say(text if entry["feasible"] else f"{text}, which the data cannot feed")
+        say(text if entry["feasible"] else f"{text}, over a cap")
     if "halves" in predicted:
         curse = predicted["halves"]["winners_curse"]
         say(f"  proposals from half of the runs look {curse:+.4f} better to themselves than to the other half")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -319,6 +321,31 @@ def test_64_of_regmix_runs_rank_its_test_runs():
         process = GP().fit(train.weights[rows], train.losses[rows, 0])
         correlations.append(spearmanr(process.predict(test.weights), test.losses[:, 0]).statistic)
     assert np.mean(correlations) > 0.97
+
+
+def test_a_fit_that_lacks_a_file_or_is_of_another_version_says_so(fitted_folder, tmp_path):
+    shutil.copytree(fitted_folder, tmp_path / "fit")
+    content = json.loads((tmp_path / "fit" / "fit.json").read_text())
+    del content["ranks"]
+    (tmp_path / "fit" / "fit.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"fit\.json: no ranks, so another version wrote it; run"):
+        load_fit(tmp_path / "fit")
+    shutil.copy(fitted_folder / "fit.json", tmp_path / "fit")
+    (tmp_path / "fit" / "models.json").unlink()
+    with pytest.raises(InputError, match=r"models\.json: not as `proxymix fit` wrote it"):
+        load_fit(tmp_path / "fit")
+
+
+def test_help_names_every_model():
+    words = set(re.findall(r"\w+", fit.__doc__.partition("model: ")[2].partition("preset: ")[0]))
+    assert {*REGRESSORS, "auto", "ensemble"} <= words
+
+
+def test_scores_of_large_losses_stay_in_their_columns(tmp_path, capsys):
+    weights, losses = planted_runs(24)
+    fit(*write_runs(tmp_path, weights, 1e9 * losses), tmp_path / "fit", model="linear", **ONE)
+    row = next(line for line in capsys.readouterr().err.splitlines() if "predict the mean" in line)
+    assert len(row.split()) == 9  # predict the mean 0.000 +- 0.000 error regret recall, none run into another
 
 
 def test_a_learning_curve_learns_nothing_from_the_other_seed_of_a_mixture():

@@ -13,7 +13,7 @@ from proxymix.schemas import read_mixture, write_mixture
 from regression.fit import fit, load_fit
 from regression.fitted import Surface
 from regression.objective import Objective
-from regression.propose import propose
+from regression.propose import propose, verdict
 from regression.region import Region
 from regression.search import search
 
@@ -131,8 +131,12 @@ def test_wrong_settings_are_named(folder, tmp_path):
     out = tmp_path / "o.yaml"
     with pytest.raises(InputError, match="give --domains"):
         propose(folder / "fit", out, budget=1000)
-    with pytest.raises(InputError, match="top is 300"):
+    with pytest.raises(InputError, match="at least top, 300, is wanted"):
         propose(folder / "fit", out, num_candidates=200, top=300)
+    with pytest.raises(InputError, match="num_candidates is 0; at least top, 128, is wanted"):
+        propose(folder / "fit", tmp_path / "optimal.yaml", num_candidates=0)
+    with pytest.raises(InputError, match="top is 1; 2 or more is wanted, since the single best draw is the luckiest"):
+        propose(folder / "fit", tmp_path / "optimal.yaml", top=1)
     with pytest.raises(InputError, match="caution is -1"):
         propose(folder / "fit", out, caution=-1)
     (tmp_path / "domains.csv").write_text("domain,tokens\ncode,5\nlaw,5\nnews,5\nverse,5\n")
@@ -216,3 +220,11 @@ def test_trees_are_searched_by_simulation_alone_and_stay_feasible(tmp_path, pres
     weights, _ = read_mixture(tmp_path / "a.yaml")
     assert weights["poems"] <= 0.1 + 1e-9
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
+
+
+def test_the_verdict_is_a_sentence_whatever_was_shown():
+    assert verdict(["prior"], [], True) == "predicted to be better than the prior"
+    assert verdict([], ["prior", "uniform"], True) == "not shown to be better than the prior and the uniform mixture"
+    both = verdict(["prior"], ["uniform"], True)
+    assert both == "predicted to be better than the prior; not shown to be better than the uniform mixture"
+    assert verdict(["prior"], [], False).startswith("not better than any baseline")
