@@ -91,8 +91,8 @@ def main() -> None:
                 results.append(compared(seen, unseen))
             for row in results[0]:
                 cells = np.mean([result[row] for result in results], axis=0)
-                shown = [f"{v:.3f}" if np.isfinite(v) else "" for v in cells[:5]]
-                print(f"| {row} | {' | '.join(shown)} | {cells[5]:.0f} |", flush=True)
+                shown = [*(f"{value:.3f}" for value in cells[:5]), f"{cells[5]:.0f}" if row in SEARCHES else ""]
+                print(f"| {row} | {' | '.join(shown)} |", flush=True)
 
 
 def joined(runs: Runs, more: Runs) -> Runs:
@@ -123,10 +123,10 @@ def compared(seen: Runs, unseen: Runs) -> dict[str, np.ndarray]:
     judges = [fit_runs(unseen, model, "mean") for model in ("gp", "lightgbm")]
     baselines = baselines_of(ours, ours.goal, prior)
     rows = {
-        "the token shares": (ours, prior, np.nan),
-        "human": (ours, of_pile(1, seen.domains), np.nan),
-        "uniform": (ours, baselines["uniform"], np.nan),
-        "best seen": (ours, baselines["best_seen"], np.nan),
+        "the token shares": (ours, prior, 0.0),
+        "human": (ours, of_pile(1, seen.domains), 0.0),
+        "uniform": (ours, baselines["uniform"], 0.0),
+        "best seen": (ours, baselines["best_seen"], 0.0),
     }
     for name, how in SEARCHES.items():
         fitted, start = trees if name == "notebook" else ours, time.process_time()
