@@ -35,6 +35,10 @@ class Ensemble(Regressor):
         """Every member refitted."""
         return self._with({name: member.refit(X, y) for name, member in self.members_.items()})
 
+    def anew(self, X: np.ndarray, y: np.ndarray) -> Self:
+        """Every member tuned on these runs alone; the weights stay."""
+        return self._with({name: member.anew(X, y) for name, member in self.members_.items()})
+
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
         """Weighted mean, and the standard deviation of the weighted mixture."""
         shares = np.array(list(self.weights.values()))

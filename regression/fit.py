@@ -80,7 +80,8 @@ def fit(
 
     The model is the one that ranks held-out runs best on the objective, over repeated cross-validation; where two rank
     alike, the one whose pick loses least against the best run. Models that are far behind on a few targets are not tried
-    on the others; the best few are also stacked into an ensemble. Predicting the mean is scored beside them, and the
+    on the others; the best few are stacked into an ensemble. Curves of a given shape (laws, lines) are not chosen alone,
+    since they do not know where the shape is wrong: a Gaussian process has a quarter of the ensemble at least. Predicting the mean is scored beside them, and the
     noise floor where mixtures were trained on several seeds.
 
     Args:
@@ -179,7 +180,8 @@ def compare(runs: Runs, model: str, goal: Objective, folds: np.ndarray, workers:
         validation.mean[ENSEMBLE], validation.std[ENSEMBLE], shares = stack
         fitted[ENSEMBLE] = [*members(fitted, shares)]
     scores = score(runs, validation, goal)
-    chosen = ENSEMBLE if model == ENSEMBLE and ENSEMBLE in fitted else choose(scores, [*names, ENSEMBLE])
+    alone = [name for name in names if len(names) == 1 or not REGRESSORS[name].parametric]
+    chosen = ENSEMBLE if model == ENSEMBLE and ENSEMBLE in fitted else choose(scores, [*alone, ENSEMBLE])
     return Comparison(chosen, fitted, validation, scores, dropped)
 
 
@@ -246,7 +248,9 @@ def load_fit(folder: Path) -> Fit:
         raise InputError(f"{folder / 'fit.json'}: no such file, so {folder} holds no finished fit; run `proxymix fit`")
     content = read_json(folder / "fit.json")
     if lacking := [key for key in KEYS if key not in content]:
-        raise InputError(f"{folder / 'fit.json'}: no {lacking[0]}, so another version wrote it; run `proxymix fit` again")
+        raise InputError(
+            f"{folder / 'fit.json'}: no {lacking[0]}, so another version wrote it; run `proxymix fit` again"
+        )
     for name, digest in content["files"].items():
         if not (folder / name).exists() or sha256(folder / name) != digest:
             raise InputError(f"{folder / name}: not as `proxymix fit` wrote it; run `proxymix fit` again")

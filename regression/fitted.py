@@ -52,6 +52,12 @@ class Fit:
         """The order of losses in a row of predictions."""
         return self.runs.targets
 
+    @property
+    def curve_scale(self) -> np.ndarray:
+        """What standard deviations of the curves are multiplied by: never below 1, since held-out errors that are smaller
+        than expected are so by less run noise, which says nothing of the curve."""
+        return np.maximum(self.std_scale, 1.0)
+
     @cached_property
     def goal(self) -> Objective:
         """The objective of the fit."""
@@ -115,7 +121,7 @@ class Fit:
                 at, slope = slopes[0, t], slopes[1:, t]
                 own = slope**2 * np.diag(covariance)[1:] + at**2 * covariance[0, 0] - 2 * at * slope * covariance[0, 1:]
                 alone = (slope**2 + at**2) * self.std_constant[t] ** 2
-                variance = self.std_scale[t] ** 2 * np.maximum(own, 0.0) + np.where(same, 0.0, alone)
+                variance = self.curve_scale[t] ** 2 * np.maximum(own, 0.0) + np.where(same, 0.0, alone)
                 std[:, position] = np.sqrt(variance)
         values = goal.value(losses)
         return values[1:] - values[0], self._aggregate(std, used)
@@ -140,7 +146,9 @@ class Fit:
             with single_thread():
                 chances = [Chance(rng, self.correlation) for _ in range(num)]
                 return [
-                    replace(self, regressors=[r.drawn(c, t, self.std_scale[t]) for t, r in enumerate(self.regressors)])
+                    replace(
+                        self, regressors=[r.drawn(c, t, self.curve_scale[t]) for t, r in enumerate(self.regressors)]
+                    )
                     for c in chances
                 ]
         import joblib
@@ -172,7 +180,7 @@ class Fit:
                 for position, t in enumerate(used):
                     means[rows, position], stds[rows, position] = self.regressors[t].predict(X[rows], return_std=True)
         noise = np.array([self.regressors[t].noise_ for t in used])
-        curve = self.std_scale[used] * np.sqrt(np.maximum(stds**2 - noise**2, 0.0))
+        curve = self.curve_scale[used] * np.sqrt(np.maximum(stds**2 - noise**2, 0.0))
         return (
             means,
             np.hypot(curve, self.std_constant[used]),
@@ -224,7 +232,7 @@ class Surface:
         weights = self._goal.slopes(losses)[:, used]
         value, slopes = self._goal.value(losses), np.einsum("nt,tnk->nk", weights, along)
         if self._caution:
-            size = fitted.std_scale[used] * weights
+            size = fitted.curve_scale[used] * weights
             scaled = size * std.T
             total = fitted._aggregate(scaled, used)
             pull = (scaled @ fitted.correlation[np.ix_(used, used)]) * size / np.maximum(total, 1e-300)[:, None]

@@ -14,11 +14,9 @@ from proxymix.progress import progress
 from regression.fitted import Fit
 from regression.objective import Objective
 from regression.regressor import single_thread
-from regression.regressors import make_regressor
 from regression.table import Runs
 from regression.validation import same_mixtures, split
 
-JUDGE = "gp"  # the regressor that errs least away from its runs
 FEWEST = 16  # runs from which on a half is worth fitting
 
 
@@ -60,7 +58,6 @@ class Judgement:
 
 def cross_fitted(
     fitted: Fit,
-    model: str,
     goal: Objective,
     propose: Callable[[Fit, np.random.Generator], np.ndarray],
     baselines: np.ndarray,
@@ -71,8 +68,8 @@ def cross_fitted(
     """Split the runs, let each half propose and the other judge.
 
     Args:
-        fitted: The fit to all runs, whose standard deviations are scaled as its halves' are.
-        model: Regressor that proposes, a key of REGRESSORS; the judge is a Gaussian process.
+        fitted: The fit to all runs. Its halves are fitted by the same kind of regressor, proposer and judge alike: a judge
+            of another kind may shrink every gain by another factor, which is no curse.
         goal: What is minimised.
         propose: A fit -> its proposal, shape (num_domains,).
         baselines: Mixtures to gain over, shape (B, num_domains).
@@ -91,7 +88,7 @@ def cross_fitted(
     halves = split(mixtures, 2, num_splits, seed)
     tasks = [(half == side, number) for number, half in enumerate(halves) for side in (0, 1)]
     jobs = (
-        joblib.delayed(_judge)(fitted, model, goal, propose, baselines, seen, [seed, number, int(seen[0])])
+        joblib.delayed(_judge)(fitted, goal, propose, baselines, seen, [seed, number, int(seen[0])])
         for seen, number in tasks
     )
     results = []
@@ -105,25 +102,24 @@ def cross_fitted(
 
 def _judge(
     fitted: Fit,
-    model: str,
     goal: Objective,
     propose: Callable[[Fit, np.random.Generator], np.ndarray],
     baselines: np.ndarray,
     seen: np.ndarray,
     seed: list[int],
 ) -> tuple[np.ndarray, ...]:
-    own, judge = (_half(fitted, rows, name) for rows, name in ((seen, model), (~seen, JUDGE)))
+    own, judge = _half(fitted, seen), _half(fitted, ~seen)
     proposal = propose(own, np.random.default_rng(seed))
     X = np.vstack([proposal, baselines])
     _, stds = own.gains(baselines, proposal, goal)
     return own.mean_objective(X, goal), judge.mean_objective(X, goal), stds, proposal
 
 
-def _half(fitted: Fit, rows: np.ndarray, model: str) -> Fit:
+def _half(fitted: Fit, rows: np.ndarray) -> Fit:
     """Regressors of some of the runs."""
     runs = fitted.runs
     index = [run for run, kept in zip(runs.index, rows, strict=True) if kept]
     part = Runs(index, runs.domains, runs.targets, runs.weights[rows], runs.losses[rows])
     with single_thread():
-        regressors = [make_regressor(model).fit(part.weights, losses) for losses in part.losses.T]
-    return replace(fitted, model=model, runs=part, regressors=regressors)
+        regressors = [r.anew(part.weights, y) for r, y in zip(fitted.regressors, part.losses.T, strict=True)]
+    return replace(fitted, runs=part, regressors=regressors)

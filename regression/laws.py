@@ -39,6 +39,7 @@ class Law(Regressor):
     smooth = True
     smooth_std = True
     draws = True
+    parametric = True
     convex = True
     theta_: np.ndarray
     _variance: float

@@ -24,6 +24,7 @@ class Regressor(ABC):
         smooth_std: Whether `with_std_slopes` is there too.
         draws: Whether `drawn` is there.
         convex: Whether the predicted loss is a convex function of the weights, so that its lowest point can be proven.
+        parametric: Whether the curve has a given shape, so that its uncertainty does not know where the shape is wrong.
         noise_: Standard deviation that a repeated run would have, part of `return_std`; 0 where it is not estimated.
     """
 
@@ -31,6 +32,7 @@ class Regressor(ABC):
     smooth: ClassVar[bool] = False
     smooth_std: ClassVar[bool] = False
     draws: ClassVar[bool] = False
+    parametric: ClassVar[bool] = False
     convex: ClassVar[bool] = False
     noise_: float = 0.0
 
@@ -45,6 +47,10 @@ class Regressor(ABC):
     def refit(self, X: np.ndarray, y: np.ndarray) -> Self:
         """A regressor for other runs of the same law (a bootstrap's), with what was tuned here taken as it is."""
         return type(self)().fit(X, y, like=self)
+
+    def anew(self, X: np.ndarray, y: np.ndarray) -> Self:
+        """The same kind of regressor, tuned on these runs alone."""
+        return type(self)().fit(X, y)
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """Slope of the predicted loss along each weight (as if the others stayed), shape (num_rows, num_domains).
@@ -157,6 +163,7 @@ class Linear(Regressor):
     knows_std = True
     smooth = True
     convex = True
+    parametric = True
 
     def fit(self, X: np.ndarray, y: np.ndarray, like: Self | None = None) -> Self:
         """Ridge, its strength by marginal likelihood."""

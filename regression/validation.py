@@ -23,7 +23,10 @@ MEASURES = ("spearman", "rmse", "r2", "regret", "recall")
 TIE = 0.001  # Spearman correlations closer than this are equal, so that a better ranking is never given up for a lucky pick
 MANY_RUNS = 384  # from here on hyperparameters hardly depend on a fold: held-out predictions come in closed form
 SCREENED = 3  # targets on which every model is tried first
-BEHIND = 3.0  # over the root of the runs: the share by which a model may miss more (1 - Spearman) than the best and stay
+BEHIND = (
+    3.0  # over the root of the runs: the share by which a model may miss more (1 - Spearman) than the best and stay
+)
+SOUND, LEAST_SHARE = "gp", 0.25  # a law is never trusted alone: where its shape is wrong it does not know it
 SAME = 1e-9  # mixtures closer than this in every weight are one, trained on several seeds
 CHANCE = 0.05  # of saying that a regression ranks runs when it does not
 
@@ -140,7 +143,7 @@ def screened(
     rows = _scores(part, validation)
     rank = {name: np.mean([row["spearman"] for row in rows if row["model"] == name]) for name in names}
     most = (1 - max(rank.values())) * (1 + BEHIND / np.sqrt(len(runs.index)))
-    left = [name for name in names if 1 - rank[name] <= most + TIE]
+    left = [name for name in names if name == SOUND or 1 - rank[name] <= most + TIE]
     return left, [row for row in rows if row["model"] not in left]
 
 
@@ -155,20 +158,29 @@ def ensembled(
     along = np.abs(goal.slopes(runs.losses)).mean(axis=0) * size
     size = size / np.sqrt(np.maximum(along / along.sum(), 1e-12))  # errors count by what they do to the objective
     errors = {name: (validation.mean[name] - runs.losses) / size for name in names}
-    shares = stacked(errors)
+    shares = _shares(errors)
     if len(shares) < 2:
         return None
     mean, std = np.zeros_like(validation.mean[names[0]]), np.zeros_like(validation.mean[names[0]])
     for repeat, fold_of in enumerate(validation.folds):
         for fold in np.unique(fold_of):
             out = fold_of == fold
-            own = stacked({name: error[repeat, ~out] for name, error in errors.items()})
+            own = _shares({name: error[repeat, ~out] for name, error in errors.items()})
             means = np.array([validation.mean[name][repeat, out] for name in own])
             stds = np.array([validation.std[name][repeat, out] for name in own])
             weights = np.array(list(own.values()))
             mean[repeat, out] = np.tensordot(weights, means, 1)
             std[repeat, out] = np.sqrt(np.tensordot(weights, stds**2 + (means - mean[repeat, out]) ** 2, 1))
     return mean, std, shares
+
+
+def _shares(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Stacked shares, of which a Gaussian process has a quarter at least."""
+    shares = stacked(errors)
+    if SOUND not in errors or shares.get(SOUND, 0.0) >= LEAST_SHARE:
+        return shares
+    others = 1 - shares.pop(SOUND, 0.0)
+    return {SOUND: LEAST_SHARE} | {name: share * (1 - LEAST_SHARE) / others for name, share in shares.items()}
 
 
 def score(runs: Runs, validation: CrossValidation, goal: Objective) -> list[dict[str, Any]]:
