@@ -52,7 +52,7 @@ from regression.validation import (
     split,
 )
 
-KEYS = ("model", "preset", "objective", "domains", "targets", "inputs", "files")
+KEYS: tuple[str, ...] = ("model", "preset", "objective", "domains", "targets", "inputs", "files")
 KEYS += ("std_scale", "std_constant", "correlation", "ranks")
 """What `load_fit` needs of fit.json."""
 FEWEST_RUNS = 8
