@@ -1,0 +1,56 @@
+"""Laws whose optimum is known: the regression finds it, says how sure it is, and finds nothing where there is nothing."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.planted_laws import Kind, PlantedLaw, Trial, permuted_is_better, trial
+
+SEEDS = range(3)
+
+
+@pytest.fixture(scope="module")
+def trials() -> list[Trial]:
+    return [trial(PlantedLaw("power", 6, seed, 2), 0.1, seed, "gp") for seed in SEEDS]
+
+
+def test_the_proposal_is_close_to_the_optimum(trials: list[Trial]):
+    assert max(each.missed for each in trials) < 0.25
+    assert np.mean([each.missed for each in trials]) < 0.1
+
+
+def test_the_error_is_far_under_that_of_predicting_the_mean(trials: list[Trial]):
+    assert max(each.error for each in trials) < 0.5
+
+
+def test_what_is_better_is_called_so_and_by_about_how_much(trials: list[Trial]):
+    assert all(each.better and each.truly_better for each in trials)
+    assert sum(each.gain_held for each in trials) >= 2
+    assert np.mean([each.weights_held for each in trials]) > 0.75
+
+
+def test_losses_of_other_runs_show_nothing_to_be_better():
+    called = [permuted_is_better(PlantedLaw("power", 6, seed, 2), 0.1, seed, "gp") for seed in SEEDS]
+    assert not any(called)
+
+
+@pytest.mark.parametrize("kind", ["power", "exponential", "interaction"])
+def test_nothing_allowed_is_lower_than_the_planted_optimum(kind: Kind):
+    law = PlantedLaw(kind, 12, 0)
+    region, optimum = law.region(), law.optimum()
+    assert region.holds(optimum[None])[0]
+    others = np.vstack(
+        [law.mixtures(2000, 5), region.nearest(optimum + np.random.default_rng(0).normal(0, 0.02, (500, 12)))]
+    )
+    assert law.objective(optimum)[0] <= law.objective(others).min() + 1e-9
+
+
+def test_a_sweep_is_allowed_and_its_noise_is_as_large_as_asked():
+    law = PlantedLaw("power", 12, 0)
+    runs = law.runs(4000, 0.3, 0)
+    assert law.region().holds(runs.weights).all()
+    clean = law.losses(runs.weights)
+    np.testing.assert_allclose((runs.losses - clean).std(axis=0) / clean.std(axis=0), 0.3, rtol=0.05)
