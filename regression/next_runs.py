@@ -25,8 +25,8 @@ from regression.search import descend, wide
 from regression.table import Runs
 
 Method = Literal["improvement", "climb"]
-CANDIDATES = 120  # for each mixture picked, and of these the best KEPT are what a batch is spread over
-KEPT = 24
+CANDIDATES = 120  # drawn for each mixture picked
+KEPT = 24  # of these, the best: a batch is spread over them
 FEWEST_CANDIDATES = 3000
 SMALLEST = 2e-4  # weights below it are none, as on the grid of a sweep
 NUM_BEST = 4  # runs
@@ -66,18 +66,27 @@ def next_mixtures(
     """
     if num < 1:
         raise InputError(f"next is {num}; at least 1 is wanted")
-    best = lowest(fitted, goal, region)
-    if method == "climb":
-        candidates = _closer(fitted, goal, region, num, rng)
-        merit = -fitted.mean_objective(candidates, goal)
-    else:
-        candidates = _near_and_far(fitted, goal, region, best, num, rng)
-        merit = _expected(fitted, goal, best, candidates).improvement
+    draw = _near_and_far if method == "improvement" else _closer
+    return pick_among(draw(fitted, goal, region, num, rng), fitted, goal, region, num, method)
+
+
+def pick_among(
+    candidates: np.ndarray, fitted: Fit, goal: Objective, region: Region, num: int, method: Method = "improvement"
+) -> np.ndarray:
+    """Those of some candidates, shape (num_candidates, num_domains), that are worth training next: as `next_mixtures`.
+
+    A batch is spread over the best fifth of them.
+    """
     over = Surface(fitted, goal, region.prior).excess(candidates).max(axis=1, initial=0.0)
+    if method == "improvement":
+        merit = expected(fitted, goal, region, candidates).improvement
+    else:
+        merit = -fitted.mean_objective(candidates, goal)
     candidates = candidates[np.lexsort((-merit, over))]
     least = NEAR
     while least >= SMALLEST:
-        kept = candidates[distant(candidates, fitted.runs.weights, least)][: KEPT * num]
+        new = candidates[distant(candidates, fitted.runs.weights, least)]
+        kept = new[: max(num, min(KEPT * num, len(new) * KEPT // CANDIDATES))]
         if len(kept) >= num:
             picked = kept[space_filling(kept, num, fitted.runs.weights)]
             if all(distant(picked[i : i + 1], picked[:i], least)[0] for i in range(1, num)):
@@ -173,11 +182,10 @@ def _best_runs(fitted: Fit, goal: Objective) -> np.ndarray:
     return fitted.runs.weights[order[:NUM_BEST]]
 
 
-def _near_and_far(
-    fitted: Fit, goal: Objective, region: Region, best: np.ndarray, num: int, rng: np.random.Generator
-) -> np.ndarray:
+def _near_and_far(fitted: Fit, goal: Objective, region: Region, num: int, rng: np.random.Generator) -> np.ndarray:
     """Draws around the mixture of lowest prediction, around the best runs, and as a sweep draws them."""
-    num_domains, count = len(best), max(FEWEST_CANDIDATES, CANDIDATES * num)
+    best, count = lowest(fitted, goal, region), max(FEWEST_CANDIDATES, CANDIDATES * num)
+    num_domains = len(best)
     flat = region.prior**0.3 / (region.prior**0.3).sum()
     centers = np.vstack([np.tile(best, (2, 1)), _best_runs(fitted, goal), np.tile(flat, (4, 1))])
     centers = 0.95 * centers + 0.05 / num_domains

@@ -26,4 +26,4 @@ def test_a_shipped_configuration_holds_only_settings_there_are_with_values_they_
 
 
 def test_the_configurations_that_the_readme_names_are_there():
-    assert {path.stem for path in CONFIGS} == {"quickstart", "regmix_1m", "your_corpus"}
+    assert {path.stem for path in CONFIGS} == {"quickstart", "iterative", "regmix_1m", "your_corpus"}
