@@ -186,7 +186,7 @@ def propose(
     tables = {
         "candidates": _candidate_rows(fitted, goal, found, made.judged, region),
         "gains": [{"baseline": name, **_gain_row(entry)} for name, entry in entries.items()],
-        "line": _line_rows(fitted, goal, region, prior, proposal, made.draws),
+        "line": _line_rows(fitted, goal, prior, proposal),
     }
     if catalogue and budget is not None:
         tables["epochs"] = _epoch_rows(catalogue, proposal, counts, budget, upper)
@@ -485,10 +485,8 @@ def _gain_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "feasible": entry["feasible"]}
 
 
-def _line_rows(
-    fitted: Fit, goal: Objective, region: Region, prior: np.ndarray, proposal: np.ndarray, draws: Sequence[Fit]
-) -> list[dict[str, Any]]:
-    """The objective between the prior and the proposal, with the interval that the drawn curves give it."""
+def _line_rows(fitted: Fit, goal: Objective, prior: np.ndarray, proposal: np.ndarray) -> list[dict[str, Any]]:
+    """The objective between the prior and the proposal, with the interval that the fit's standard deviation gives."""
     steps = np.linspace(0, 1, NUM_LINE)
     X = prior + steps[:, None] * (proposal - prior)
     mean, std = fitted.predict_objective(X, goal, noise=False)

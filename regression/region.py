@@ -334,7 +334,8 @@ class Region:
         result = W.copy()
         over = self.distance(W) - self.max_distance
         weak, strong = np.zeros(len(X)), np.full(len(X), np.inf)
-        most = 1e3 * (1 + np.abs(X).max(axis=1)) / scale.min(axis=1)  # beyond, nothing moves any more, and rounding would count
+        # beyond, nothing moves any more, and rounding would count
+        most = 1e3 * (1 + np.abs(X).max(axis=1)) / scale.min(axis=1)
         pull = 2 * over / scale.sum(axis=1)
         rows = np.arange(len(X))
         for count in range(100):

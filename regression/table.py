@@ -205,7 +205,7 @@ def align_domains(weights: np.ndarray, domains: Sequence[str], wanted: Sequence[
     if missing or extra:
         parts = [f"lacks {some(missing)}"] if missing else []
         parts += [f"has the unknown {some(extra)}"] if extra else []
-        raise InputError(f"{where}: {' and '.join(parts)}; the fit's domains are {some(wanted, 40)}")
+        raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(wanted, 40)}")
     return np.asarray(weights)[..., [list(domains).index(d) for d in wanted]]
 
 
