@@ -30,6 +30,7 @@ KEPT = 24  # of these, the best: a batch is spread over them
 FEWEST_CANDIDATES = 3000
 SMALLEST = 2e-4  # weights below it are none, as on the grid of a sweep
 NUM_BEST = 4  # runs
+MOST_HALVINGS = 13  # of the reach of climbing draws
 NUM_CURVES = 12  # bootstrapped, where a regression does not know how unsure it is
 
 
@@ -198,7 +199,7 @@ def _closer(fitted: Fit, goal: Objective, region: Region, num: int, rng: np.rand
     """Draws around the best runs, twice as close with every batch."""
     num_domains, count = len(region.prior), max(FEWEST_CANDIDATES, CANDIDATES * num)
     centers = 0.95 * _best_runs(fitted, goal) + 0.05 / num_domains
-    strength = min(2.0 ** (1 + len(fitted.runs.index) / num), 1e4) * num_domains
+    strength = 2.0 ** min(1 + len(fitted.runs.index) / num, MOST_HALVINGS) * num_domains
     draws = dirichlet(rng, centers[rng.integers(len(centers), size=count)], np.full(count, strength))
     return _allowed(region, draws, rng)
 
@@ -206,9 +207,12 @@ def _closer(fitted: Fit, goal: Objective, region: Region, num: int, rng: np.rand
 def _allowed(region: Region, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draws brought into the region, and mixtures between them: of a narrow region draws reach little but its corners."""
     smallest = min(SMALLEST, 0.5 / draws.shape[1])
-    X = region.admit(np.where(draws < smallest, 0.0, draws))
+
+    def admitted(weights: np.ndarray) -> np.ndarray:
+        return region.nearest(region.admit(np.where(weights < smallest, 0.0, weights)))
+
+    X = admitted(draws)
     one, other = X[rng.integers(len(X), size=(2, len(X) // 4))]
-    between = other + rng.random((len(one), 1)) * (one - other)
-    X = region.nearest(np.vstack([X, region.admit(between)]))
+    X = np.vstack([X, admitted(other + rng.random((len(one), 1)) * (one - other))])
     X = X[region.holds(X)]
     return X[np.unique(np.round(X, 6), axis=0, return_index=True)[1]]

@@ -54,7 +54,6 @@ def apart(X: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("method", ["improvement", "climb"])
 def test_rounds_approach_the_planted_optimum(method):
-    """A third of the gain from the prior is missed by what the first round proposes, next to nothing after three."""
     weights, losses = planted_runs(16, seed=3, noise=0.02)
     best = truth(planted_optimum(MEAN)[None])[0]
     gain = truth(PRIOR[None])[0] - best
@@ -66,7 +65,6 @@ def test_rounds_approach_the_planted_optimum(method):
         noise = np.random.default_rng([4, number]).normal(0, 0.02, (12, 4))
         weights, losses = np.vstack([weights, X]), np.vstack([losses, planted_losses(X) + noise])
         tried.append(np.mean((truth(X) - best) / gain))
-    print(missed, tried)
     assert missed[2] < 0.05 and missed[2] <= missed[0]
     assert tried[0] < np.mean((truth(planted_runs(16, seed=3)[0]) - best) / gain)
 
@@ -74,7 +72,7 @@ def test_rounds_approach_the_planted_optimum(method):
 @settings(max_examples=10, deadline=None)
 @given(
     caps=st.lists(st.floats(0.2, 1.0), min_size=4, max_size=4).filter(lambda caps: sum(caps) > 1.1),
-    floor=st.floats(0, 0.05),
+    floor=st.sampled_from([0.0, 0.03]),
     reach=st.sampled_from([None, 0.3, 0.6]),
     num=st.integers(1, 20),
     method=st.sampled_from(["improvement", "climb"]),
@@ -88,6 +86,7 @@ def test_next_mixtures_are_allowed_different_and_new(fitted, caps, floor, reach,
     assert region.holds(X).all()
     assert apart(X, fitted.runs.weights).min() >= SMALLEST
     assert (apart(X, X) + np.eye(num)).min() >= SMALLEST
+    assert not ((X > 0) & (X < SMALLEST / 2)).any(), "weights too small to train"
 
 
 def test_a_number_of_domains_and_a_distance_are_kept(fitted):
