@@ -42,9 +42,11 @@ class Judgement:
 
     @property
     def curse(self) -> float:
-        """How much better a proposal from half of the runs looks to its own regression than to the other, averaged over
-        baselines; 0 if it does not."""
-        return max(0.0, float((self.own_gains - self.judged_gains).mean()))
+        """How much better a proposal from half of the runs looks to its own regression than to the other; 0 if it does not.
+
+        The median over baselines: one of them may be far from every run, where two regressions differ by more than that.
+        """
+        return max(0.0, float(np.median((self.own_gains - self.judged_gains).mean(axis=0))))
 
     def expected_curse(self, stds: np.ndarray) -> float:
         """The same for a proposal from all runs: the curse shrinks as the errors of the regression do.

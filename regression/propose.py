@@ -397,7 +397,9 @@ def _compared(
     entries: dict[str, Any] = {}
     for i, name in enumerate(baselines):
         low, high = (
-            allowed.gain_interval(i) if allowed else (gain[i] - NORMAL * gain_std[i], gain[i] + NORMAL * gain_std[i])
+            allowed.gain_interval(i, gain[i])
+            if allowed
+            else (gain[i] - NORMAL * gain_std[i], gain[i] + NORMAL * gain_std[i])
         )
         entries[name] = {
             "predicted": _interval(mean[i], std[i]),

@@ -34,10 +34,13 @@ class Allowed:
     gains: np.ndarray
     optima: np.ndarray
 
-    def gain_interval(self, baseline: int) -> tuple[float, float]:
-        """Of the gain over one baseline, at CONFIDENCE."""
-        low, high = interval(self.gains[:, baseline])
-        return float(low), float(high)
+    def gain_interval(self, baseline: int, gain: float) -> tuple[float, float]:
+        """Around the fit's own gain over one baseline, at CONFIDENCE: as far as the curves lie from their median.
+
+        Refitted curves did not choose the proposal, so all of them see less gain than the fit that did.
+        """
+        low, high = interval(self.gains[:, baseline] - np.median(self.gains[:, baseline]))
+        return gain + float(low), gain + float(high)
 
     def weight_intervals(self) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends for the weights of the best mixture, each of shape (num_domains,)."""
