@@ -216,6 +216,6 @@ def _allowed(region: Region, draws: np.ndarray, rng: np.random.Generator) -> np.
     one, other = X[rng.integers(len(X), size=(2, len(X) // 4))]
     X = np.vstack([X, admitted(other + rng.random((len(one), 1)) * (one - other))])
     X = X[region.holds(X)]
-    tiny = ((X > 0) & (X < smallest)).any(axis=1)
+    tiny = ((X > 0) & (smallest > X)).any(axis=1)
     X = X if tiny.all() else X[~tiny]
     return X[np.unique(np.round(X, 6), axis=0, return_index=True)[1]]
