@@ -66,12 +66,12 @@ def epochs_figure(found: Evidence) -> Figure | None:
 
 
 def gains_figure(found: Evidence) -> Figure | None:
-    """What the proposal is predicted to gain over each baseline, by its own regression and by independent ones."""
+    """What the proposal is predicted to gain over each baseline, and what independent regressions see."""
     table = found.proposed("gains")
     if table is None:
         return None
     alt = "; ".join(
-        f"over {WORDS.get(row['baseline'], row['baseline'])} {signed(row['own'])}"
+        f"over {WORDS.get(row['baseline'], row['baseline'])} {signed(row['gain'])}"
         + (f", {signed(row['judged'])} as judged" if np.isfinite(row["judged"]) else "")
         for row in table.to_dict("records")
     )

@@ -144,7 +144,7 @@ def fit(
     predictions = held_out(result, validation.mean[chosen], validation.std[chosen])
     save_fit(out, result, tables, predictions, settings)
     _say_scores(scores, chosen, goal, tried.dropped)
-    _say_test(tables["test_scores"], chosen)
+    _say_test(tables["test_scores"], chosen, preset)
     say(sentence(curve, len(runs.index), goal.unit))
     if not result.ranks:
         say("No regression ranks these runs better than chance would: there is nothing yet to choose a mixture by.")
@@ -424,11 +424,12 @@ def _digits(value: float) -> str:
     return f"{value:>10.4f}" if abs(value) < 1e4 else f"{value:>10.3g}"
 
 
-def _say_test(rows: Sequence[dict[str, Any]], chosen: str) -> None:
+def _say_test(rows: Sequence[dict[str, Any]], chosen: str, preset: str | None) -> None:
+    seen = " (seen: the preset stopped training on them, so this flatters it)" if preset == "regmix" else ""
     for row in rows:
         if row["target"] == OBJECTIVE and row["model"] == chosen:
             say(
-                f"On the test runs: Spearman {row['spearman']:.4f}, error {row['rmse']:.4f}, regret {row['regret']:.4f}, "
+                f"On the test runs{seen}: Spearman {row['spearman']:.4f}, error {row['rmse']:.4f}, regret {row['regret']:.4f}, "
                 f"{row['recall']:.0%} of the best tenth found"
             )
 

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from proxymix.progress import progress
+from proxymix.schemas import loss_domain
 from regression.objective import Objective, Spec
 from regression.regressor import Chance, Regressor, single_thread
 from regression.table import Runs
@@ -207,7 +208,7 @@ class Surface:
         used = [fitted.regressors[t] for t in goal.used]
         self.smooth = all(r.smooth and (caution == 0 or r.smooth_std) for r in used)
         self.convex = caution == 0 and all(r.convex for r in used)
-        self.num_ceilings = len(goal.capped)
+        self.ceilings: Sequence[str] = [loss_domain(fitted.targets[t]) for t in goal.capped]
         self._fit, self._goal, self._caution = fitted, goal, caution
         self._reference = fitted.losses(reference[None], goal.used)[0]
 
@@ -241,13 +242,13 @@ class Surface:
         return value, slopes
 
     def excess(self, X: np.ndarray) -> np.ndarray:
-        """How far each capped target is above its ceiling, shape (num_rows, num_ceilings); at most 0 is allowed."""
-        if not self.num_ceilings:
+        """How far each capped target is above its ceiling, shape (num_rows, C); at most 0 is allowed."""
+        if not self.ceilings:
             return np.zeros((len(X), 0))
         return self._goal.excess(self._fit.losses(X, self._goal.capped), self._reference)
 
     def excess_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same, and slopes, shape (num_rows, num_ceilings, num_domains)."""
+        """The same, and slopes, shape (num_rows, C, num_domains)."""
         with single_thread():
             slopes = [self._fit.regressors[t].gradient(X) for t in self._goal.capped]
         return self.excess(X), np.array(slopes).reshape(-1, *X.shape).swapaxes(0, 1)

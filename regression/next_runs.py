@@ -135,6 +135,20 @@ def write_mixtures(
         write_mixture(folder / f"{run_id(i)}.yaml", named, extra, validated or None)
 
 
+def check_room(out: Path, runs: Runs, num: int) -> None:
+    """Look whether OUT is free for the next mixtures.
+
+    Raises:
+        InputError: If it holds others.
+    """
+    names = [f"{run_id(i)}.yaml" for i in numbered(runs, num)]
+    if others := sorted({path.name for path in (out / "mixtures").glob("[!.]*")} - set(names)):
+        raise InputError(
+            f"{out / 'mixtures'}: holds {others[0]}, and the next mixtures are {names[0]} to {names[-1]}; choose another "
+            "folder with --next_out"
+        )
+
+
 def write_next(
     out: Path, fitted: Fit, goal: Objective, region: Region, num: int, rng: np.random.Generator, method: Method
 ) -> None:
@@ -146,13 +160,8 @@ def write_next(
         InputError: If OUT holds other mixtures than these.
     """
     runs = fitted.runs
+    check_room(out, runs, num)
     index = numbered(runs, num)
-    names = [f"{run_id(i)}.yaml" for i in index]
-    if others := sorted({path.name for path in (out / "mixtures").glob("[!.]*")} - set(names)):
-        raise InputError(
-            f"{out / 'mixtures'}: holds {others[0]}, and the next mixtures are {names[0]} to {names[-1]}; choose another "
-            "folder with --next_out"
-        )
     X = next_mixtures(fitted, goal, region, num, rng, method)
     remove(out / "mixtures.csv")  # it means that all mixtures are there
     write_mixtures(out / "mixtures", runs, index, X, expected(fitted, goal, region, X), {"pick": method})

@@ -154,7 +154,7 @@ class Objective:
         minimise = self.minimise
         num, names = len(self.targets), [loss_domain(target) for target in self.targets]
         if isinstance(minimise, str):
-            of = {"mean": "mean", "zscore": "mean z-score", "worst": "worst z-score"}[minimise]
+            of = {"mean": "mean", "zscore": "mean, each divided by its spread,", "worst": "worst z-score"}[minimise]
             return names[0] if num == 1 and not self.worst else f"{of} of {num} targets"
         used = [(name, weight) for name, weight in zip(names, self.weights, strict=True) if weight > 0]
         if len(used) == 1:

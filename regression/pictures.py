@@ -386,11 +386,11 @@ def line_to_optimum(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
 
 def predicted_gains(table: "pd.DataFrame", axes: "Axes") -> "Axes":
-    """How much does the proposal gain over each baseline, by its own regression and by independent ones?
+    """How much does the proposal gain over each baseline, and what do independent regressions see?
 
     Args:
-        table: baseline, own and judged (how much lower the objective is at the proposal, by either), low and high (the
-            interval of the gain); optional feasible, whether the data can feed the baseline.
+        table: baseline, gain (how much lower the objective is at the proposal) with low and high; optional judged (the
+            same of proposals from half of the runs, by the other half) and feasible, whether the baseline keeps the limits.
         axes: Where to draw.
     """
     rows = np.arange(len(table))
@@ -408,8 +408,8 @@ def predicted_gains(table: "pd.DataFrame", axes: "Axes") -> "Axes":
                 label=f"interval, {label}",
             )
     axes.plot(
-        table["own"], rows, linestyle="none", marker="o", markersize=6.5, markerfacecolor=SURFACE, markeredgecolor=INK,
-        markeredgewidth=1.2, label="by its own regression", zorder=3,
+        table["gain"], rows, linestyle="none", marker="o", markersize=6.5, markerfacecolor=SURFACE, markeredgecolor=INK,
+        markeredgewidth=1.2, label="predicted", zorder=3,
     )  # fmt: skip
     if "judged" in table and table["judged"].notna().any():
         axes.plot(
@@ -419,20 +419,22 @@ def predicted_gains(table: "pd.DataFrame", axes: "Axes") -> "Axes":
             marker="D",
             markersize=6,
             color=INK,
-            label="by independent judges",
+            label="halves, judged by the other half",
             zorder=4,
         )
-    drawn = table[[c for c in ("own", "judged", "low", "high") if c in table]].to_numpy(dtype=float)
+    drawn = table[[c for c in ("gain", "judged", "low", "high") if c in table]].to_numpy(dtype=float)
     low, high = min(np.nanmin(drawn), 0.0), max(np.nanmax(drawn), 0.0)
     axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low) or 0.01)
     axes.set_ylim(len(table) - 0.5, -0.5)
     feasible = table["feasible"] if "feasible" in table else [True] * len(table)
     names = [NAMES.get(name, name) for name in table["baseline"]]
-    labels = [name if fed else f"{name}\n(not feasible)" for name, fed in zip(apart(names, 22), feasible, strict=True)]
+    labels = [
+        name if fed else f"{name}\n(outside the limits)" for name, fed in zip(apart(names, 22), feasible, strict=True)
+    ]
     axes.set_yticks(rows, labels)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(_label(axes, f"gain over it ({_unit(table)}); right of 0 the proposal is better"))
-    return legend(axes, columns=3 if is_wide(axes) else 1, order=("by its", "by ind"))
+    return legend(axes, columns=3 if is_wide(axes) else 1, order=("predicted", "halves"))
 
 
 def epochs_at_budget(table: "pd.DataFrame", axes: "Axes") -> "Axes":

@@ -31,8 +31,8 @@ from proxymix.schemas import (
 )
 from regression.fit import load_fit
 from regression.fitted import Fit, Surface
-from regression.judges import Judgement, cross_fitted
-from regression.next_runs import Method, write_next
+from regression.judges import FEWEST, Judgement, cross_fitted
+from regression.next_runs import Method, check_room, write_next
 from regression.objective import Objective
 from regression.paired import listed
 from regression.region import Region
@@ -42,6 +42,7 @@ from regression.uncertainty import CONFIDENCE, Allowed, Support, allowed_by, nea
 
 NORMAL = 1.644854  # standard deviations to either side that hold 90% of a normal distribution
 FEASIBLE = 1e-9
+FEASIBLE_BASELINE = 1e-6  # weights of a file are rounded
 NUM_LINE = 21
 TABLES = ("candidates", "gains", "weights", "near_optimal", "line", "epochs")
 BEST_RUNS = 10  # in a hundred, and three at least: where searches begin
@@ -141,6 +142,9 @@ def propose(
     upper = region.limits.upper
     if fitted.preset == "regmix":
         method, num_candidates, caution = "simulation", num_candidates or 100_000, 0.0
+    next_out = next_out or out.with_name("next")
+    if next:
+        check_room(next_out, fitted.runs, next)
     how = how_to_search(fitted, goal, method, num_candidates, top, caution)
     baselines = baselines_of(fitted, goal, prior, heuristic, has_prior=bool(catalogue))
     B = np.array(list(baselines.values()))
@@ -197,9 +201,7 @@ def propose(
         as_good = near_optimal(fitted, made.draws, goal, region, prior, proposal, others, rng)
         tables["near_optimal"] = _near_rows(fitted, goal, proposal, as_good)
     if next:
-        write_next(
-            next_out or out.with_name("next"), fitted, goal, region, next, np.random.default_rng([seed, 3]), pick
-        )
+        write_next(next_out, fitted, goal, region, next, np.random.default_rng([seed, 3]), pick)
     folder = details or out.with_suffix("")
     for name in TABLES:
         if rows := tables.get(name):
@@ -209,6 +211,13 @@ def propose(
     validated = [d for d in map(loss_domain, fitted.targets) if d in fitted.domains]
     write_mixture(out, _mapping(fitted.domains, proposal), extra, validated or None)
     _say_proposal(extra, near)
+    never = [
+        d for d, w, seen in zip(fitted.domains, proposal, fitted.runs.weights.T, strict=True) if w and not seen.any()
+    ]
+    if never:
+        say(
+            f"  no run had any {listed(never)}, so nothing is known of it; train some, or fix it: --limits '{{{never[0]}: 0}}'"
+        )
 
 
 @dataclass(frozen=True)
@@ -228,7 +237,7 @@ class Proposal:
     Attributes:
         weights: Shape (num_domains,).
         found: What the searches ended with, best first; the weights are the first's.
-        baselines: Baseline -> prediction, gain with its interval, whether the data can feed it.
+        baselines: Baseline -> prediction, gain with its interval, whether it keeps the limits.
         better: Baselines that it is shown to be better than.
         judged: What halves of the runs say; None where there are too few runs.
         draws: Fits of the curves drawn.
@@ -267,7 +276,7 @@ def proposed(
     draws = fitted.drawn(num_curves, np.random.default_rng([seed, 1]), workers) if num_curves else []
     starts = np.vstack([proposal, region.nearest(prior[None]), region.nearest(_best_runs(fitted, goal)[:1])])
     allowed = allowed_by(draws, goal, region, proposal, B, prior, starts) if draws else None
-    entries = _compared(fitted, goal, proposal, baselines, allowed, judged, region.limits.upper)
+    entries = _compared(fitted, goal, proposal, baselines, allowed, judged, region)
     better = [name for name, entry in entries.items() if _is_better(fitted, entry)]
     return Proposal(proposal, found, entries, better, judged, draws, allowed)
 
@@ -384,7 +393,7 @@ def _compared(
     baselines: Mapping[str, np.ndarray],
     allowed: Allowed | None,
     judged: Judgement | None,
-    upper: np.ndarray,
+    region: Region,
 ) -> dict[str, Any]:
     """Per baseline: a run there as predicted, and the expected gain with its interval, as predicted and as judged.
 
@@ -404,7 +413,7 @@ def _compared(
         entries[name] = {
             "predicted": _interval(mean[i], std[i]),
             "gain": {"mean": float(gain[i] - curse), "low": float(low - curse), "high": float(high - curse)},
-            "feasible": bool((X[i] <= upper + FEASIBLE).all()),
+            "feasible": bool(region.holds(X[i : i + 1], FEASIBLE_BASELINE)[0]),
         }
         if judged is not None:
             entries[name]["judged_gain"] = float(judged.judged_gains[:, i].mean())
@@ -483,7 +492,7 @@ def _candidate_rows(
 
 def _gain_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     gain = entry["gain"]
-    row = {"own": gain["mean"], "judged": entry.get("judged_gain", ""), "low": gain["low"], "high": gain["high"]}
+    row = {"gain": gain["mean"], "judged": entry.get("judged_gain", ""), "low": gain["low"], "high": gain["high"]}
     return {**row, "feasible": entry["feasible"]}
 
 
@@ -538,10 +547,14 @@ def _say_proposal(extra: Mapping[str, Any], near: Support) -> None:
         gain = entry["gain"]
         text = f"  gain over {name:<11}{gain['mean']:+.4f} ({gain['low']:+.4f} to {gain['high']:+.4f})"
         text += f", judged {entry['judged_gain']:+.4f}" if "judged_gain" in entry else ""
-        say(text if entry["feasible"] else f"{text}, over a cap")
+        say(text if entry["feasible"] else f"{text}, outside the limits")
     if "halves" in predicted:
         curse = predicted["halves"]["winners_curse"]
         say(f"  proposals from half of the runs look {curse:+.4f} better to themselves than to the other half")
+    else:
+        say(
+            f"  no halves of the runs judged it: under {FEWEST} mixtures, or none were asked for; the gains are one regression's"
+        )
     if near.outside:
         say(
             f"  far from what was trained: {near.distance:.2f} of its weight differs from the nearest run, and no run is "

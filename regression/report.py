@@ -431,19 +431,12 @@ def _confidence(found: Evidence, drawn: Mapping[str, Figure]) -> str:
 def _expected(found: Evidence, drawn: Mapping[str, Figure]) -> list[str]:
     """What the regression says of the proposal before anything was trained at it."""
     predicted = _predicted_table(found)
-    curse = ""
-    if "gains" in drawn:
-        table = drawn["gains"].table
-        gap = float((table["own"] - table["judged"]).mean())
+    own = found.proposal[1].get("predicted", {})
+    curse = "No halves of the runs judged each other's proposals, so nothing is taken off for having searched for the lowest."
+    if "halves" in own:
         curse = (
-            ""
-            if gap != gap
-            else (
-                f"On average the proposal's own regression promises {signed(gap)} {found.objective.unit} more than the judges see: the price "
-                "of having searched for its lowest value."
-                if gap > 0
-                else "The judges see no less than the proposal's own regression promises."
-            )
+            f"Proposals from half of the runs look {signed(own['halves']['winners_curse'])} {found.objective.unit} better to their "
+            f"own regression than to that of the other half; {own['mean'] - own['own']:.4f} is taken off the gains for it."
         )
     return [
         "<h3>What the regression predicts</h3>" if predicted else "",
@@ -452,8 +445,8 @@ def _expected(found: Evidence, drawn: Mapping[str, Figure]) -> list[str]:
             drawn,
             "gains",
             "Gain over every baseline, as predicted and as judged",
-            "Hollow: by the regression that the proposal was searched with. Filled: by regressions of runs that it never saw. Bar: the "
-            f"{_sure(found)} interval of the gain.",
+            "Hollow: by the regression of all runs, the winner's curse taken off, with its "
+            f"{_sure(found)} interval. Filled: proposals from half of the runs, by regressions of the other half.",
             curse,
         ),
         _picture(
@@ -555,7 +548,7 @@ def _predicted_table(found: Evidence) -> str:
     rows: list[list[str | Cell]] = [[Cell("proposal", dot=PROPOSAL), _span(settings["predicted"]), "", ""]]
     for name, entry in settings["baselines"].items():
         gain = {key: -value for key, value in entry["gain"].items()}
-        feasible = "" if entry["feasible"] else "the data cannot feed it"
+        feasible = "" if entry["feasible"] else "outside the limits"
         difference = f"{signed(gain['mean'])} ({signed(gain['high'])} to {signed(gain['low'])})"
         named = Cell(NAMES.get(name, name), dot="prior" if name == "prior" else "other")
         rows.append([named, _span(entry["predicted"]), difference, Cell(feasible, "text")])

@@ -517,8 +517,8 @@ def _say_reduced(reduced: Reduced, folder: Path) -> None:
     affected = [d.domain for d in reduced.domains[1:]]
     if not affected:
         say(
-            f"Nothing has to be learnt again: domains were only dropped, and {folder}/carried_mixture.yaml has the weights "
-            "of the others as they were"
+            f"Nothing has to be learnt again: no domain is new or changed, and {folder}/carried_mixture.yaml has the weights of "
+            "those that are left"
         )
         return
     num_domains, virtual = len(reduced.members), reduced.domains[0]

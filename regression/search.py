@@ -41,12 +41,12 @@ class Landscape(Protocol):
     Attributes:
         smooth: Whether the gradients are there.
         convex: Whether value and excess are convex functions of the weights.
-        num_ceilings: Number of losses that have a ceiling.
+        ceilings: Names of the C losses that have one.
     """
 
     smooth: bool
     convex: bool
-    num_ceilings: int
+    ceilings: Sequence[str]
 
     def value(self, X: np.ndarray) -> np.ndarray:
         """What is to be low, shape (num_rows,)."""
@@ -55,10 +55,10 @@ class Landscape(Protocol):
         """Value, and slopes of shape (num_rows, num_domains)."""
 
     def excess(self, X: np.ndarray) -> np.ndarray:
-        """How far each loss is over its ceiling, shape (num_rows, num_ceilings); at most 0 is allowed."""
+        """How far each loss is over its ceiling, shape (num_rows, C); at most 0 is allowed."""
 
     def excess_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Excess, and slopes of shape (num_rows, num_ceilings, num_domains)."""
+        """Excess, and slopes of shape (num_rows, C, num_domains)."""
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,7 @@ def _assess(landscape: Landscape, X: np.ndarray) -> tuple[np.ndarray, np.ndarray
     if not len(X):
         return np.empty(0), np.empty(0, dtype=bool)
     values = landscape.value(X)
-    if not landscape.num_ceilings:
+    if not landscape.ceilings:
         return values, np.ones(len(X), dtype=bool)
     return values, np.all(landscape.excess(X) <= KEPT, axis=1)
 
@@ -307,7 +307,7 @@ def _walked(
     landscape: Landscape, region: Region, W: np.ndarray, high: np.ndarray | None, scale: float, num_batches: int = 150
 ) -> np.ndarray:
     """Where descents end; with ceilings these of an augmented Lagrangian, whose multipliers grow row by row."""
-    if not landscape.num_ceilings:
+    if not landscape.ceilings:
         return _walk(lambda X, rows: landscape.gradient(X), region, W, high, scale, num_batches)
     excess = landscape.excess(W)
     multipliers = np.zeros(excess.shape)
@@ -432,7 +432,7 @@ def _polished(landscape: Landscape, region: Region, weights: np.ndarray) -> np.n
         constraints += [
             {"type": "ineq", "fun": lambda x: program.bounds - program.above @ x, "jac": lambda x: -program.above}
         ]
-    if landscape.num_ceilings:
+    if landscape.ceilings:
         constraints += [
             {"type": "ineq", "fun": lambda x: -landscape.excess(x[None, :num_domains])[0] - MARGIN, "jac": over_slopes}
         ]
@@ -586,7 +586,7 @@ def _program(landscape: Landscape, region: Region, weights: np.ndarray, everywhe
     program = region.linear()
     if region.max_domains is not None and not everywhere:
         program.high[: len(weights)][weights == 0] = 0.0
-    if not landscape.num_ceilings:
+    if not landscape.ceilings:
         return program
     excess, slopes = landscape.excess_gradient(weights[None])
     return program.with_rows(slopes[0], slopes[0] @ weights - excess[0] + KEPT)
@@ -732,8 +732,7 @@ def _missed(landscape: Landscape, X: np.ndarray) -> InputError:
     excess = landscape.excess(X)
     best = excess[np.argmin(excess.max(axis=1))]
     worst = int(np.argmax(best))
-    which = f"ceiling {worst + 1} of {len(best)}" if len(best) > 1 else "the ceiling"
     return InputError(
-        f"search: no allowed mixture that was found keeps every ceiling: the closest is {best[worst]:.4g} over {which}; "
-        f"allow a larger rise, or loosen the limits"
+        f"search: no allowed mixture that was found keeps every ceiling: the closest is {best[worst]:.4g} over that of "
+        f"{landscape.ceilings[worst]}; allow a larger rise, or loosen the limits"
     )

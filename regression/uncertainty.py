@@ -87,7 +87,7 @@ def allowed_by(
 def _lowest(surface: Surface, region: Region, starts: np.ndarray) -> np.ndarray:
     ends = walk(surface, region, starts, NUM_STEPS) if surface.smooth else region.nearest(starts)
     values = surface.value(ends)
-    if surface.num_ceilings:
+    if surface.ceilings:
         kept = (surface.excess(ends) <= 1e-6).all(axis=1)
         values = np.where(kept, values, np.inf) if kept.any() else values
     return np.asarray(ends[np.argmin(values)])

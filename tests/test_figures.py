@@ -84,7 +84,7 @@ def gains_table(num: int) -> pd.DataFrame:
         ("heuristic", 0.06, 0.03, -0.01, 0.07, True),
         ("uniform", 0.2, 0.2, 0.1, 0.2, False),
     ]
-    return pd.DataFrame(rows, columns=["baseline", "own", "judged", "low", "high", "feasible"])
+    return pd.DataFrame(rows, columns=["baseline", "gain", "judged", "low", "high", "feasible"])
 
 
 def learning_table(num: int) -> pd.DataFrame:
@@ -259,7 +259,7 @@ def test_a_gain_whose_interval_holds_zero_is_not_called_one():
     assert [line[0, 1] for line in clear.get_segments()] == [0, 2]
     assert [line[0, 1] for line in unclear.get_segments()] == [1]
     assert to_hex(unclear.get_color()[0]) == MEASURED
-    assert "uniform\n(not feasible)" in [tick.get_text() for tick in axes.get_yticklabels()]
+    assert "uniform\n(outside the limits)" in [tick.get_text() for tick in axes.get_yticklabels()]
 
 
 def test_predicted_against_measured_counts_runs_ranks_and_runs_within_their_intervals():

@@ -27,7 +27,7 @@ def objective(spec):
         ("metric/law_val_loss", [0, 1, 0], "law"),
         ({"code": 3, "lambada": 1}, [0.75, 0, 0.25], "weighted mean: 0.75 code, 0.25 lambada"),
         ({"code": 2, "law": 2}, [0.5, 0.5, 0], "mean of code, law"),
-        ("zscore", [2 / 11, 8 / 11, 1 / 11], "mean z-score of 3 targets"),
+        ("zscore", [2 / 11, 8 / 11, 1 / 11], "mean, each divided by its spread, of 3 targets"),
     ],
 )
 def test_an_objective_is_weights_over_targets_that_sum_to_one(spec, weights, words):
