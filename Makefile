@@ -18,7 +18,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/proxymix run --config configs/quickstart.yaml
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -1,9 +1,9 @@
 """Laws of losses whose optimum is known, to hold a regression and its search to: what they promise, and how often.
 
-python benchmarks/planted_laws.py [--seeds 100] [--laws power exponential interaction] [--domains 4 12 40] [--noise .02 .3 1]
+python benchmarks/planted_laws.py [--seeds 3] [--laws power exponential interaction] [--domains 6 12 40] [--noise .02 .1 .3 1]
 
-For every law, number of domains and noise (in standard deviations of the losses over the sweep), from 48 runs by what
-`proxymix fit` and `proxymix propose` do, all choices their own: the error of the regression on fresh mixtures in units of
+For every number of domains and noise (in standard deviations of the losses over the sweep), over laws and seeds, from 48
+runs by what `proxymix fit` and `proxymix propose` do, all choices their own: the error of the regression on fresh mixtures in units of
 that of predicting the mean; the part of the gain from the prior to the optimum that the proposal misses, in the median; how
 often the 90% intervals hold the truth (the gain over the prior, with the mean and spread of its error in the interval's own
 standard deviations; the weights of the optimum, over all domains); and how often the verdict is "better than the prior", on the
@@ -33,6 +33,7 @@ from regression.fitted import Fit
 from regression.propose import NORMAL, Proposal, baselines_of, how_to_search, proposed
 from regression.region import Region
 from regression.table import Runs
+from regression.uncertainty import interval
 
 NUM_RUNS = 48
 NUM_FRESH = 500
@@ -131,38 +132,37 @@ class PlantedLaw:
 
 
 def main() -> None:
-    """Print a row per law, number of domains and noise, and a table of permuted losses."""
+    """Print a row per number of domains and noise, over laws and seeds, and one of all; then of permuted losses."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=3, help="of every law, number of domains and noise")
+    parser.add_argument("--permuted", type=int, default=12, help="seeds of every law and number of domains")
     parser.add_argument("--laws", nargs="+", default=["power", "exponential", "interaction"])
-    parser.add_argument("--domains", type=int, nargs="+", default=[4, 12, 40])
-    parser.add_argument("--noise", type=float, nargs="+", default=[0.02, 0.3, 1.0])
+    parser.add_argument("--domains", type=int, nargs="+", default=[6, 12, 40])
+    parser.add_argument("--noise", type=float, nargs="+", default=[0.02, 0.1, 0.3, 1.0])
     parser.add_argument("--targets", type=int, default=2)
     parser.add_argument("--model", default="auto")
     parser.add_argument("--processes", type=int, default=1)
     options = parser.parse_args()
 
-    def over_seeds(function: Callable[..., Any], kind: Kind, num_domains: int, noise: float) -> list[Any]:
-        laws = [PlantedLaw(kind, num_domains, seed, options.targets) for seed in range(options.seeds)]
+    def each(function: Callable[..., Any], num_domains: int, noise: float, seeds: int) -> list[Any]:
+        laws = [PlantedLaw(kind, num_domains, seed, options.targets) for kind in options.laws for seed in range(seeds)]
         jobs = (joblib.delayed(function)(law, noise, law.seed, options.model) for law in laws)
         return joblib.Parallel(options.processes)(jobs)
 
-    print(f"| domains | law | noise | {' | '.join(COLUMNS)} | models |\n|{'---|' * (len(COLUMNS) + 4)}")
+    print(f"| domains | noise | sweeps | {' | '.join(COLUMNS)} | models |\n|{'---|' * (len(COLUMNS) + 4)}")
     every = []
     for num_domains in options.domains:
-        for kind in options.laws:
-            for noise in options.noise:
-                trials = over_seeds(trial, kind, num_domains, noise)
-                every += trials
-                models = Counter(each.model for each in trials).most_common(3)
-                named = ", ".join(f"{name} {count}" for name, count in models)
-                print(f"| {num_domains} | {kind} | {noise:g} | {' | '.join(summary(trials))} | {named} |", flush=True)
-    print(f"| all | | | {' | '.join(summary(every))} | |", flush=True)
-    print("\n| permuted losses | law | not better |\n|---|---|---|")
+        for noise in options.noise:
+            trials = each(trial, num_domains, noise, options.seeds)
+            every += trials
+            models = ", ".join(f"{m} {count}" for m, count in Counter(t.model for t in trials).most_common(3))
+            cells = " | ".join(summary(trials))
+            print(f"| {num_domains} | {noise:g} | {len(trials)} | {cells} | {models} |", flush=True)
+    print(f"| all | | {len(every)} | {' | '.join(summary(every))} | |", flush=True)
+    print("\n| permuted losses, domains | not better |\n|---|---|")
     for num_domains in options.domains:
-        for kind in options.laws:
-            found = over_seeds(permuted_is_better, kind, num_domains, 0.3)
-            print(f"| {num_domains} | {kind} | {1 - np.mean(found):.0%} of {len(found)} |", flush=True)
+        found = each(permuted_is_better, num_domains, 0.3, options.permuted)
+        print(f"| {num_domains} | {1 - np.mean(found):.0%} of {len(found)} |", flush=True)
 
 
 @dataclass(frozen=True)
@@ -213,8 +213,7 @@ def trial(law: PlantedLaw, noise: float, seed: int, model: str = "auto") -> Tria
     optimum = law.optimum()
     at_prior, at_optimum, at_proposal = law.objective(np.array([law.prior, optimum, made.weights]))
     gain, stated = float(at_prior - at_proposal), made.baselines["prior"]["gain"]
-    assert made.allowed is not None
-    low, high = made.allowed.weight_intervals()
+    low, high = interval(made.optima)
     fresh = law.mixtures(NUM_FRESH, seed + 1_000_000)
     truth = law.objective(fresh)
     error = fitted.mean_objective(fresh, fitted.goal) - truth

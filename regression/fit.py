@@ -181,7 +181,9 @@ def compare(runs: Runs, model: str, goal: Objective, folds: np.ndarray, workers:
         fitted[ENSEMBLE] = [*members(fitted, shares)]
     scores = score(runs, validation, goal)
     alone = [name for name in names if len(names) == 1 or not REGRESSORS[name].parametric]
-    chosen = ENSEMBLE if model == ENSEMBLE and ENSEMBLE in fitted else choose(scores, [*alone, ENSEMBLE])
+    chosen = (
+        ENSEMBLE if model == ENSEMBLE and ENSEMBLE in fitted else choose(scores, [*alone, ENSEMBLE], len(runs.index))
+    )
     return Comparison(chosen, fitted, validation, scores, dropped)
 
 

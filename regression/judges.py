@@ -48,14 +48,18 @@ class Judgement:
         """
         return max(0.0, float(np.median((self.own_gains - self.judged_gains).mean(axis=0))))
 
-    def expected_curse(self, stds: np.ndarray) -> float:
-        """The same for a proposal from all runs: the curse shrinks as the errors of the regression do.
+    def expected_curse(self, stds: np.ndarray) -> tuple[float, float]:
+        """The same for a proposal from all runs, and its standard deviation: between nothing and all of it.
+
+        All of it shrinks as the errors of the regression do. It can be less, since a judge fitted to a half has errors of
+        its own, which look like a curse where they flatten the losses.
 
         Args:
             stds: Standard deviations of the gains that the regression of all runs predicts, shape (B,).
         """
         halves = float(self.own_stds.mean())
-        return self.curse * (min(1.0, float(np.mean(stds)) / halves) if halves > 0 else 1.0)
+        most = self.curse * (min(1.0, float(np.mean(stds)) / halves) if halves > 0 else 1.0)
+        return most / 2, most / np.sqrt(12)
 
 
 def cross_fitted(

@@ -38,7 +38,7 @@ from regression.paired import listed
 from regression.region import Region
 from regression.search import Found, descend, search
 from regression.table import align_domains
-from regression.uncertainty import CONFIDENCE, Allowed, Support, allowed_by, near_optimal, support
+from regression.uncertainty import CONFIDENCE, Support, interval, lowest_of, near_optimal, support
 
 NORMAL = 1.644854  # standard deviations to either side that hold 90% of a normal distribution
 FEASIBLE = 1e-9
@@ -79,8 +79,8 @@ def propose(
     Smooth regressions are searched along their slopes from many starts, others by drawing candidates around the prior (as
     RegMix does), over all of the simplex, and around the best runs; of draws the mean of the best is taken, since the best
     single one is the luckiest. Then the proposal is held against what it was not made from: halves of the runs propose and
-    judge each other, and curves drawn as the regression is uncertain say how large the gain is, which weights matter, and
-    which other mixtures do as well. The verdict can be that it is no better than a baseline. A fit with the preset
+    judge each other, which says what of the gain is the winner's curse, and curves drawn as the regression is uncertain say
+    which weights matter, and which other mixtures do as well. The verdict can be that it is no better than a baseline. A fit with the preset
     regmix is searched exactly as RegMix's notebook does.
 
     Args:
@@ -104,8 +104,8 @@ def propose(
         top: How many of the best candidates are averaged.
         caution: Standard deviations of the regression that are added to a prediction before mixtures compete; 0 trusts
             it where no run was trained, 1 and more stays close to the runs.
-        num_curves: Curves drawn for the intervals; 40 when left out, and 12 where a curve is a bootstrap sample refitted
-            (trees); 0 leaves intervals out.
+        num_curves: Curves drawn for the intervals of the weights; 40 when left out, and 12 where a curve is a bootstrap
+            sample refitted (trees); 0 leaves them out.
         num_splits: Ways to split the runs into a half that proposes and one that judges; 0 leaves judges out.
         seed: Seed of all draws.
         workers: Processes for the judges; one per core when left out.
@@ -149,7 +149,7 @@ def propose(
     baselines = baselines_of(fitted, goal, prior, heuristic, has_prior=bool(catalogue))
     B = np.array(list(baselines.values()))
     made = proposed(fitted, goal, region, prior, baselines, how, num_curves, num_splits, seed, workers)
-    found, allowed, entries, proposal = made.found, made.allowed, made.baselines, made.weights
+    found, optima, entries, proposal = made.found, made.optima, made.baselines, made.weights
     _check(proposal, region)
     near = support(fitted.runs.weights, proposal)
     extra: dict[str, Any] = {
@@ -161,8 +161,8 @@ def propose(
         "predicted": _predicted(fitted, goal, proposal, B, made.judged),
         "baselines": entries,
     }
-    if allowed is not None:
-        low, high = allowed.weight_intervals()
+    if len(optima):
+        low, high = interval(optima)
         extra["weights"] = {d: [float(a), float(b)] for d, a, b in zip(fitted.domains, low, high, strict=True)}
     if catalogue and budget is not None:
         extra |= {
@@ -194,9 +194,9 @@ def propose(
     }
     if catalogue and budget is not None:
         tables["epochs"] = _epoch_rows(catalogue, proposal, counts, budget, upper)
-    if allowed is not None:
-        tables["weights"] = _weight_rows(fitted.domains, prior, proposal, allowed)
-        others = np.vstack([B, allowed.optima, *[f.weights[None] for f in found]])
+    if len(optima):
+        tables["weights"] = _weight_rows(fitted.domains, prior, proposal, optima)
+        others = np.vstack([B, optima, *[f.weights[None] for f in found]])
         rng = np.random.default_rng([seed, 2])
         as_good = near_optimal(fitted, made.draws, goal, region, prior, proposal, others, rng)
         tables["near_optimal"] = _near_rows(fitted, goal, proposal, as_good)
@@ -241,7 +241,7 @@ class Proposal:
         better: Baselines that it is shown to be better than.
         judged: What halves of the runs say; None where there are too few runs.
         draws: Fits of the curves drawn.
-        allowed: What these say; None without curves.
+        optima: Their own lowest mixtures, shape (len(draws), num_domains).
     """
 
     weights: np.ndarray
@@ -250,7 +250,7 @@ class Proposal:
     better: list[str]
     judged: Judgement | None
     draws: list[Fit]
-    allowed: Allowed | None
+    optima: np.ndarray
 
 
 def proposed(
@@ -273,12 +273,13 @@ def proposed(
     judged = cross_fitted(fitted, goal, judge, B, num_splits, seed, workers)
     if num_curves is None:
         num_curves = 40 if fitted.draws else 12
-    draws = fitted.drawn(num_curves, np.random.default_rng([seed, 1]), workers) if num_curves else []
+    rng = np.random.default_rng([seed, 1])
+    draws = fitted.drawn(num_curves, rng, workers) if num_curves else []
     starts = np.vstack([proposal, region.nearest(prior[None]), region.nearest(_best_runs(fitted, goal)[:1])])
-    allowed = allowed_by(draws, goal, region, proposal, B, prior, starts) if draws else None
-    entries = _compared(fitted, goal, proposal, baselines, allowed, judged, region)
+    optima = lowest_of(draws, goal, region, prior, starts, rng)
+    entries = _compared(fitted, goal, proposal, baselines, judged, region)
     better = [name for name, entry in entries.items() if _is_better(fitted, entry)]
-    return Proposal(proposal, found, entries, better, judged, draws, allowed)
+    return Proposal(proposal, found, entries, better, judged, draws, optima)
 
 
 def how_to_search(
@@ -391,28 +392,23 @@ def _compared(
     goal: Objective,
     proposal: np.ndarray,
     baselines: Mapping[str, np.ndarray],
-    allowed: Allowed | None,
     judged: Judgement | None,
     region: Region,
 ) -> dict[str, Any]:
     """Per baseline: a run there as predicted, and the expected gain with its interval, as predicted and as judged.
 
-    The winner's curse, as the judges found it, is taken off the predicted gain and off the ends of its interval.
+    The winner's curse, as the judges found it, is taken off the predicted gain, and what is unsure of it added to the
+    interval.
     """
     X = np.array(list(baselines.values()))
     mean, std = fitted.predict_objective(X, goal)
     gain, gain_std = fitted.gains(X, proposal, goal)
-    curse = judged.expected_curse(gain_std) if judged else 0.0
+    curse, curse_std = judged.expected_curse(gain_std) if judged else (0.0, 0.0)
     entries: dict[str, Any] = {}
     for i, name in enumerate(baselines):
-        low, high = (
-            allowed.gain_interval(i, gain[i])
-            if allowed
-            else (gain[i] - NORMAL * gain_std[i], gain[i] + NORMAL * gain_std[i])
-        )
         entries[name] = {
             "predicted": _interval(mean[i], std[i]),
-            "gain": {"mean": float(gain[i] - curse), "low": float(low - curse), "high": float(high - curse)},
+            "gain": _interval(gain[i] - curse, float(np.hypot(gain_std[i], curse_std))),
             "feasible": bool(region.holds(X[i : i + 1], FEASIBLE_BASELINE)[0]),
         }
         if judged is not None:
@@ -427,7 +423,7 @@ def _predicted(
     fitted: Fit, goal: Objective, proposal: np.ndarray, baselines: np.ndarray, judged: Judgement | None
 ) -> dict[str, Any]:
     mean, std = fitted.predict_objective(proposal[None], goal)
-    curse = judged.expected_curse(fitted.gains(baselines, proposal, goal)[1]) if judged else 0.0
+    curse = judged.expected_curse(fitted.gains(baselines, proposal, goal)[1])[0] if judged else 0.0
     predicted: dict[str, Any] = _interval(mean[0] + curse, std[0])
     if judged is not None:
         predicted["halves"] = {
@@ -516,8 +512,10 @@ def _epoch_rows(
     ]
 
 
-def _weight_rows(domains: list[str], prior: np.ndarray, proposal: np.ndarray, allowed: Allowed) -> list[dict[str, Any]]:
-    low, high = allowed.weight_intervals()
+def _weight_rows(
+    domains: list[str], prior: np.ndarray, proposal: np.ndarray, optima: np.ndarray
+) -> list[dict[str, Any]]:
+    low, high = interval(optima)
     values = zip(domains, prior, proposal, low, high, strict=True)
     return [
         {"domain": d, "prior": float(p), "weight": float(w), "low": float(a), "high": float(b)}

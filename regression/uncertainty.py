@@ -1,7 +1,7 @@
-"""A fit and a proposal -> what else the runs allow: how large the gain is, which weights matter, which mixtures do as well.
+"""A fit and a proposal -> what else the runs allow: which weights matter, which mixtures do as well.
 
-Every answer comes from curves drawn as the fit is uncertain (`Fit.drawn`): the gain under each, and where each has its
-own lowest mixture.
+Every answer comes from curves drawn as the fit is uncertain (`Fit.drawn`): where each has its own lowest mixture, and which
+mixtures all of them place as low.
 """
 
 from collections.abc import Sequence
@@ -18,33 +18,9 @@ from regression.search import walk
 
 CONFIDENCE = 0.9
 NUM_STEPS = 40  # of a search on a drawn curve, from the proposal and the prior
+NUM_TRIED, BEST = 4000, 32  # mixtures tried where a curve has no slopes, and how many of the best are averaged
 SAME = 1e-4  # total variation within which a mixture is the proposal
 NUM_DIRECTIONS = 64  # domains along which mixtures near the proposal are tried one by one
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """What D drawn curves say of a proposal, of B baselines, and of where their own lowest mixtures lie.
-
-    Attributes:
-        gains: How much lower the objective is at the proposal than at each baseline, shape (D, B).
-        optima: The lowest mixture of each curve that was searched, shape (at most D, num_domains).
-    """
-
-    gains: np.ndarray
-    optima: np.ndarray
-
-    def gain_interval(self, baseline: int, gain: float) -> tuple[float, float]:
-        """Around the fit's own gain over one baseline, at CONFIDENCE: as far as the curves lie from their median.
-
-        Refitted curves did not choose the proposal, so all of them see less gain than the fit that did.
-        """
-        low, high = interval(self.gains[:, baseline] - np.median(self.gains[:, baseline]))
-        return gain + float(low), gain + float(high)
-
-    def weight_intervals(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends for the weights of the best mixture, each of shape (num_domains,)."""
-        return interval(self.optima)
 
 
 def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,44 +29,46 @@ def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def allowed_by(
+def lowest_of(
     draws: Sequence[Fit],
     goal: Objective,
     region: Region,
-    proposal: np.ndarray,
-    baselines: np.ndarray,
     reference: np.ndarray,
     starts: np.ndarray,
-) -> Allowed:
-    """What drawn curves say.
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Where drawn curves have their own lowest allowed mixture, shape (len(draws), num_domains).
 
     Args:
         draws: Fits of drawn curves.
         goal: What is minimised.
         region: Which mixtures are allowed.
-        proposal: Shape (num_domains,).
-        baselines: Shape (B, num_domains).
         reference: The mixture that ceilings refer to.
-        starts: Where the search for a curve's lowest mixture begins, shape (S, num_domains).
+        starts: Where the search begins, shape (S, num_domains).
+        rng: Of the mixtures that are tried where a curve has no slopes, around the starts.
     """
-    X = np.vstack([proposal, baselines])
-    gains, optima = [], []
+    strengths = np.exp(rng.uniform(np.log(5), np.log(500), NUM_TRIED))
+    centers = 0.9 * starts[rng.integers(len(starts), size=NUM_TRIED)] + 0.1 / starts.shape[1]
+    around = np.vstack([starts, region.admit(dirichlet(rng, centers, strengths))])
+    optima = []
     with progress("how sure", total=len(draws), unit="curves") as bar:
         for drawn in draws:
-            values = drawn.mean_objective(X, goal)
-            gains.append(values[1:] - values[0])
-            optima.append(_lowest(Surface(drawn, goal, reference), region, starts))
+            surface = Surface(drawn, goal, reference)
+            found = walk(surface, region, starts, NUM_STEPS) if surface.smooth else around
+            optima.append(_lowest(surface, region, found))
             bar.advance()
-    return Allowed(np.array(gains), np.array(optima))
+    return np.array(optima)
 
 
-def _lowest(surface: Surface, region: Region, starts: np.ndarray) -> np.ndarray:
-    ends = walk(surface, region, starts, NUM_STEPS) if surface.smooth else region.nearest(starts)
-    values = surface.value(ends)
+def _lowest(surface: Surface, region: Region, X: np.ndarray) -> np.ndarray:
+    """The lowest of X that keeps the ceilings; of a surface with steps the mean of the best, since one is the luckiest."""
+    values = surface.value(X)
     if surface.ceilings:
-        kept = (surface.excess(ends) <= 1e-6).all(axis=1)
+        kept = (surface.excess(X) <= 1e-6).all(axis=1)
         values = np.where(kept, values, np.inf) if kept.any() else values
-    return np.asarray(ends[np.argmin(values)])
+    if surface.smooth or not np.isfinite(values).all():
+        return np.asarray(X[np.argmin(values)])
+    return np.asarray(region.nearest(X[np.argsort(values, kind="stable")[:BEST]].mean(axis=0)[None])[0])
 
 
 def near_optimal(

@@ -11,7 +11,7 @@ from regression.ensemble import Ensemble, stacked
 from regression.fitted import Fit
 from regression.objective import Objective
 from regression.regressor import Regressor, single_thread
-from regression.regressors import make_regressor
+from regression.regressors import REGRESSORS, make_regressor
 from regression.table import Runs
 
 OBJECTIVE = "objective"
@@ -152,8 +152,12 @@ def ensembled(
 ) -> tuple[np.ndarray, np.ndarray, dict[str, float]] | None:
     """Held-out predictions of the stacked models, and their shares; None if one model takes all.
 
-    The shares of a fold come from the other folds, so the ensemble's own score has not seen the run either.
+    Stacked are models of which curves can be drawn, so that the ensemble's can be too. The shares of a fold come from the
+    other folds, so the ensemble's own score has not seen the run either.
     """
+    names = [name for name in names if REGRESSORS[name].draws]
+    if len(names) < 2:
+        return None
     size = np.maximum(runs.losses.std(axis=0), 1e-300)
     along = np.abs(goal.slopes(runs.losses)).mean(axis=0) * size
     size = size / np.sqrt(np.maximum(along / along.sum(), 1e-12))  # errors count by what they do to the objective
@@ -234,14 +238,20 @@ def measures(y: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> tuple[f
     )
 
 
-def choose(scores: Sequence[dict[str, Any]], names: Sequence[str]) -> str:
+def choose(scores: Sequence[dict[str, Any]], names: Sequence[str], num_runs: int) -> str:
     """The model with the highest Spearman on the objective; among those that rank alike, the one of least regret.
 
-    Two rank alike if their correlations are within TIE, or within the spread of the difference's mean over repeats.
+    Two rank alike if their correlations are within TIE. A model of which no curves can be drawn (trees, lines) must be
+    better by half the standard error of a correlation, since little that is said of its optimum can be trusted.
     """
     rows = {row["model"]: row for row in scores if row["target"] == OBJECTIVE and row["model"] in names}
+    drawn = [name for name in rows if name == ENSEMBLE or REGRESSORS[name].draws]
     best = max(row["spearman"] for row in rows.values())
-    tied = [name for name in names if name in rows and rows[name]["spearman"] >= best - TIE]
+    error = (1 - best**2) / np.sqrt(num_runs)
+    if drawn and max(rows[name]["spearman"] for name in drawn) >= best - 0.5 * error:
+        rows = {name: rows[name] for name in drawn}
+        best = max(row["spearman"] for row in rows.values())
+    tied = [name for name in rows if rows[name]["spearman"] >= best - TIE]
     return min(tied, key=lambda name: float(rows[name]["regret"]))
 
 
