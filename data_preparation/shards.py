@@ -92,11 +92,13 @@ class TokenDomain:
     Args:
         shards: The shards' tokens, one array each.
         sequence_length: L.
+        share: Of the blocks, spread evenly over the domain; the others are as if they were not there.
     """
 
-    def __init__(self, shards: Sequence[np.ndarray], sequence_length: int) -> None:
+    def __init__(self, shards: Sequence[np.ndarray], sequence_length: int, share: float = 1.0) -> None:
         self.shards = list(shards)
         self.sequence_length = sequence_length
+        self.share = share
         self.num_tokens = sum(len(shard) for shard in self.shards)
         blocks = [max(len(shard) - 1, 0) // sequence_length for shard in self.shards]
         self._first_blocks = np.concatenate([[0], np.cumsum(blocks, dtype=np.int64)]).astype(np.int64)
@@ -104,8 +106,9 @@ class TokenDomain:
 
     @property
     def num_blocks(self) -> int:
-        """Whole blocks in the domain."""
-        return int(self._first_blocks[-1])
+        """Whole blocks in the domain, or in its share (at least one, where there is one)."""
+        there = int(self._first_blocks[-1])
+        return min(there, max(1, round(there * self.share)))
 
     def gather(self, blocks: np.ndarray) -> np.ndarray:
         """The tokens of some blocks.
@@ -118,6 +121,8 @@ class TokenDomain:
         """
         blocks = np.asarray(blocks, dtype=np.int64)
         assert blocks.size == 0 or (blocks.min() >= 0 and blocks.max() < self.num_blocks), "block out of range"
+        if self.num_blocks < self._first_blocks[-1]:
+            blocks = (2 * blocks + 1) * self._first_blocks[-1] // (2 * self.num_blocks)  # at equal distances
         shard_of = np.searchsorted(self._first_blocks, blocks, side="right") - 1
         tokens = np.empty((len(blocks), self.sequence_length + 1), dtype=np.int64)
         for shard in np.unique(shard_of):
@@ -128,7 +133,12 @@ class TokenDomain:
 
 
 def open_domain(
-    tokens: Path, split: str, domain: str, sequence_length: int, manifest: TokensManifest | None = None
+    tokens: Path,
+    split: str,
+    domain: str,
+    sequence_length: int,
+    manifest: TokensManifest | None = None,
+    share: float = 1.0,
 ) -> TokenDomain:
     """Map a domain's shards for reading.
 
@@ -138,6 +148,7 @@ def open_domain(
         domain: The domain's name.
         sequence_length: Inputs per block.
         manifest: The folder's manifest, where it was read already.
+        share: Of the domain's blocks.
 
     Raises:
         InputError: If the domain is unknown, or a file is missing or is not as long as the manifest says.
@@ -147,9 +158,8 @@ def open_domain(
         raise InputError(
             f"{tokens}/manifest.json: no domain {domain!r} in {split}; found {', '.join(manifest.domains(split))}"
         )
-    return TokenDomain(
-        [map_shard(tokens, shard, manifest.dtype) for shard in manifest.splits[split][domain]], sequence_length
-    )
+    shards = [map_shard(tokens, shard, manifest.dtype) for shard in manifest.splits[split][domain]]
+    return TokenDomain(shards, sequence_length, share)
 
 
 def map_shard(tokens: Path, shard: Shard, dtype: str) -> np.ndarray:

@@ -16,8 +16,7 @@ from litgpt.data import DataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from data_preparation.shards import TokenDomain, open_domain
-from proxy_training.plan import Plan, block_stream, training_plan
-from proxy_training.train import evenly_spaced
+from proxy_training.plan import Plan, block_stream, evenly_spaced, training_plan
 from proxymix.cli import nearest
 from proxymix.errors import InputError
 from proxymix.files import sha256

@@ -109,3 +109,9 @@ def block_stream(domain: str, num_blocks: int, length: int, seed: int) -> np.nda
     epochs = -(-length // num_blocks)
     passes = [np.random.default_rng([seed, key, epoch]).permutation(num_blocks) for epoch in range(epochs)]
     return np.concatenate(passes)[:length]
+
+
+def evenly_spaced(num_blocks: int, wanted: int) -> np.ndarray:
+    """`wanted` of the blocks 0 ... num_blocks - 1 (or all, where there are fewer), at equal distances."""
+    count = min(num_blocks, wanted)
+    return (np.arange(count) * 2 + 1) * num_blocks // (2 * count)

@@ -1,8 +1,8 @@
 """How a proxy is trained: one section of a study's YAML, the same for every run of a sweep."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from proxymix.errors import InputError
 
@@ -36,6 +36,10 @@ SHAPES = {
 """Proxies by their non-embedding parameters."""
 
 
+LAYOUT = ("stack", "micro_batch", "compile")
+"""Settings of TrainSettings that change speed and rounding, and no result."""
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """How one proxy is trained.
@@ -54,7 +58,13 @@ class TrainSettings:
         gradient_clip: Largest norm of the gradient.
         valid_tokens: Validation tokens scored per domain, in whole blocks spread evenly over it, the same for every run.
         evaluations: Times all domains are scored during a run, the last one at its end; the others only draw curves.
-        precision: fp32, or bf16 (autocast, weights stay fp32); auto is bf16 on a GPU that has it and fp32 on a CPU.
+        precision: fp32, or bf16 (autocast, weights stay fp32); auto is bf16 where the processor has it.
+        simulated_budget: Tokens of the final training. Each domain is then shrunk by tokens / simulated_budget, to the same
+            blocks for every run, so that a domain repeats in the proxy as often as it would there.
+        stack: Proxies that one process trains together, which changes no result; auto fits it to the device.
+        micro_batch: Sequences of a proxy that pass through the model at once; larger batches go in pieces, which changes
+            no result but for rounding. auto fits it to the memory.
+        compile: Whether torch.compile is used; auto where a long sweep earns its minute.
     """
 
     model: str = "1m"
@@ -71,13 +81,22 @@ class TrainSettings:
     valid_tokens: int = 16_384
     evaluations: int = 4
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    simulated_budget: int | None = None
+    stack: int | Literal["auto"] = "auto"
+    micro_batch: int | Literal["auto"] = "auto"
+    compile: bool | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         if self.model not in SHAPES:
             raise InputError(f"train.model is {self.model!r}; choose one of {', '.join(SHAPES)}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise InputError(f"train.precision is {self.precision!r}; choose auto, fp32 or bf16")
-        for key in ("sequence_length", "tokens", "batch_size", "valid_tokens", "evaluations"):
+        if self.compile not in ("auto", True, False):
+            raise InputError(f"train.compile is {self.compile!r}; choose auto, true or false")
+        whole = ["sequence_length", "tokens", "batch_size", "valid_tokens", "evaluations"]
+        whole += [key for key in ("stack", "micro_batch") if getattr(self, key) != "auto"]
+        whole += ["simulated_budget"] if self.simulated_budget is not None else []
+        for key in whole:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"train.{key} is {value!r}; a whole number of at least 1 is wanted")
@@ -100,11 +119,21 @@ class TrainSettings:
                 f"train.tokens is {self.tokens:,}, less than one step of batch_size x sequence_length = "
                 f"{self.tokens_per_step:,}; raise it or make the batch smaller"
             )
+        if self.simulated_budget is not None and self.simulated_budget < self.tokens:
+            raise InputError(
+                f"train.simulated_budget is {self.simulated_budget:,}, less than train.tokens, {self.tokens:,}; it is the "
+                "length of the final training, which the proxy stands for"
+            )
         if self.valid_tokens < self.sequence_length:
             raise InputError(
                 f"train.valid_tokens is {self.valid_tokens:,}, less than one block of {self.sequence_length:,} tokens; "
                 "raise it or lower sequence_length"
             )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What decides the results, as a manifest records it: all but how the work is laid out on the device."""
+        return {key: value for key, value in asdict(self).items() if key not in LAYOUT}
 
     @property
     def shape(self) -> Shape:

@@ -1,4 +1,4 @@
-"""Mixtures + token shards -> a trained proxy for each, as many at a time as the machine has cores.
+"""Mixtures + token shards -> a trained proxy for each: several in a process, and as many processes as there are cores.
 
 python proxy_training/sweep.py --study STUDY
 """
@@ -15,14 +15,16 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+from proxy_training.bundles import bundled
+from proxy_training.layout import ACTIVATION_BYTES, Layout, described, free_bytes, layout_of
 from proxy_training.model import activation_bytes, total_parameters
 from proxy_training.settings import Run, TrainSettings
-from proxy_training.train import ACTIVATION_BYTES, TokenData, is_done, read_runs
+from proxy_training.train import TokenData, is_done, read_runs
 from proxymix.cli import run as run_stage
 from proxymix.errors import InputError, StageError
 from proxymix.progress import progress, say
@@ -82,7 +84,7 @@ def train_runs(
     group: str = "",
     description: str = "train proxies",
 ) -> None:
-    """Train runs that are not done, each in out/<run id>; whichever worker is free takes the next.
+    """Train runs that are not done, each in out/<run id>, in bundles (see bundles.py); a free worker takes the next.
 
     Args:
         runs: What to train.
@@ -106,15 +108,26 @@ def train_runs(
         say(f"{len(runs) - len(todo)} of {len(runs)} runs are done already")
     if not todo:
         return
-    job = {"settings": asdict(settings), "tokens": str(tokens), "out": str(out), "wandb": wandb, "group": group}
     count = min(len(todo), workers or default_workers(settings, data.vocabulary))
-    with progress(description, len(todo) * settings.num_steps, "steps") as bar:
-        team = _Team(job, todo, settings.num_steps, bar.advance)
-        team.work(count)
+
+    def choose() -> Layout:
+        return chosen_layout(settings, data.vocabulary, len(todo), count)
+
+    layout, bundles = bundled(Path(out), runs, todo, settings, data.sha256, count, choose)
+    say(f"{len(todo)} runs: {described(layout, max(map(len, bundles)))}, {min(count, len(bundles))} processes")
+    job: dict[str, Any] = {"settings": asdict(settings), "layout": asdict(layout)}
+    job |= {"tokens": str(tokens), "out": str(out), "wandb": wandb, "group": group}
+    with progress(description, sum(map(len, bundles)) * settings.num_steps, "steps") as bar:
+        team = _Team(job, bundles, settings.num_steps, bar.advance)
+        team.work(min(count, len(bundles)))
     if team.no_space is not None:
         raise team.no_space
     if team.problems or team.waiting:
-        raise StageError(_what_failed(team, len(todo)))
+        raise StageError(_what_failed(team, [run.id for run in todo]))
+    if team.diverged:
+        say("\n".join(f"{name} diverged: {what}" for name, what in sorted(team.diverged.items())))
+    if len(team.diverged) == len(runs):
+        raise StageError("every run diverged; lower train.learning_rate")
 
 
 def estimate_seconds(
@@ -130,7 +143,8 @@ def estimate_seconds(
         num_domains: Validation domains.
     """
     workers = workers or default_workers(settings, vocabulary)
-    job = {"settings": asdict(settings), "vocabulary": vocabulary}
+    layout = chosen_layout(settings, vocabulary, num_runs, workers)
+    job = {"settings": asdict(settings), "vocabulary": vocabulary, "layout": asdict(layout)}
     with ExitStack() as stack:
         team = [stack.enter_context(_Worker(job)) for _ in range(workers)]
         costs = [worker.answer().get("seconds_per_token") for worker in team]
@@ -154,6 +168,12 @@ def default_workers(settings: TrainSettings, vocabulary: int) -> int:
     activations = min(ACTIVATION_BYTES["cpu"], settings.tokens_per_step * activation_bytes(settings.model))
     need = IMPORT_BYTES + 20 * total_parameters(settings.model, vocabulary) + 2 * activations
     return max(1, min(joblib.cpu_count(only_physical_cores=True), psutil.virtual_memory().available // need))
+
+
+def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, workers: int) -> Layout:
+    """What the settings leave open, fitted to this machine."""
+    layout = layout_of(settings, vocabulary, free_bytes("cpu") // workers if not _has_gpu() else None)
+    return replace(layout, stack=max(1, min(layout.stack, -(-num_runs // workers))))
 
 
 def _has_gpu() -> bool:
@@ -220,19 +240,20 @@ class _Worker:
 
 @dataclass
 class _Team:
-    """Workers that share a list of runs."""
+    """Workers that share a list of bundles."""
 
     job: dict[str, Any]
-    todo: Sequence[Run]
+    todo: Sequence[Sequence[Run]]
     run_steps: int
     advance: Callable[[float], None]
     problems: dict[str, str] = field(default_factory=dict)  # run id -> what happened
+    diverged: dict[str, str] = field(default_factory=dict)
     no_space: OSError | None = None
 
     def __post_init__(self) -> None:
-        self._queue: queue.SimpleQueue[Run] = queue.SimpleQueue()
-        for run in self.todo:
-            self._queue.put(run)
+        self._queue: queue.SimpleQueue[Sequence[Run]] = queue.SimpleQueue()
+        for bundle in self.todo:
+            self._queue.put(bundle)
         self._lock = threading.Lock()
         self._warned: set[str] = set()
 
@@ -242,9 +263,9 @@ class _Team:
         left = []
         while not self._queue.empty():
             left.append(self._queue.get())
-        for run in left:
-            self._queue.put(run)
-        return [run.id for run in left]
+        for bundle in left:
+            self._queue.put(bundle)
+        return [run.id for bundle in left for run in bundle]
 
     def work(self, count: int) -> None:
         """Train with `count` workers until the list is empty or no worker is left."""
@@ -259,15 +280,15 @@ class _Team:
     def _lead(self, worker: _Worker) -> None:
         while self.no_space is None:
             try:
-                run = self._queue.get_nowait()
+                bundle = self._queue.get_nowait()
             except queue.Empty:
                 return
-            worker.send(asdict(run))
-            if not self._follow(worker, run):
+            worker.send({"runs": [asdict(run) for run in bundle]})
+            if not self._follow(worker, bundle):
                 return
 
-    def _follow(self, worker: _Worker, run: Run) -> bool:
-        """Listen until a run is over; False when the worker is dead."""
+    def _follow(self, worker: _Worker, bundle: Sequence[Run]) -> bool:
+        """Listen until a bundle is over; False when the worker is dead."""
         seen = 0
         while True:
             answer = worker.answer()
@@ -279,17 +300,18 @@ class _Team:
                     seen += answer["steps"]
                     self.advance(answer["steps"])
                     continue
-                self.advance(self.run_steps - seen)
+                self.advance(self.run_steps * len(bundle) - seen)
                 if not answer:
-                    self.problems[run.id] = f"{run.id}: the worker died: {worker.last_words()}"
+                    words = worker.last_words()
+                    self.problems |= {run.id: f"{run.id}: the worker died: {words}" for run in bundle}
                     return False
+                self.diverged |= answer.get("diverged", {})
                 if "failed" in answer:
                     if answer["errno"] in (errno.ENOSPC, errno.EDQUOT):
                         self.no_space = OSError(answer["errno"], os.strerror(answer["errno"]), self.job["out"])
                     known = answer["kind"] in (StageError.__name__, InputError.__name__)
-                    self.problems[run.id] = (
-                        answer["error"] if known else f"{run.id}: {answer['kind']}: {answer['error']}"
-                    )
+                    what = answer["error"] if known else f"{answer['kind']}: {answer['error']}"
+                    self.problems |= {run.id: what if known else f"{run.id}: {what}" for run in bundle}
                 return True
 
     def _warn_once(self, message: str) -> None:
@@ -299,13 +321,13 @@ class _Team:
             say(message)
 
 
-def _what_failed(team: _Team, num_runs: int) -> str:
-    lines = list(team.problems.values())[:5]
-    missing = sorted([*team.problems, *team.waiting])
-    if len(team.problems) > len(lines):
-        lines.append(f"... and {len(team.problems) - len(lines)} more")
+def _what_failed(team: _Team, asked: Sequence[str]) -> str:
+    missing = sorted(set(asked) & {*team.problems, *team.waiting})
+    lines = list(dict.fromkeys(team.problems[name] for name in missing if name in team.problems))
+    if len(lines) > 5:
+        lines = [*lines[:5], f"... and {len(lines) - 5} more"]
     names = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
-    lines.append(f"{len(missing)} of {num_runs} runs are missing ({names}); the same command again trains only these")
+    lines.append(f"{len(missing)} of {len(asked)} runs are missing ({names}); the same command again trains only these")
     return "\n".join(lines)
 
 

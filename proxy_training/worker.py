@@ -1,6 +1,6 @@
-"""A process that trains runs one after another: torch and litgpt are imported once, for all of them.
+"""A process that trains bundles one after another: torch and litgpt are imported once, for all of them.
 
-It reads JSON lines on its input (a job, then a run at a time) and answers in JSON lines. When the input ends it exits
+It reads JSON lines on its input (a job, then a bundle at a time) and answers in JSON lines. When the input ends it exits
 at once, in the middle of a run if need be: so no worker outlives the process that started it, however that one died.
 """
 
@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from data_preparation.shards import TokenDomain
-from proxy_training.plan import training_plan
+from proxy_training.layout import Layout, layout_of
 from proxy_training.settings import Run, TrainSettings
-from proxy_training.train import TokenData, device_and_precision, fit, train_run
+from proxy_training.train import TokenData, plan_of, train_bundle
 from proxymix.schemas import TokensManifest
 
 CALIBRATION_SECONDS = 2.5
@@ -50,47 +50,51 @@ def serve(read: Callable[[], dict[str, Any]], answer: Callable[[Answer], None]) 
     job = read()
     settings = TrainSettings(**job["settings"])
     if "vocabulary" in job:
-        answer({"seconds_per_token": seconds_per_token(settings, job["vocabulary"])})
+        answer({"seconds_per_token": seconds_per_token(settings, job["vocabulary"], Layout(**job["layout"]))})
         return
     data = TokenData.open(Path(job["tokens"]), settings)
+    layout = Layout(**job["layout"])
     while True:
-        run = Run(**read())
+        runs = [Run(**run) for run in read()["runs"]]
         try:
-            train_run(
-                run,
+            diverged = train_bundle(
+                runs,
                 data,
-                Path(job["out"]) / run.id,
+                Path(job["out"]),
                 settings,
+                layout,
                 job["wandb"],
                 job["group"],
                 on_steps=lambda count: answer({"steps": count}),
                 warn=lambda message: answer({"warning": message}),
             )
-            answer({"done": run.id})
+            answer({"done": [run.id for run in runs], "diverged": diverged})
         except Exception as error:
             code = error.errno if isinstance(error, OSError) else None
-            answer({"failed": run.id, "error": str(error), "kind": type(error).__name__, "errno": code})
+            answer({"failed": runs[0].id, "error": str(error), "kind": type(error).__name__, "errno": code})
 
 
-def seconds_per_token(settings: TrainSettings, vocabulary: int) -> float:
-    """What a training token costs here, from a few seconds of training on random tokens."""
-    short = replace(settings, tokens=100 * settings.tokens_per_step, evaluations=1)  # 100 steps: a report each
+def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout | None = None) -> float:
+    """What a training token of one proxy costs in this process, from a few seconds of training on random tokens."""
+    from proxy_training.trainer import fit
+
+    layout = layout or layout_of(settings, vocabulary)
+    short = replace(settings, tokens=100 * settings.tokens_per_step, evaluations=1, simulated_budget=None)
     ids = np.random.default_rng(0).integers(vocabulary, size=64 * settings.sequence_length + 1)
     domain = TokenDomain([ids], settings.sequence_length)
     manifest = TokensManifest({"vocabulary": vocabulary}, "uint32", {"train": {}, "valid": {}}, {}, {})
     data = TokenData(Path(), manifest, "", {"random": domain}, {"random": domain})
-    run = Run("calibration", {"random": 1.0}, 0)
-    plan = training_plan(run.weights, {"random": domain.num_blocks}, short.num_items, 0)
+    runs = [Run("calibration", {"random": 1.0}, seed) for seed in range(layout.stack)]
     times: list[float] = []
 
-    def stop_when_known(_: int) -> None:
+    def stop_when_known(_: int) -> None:  # 100 steps, a report each
         times.append(time.perf_counter())
         if len(times) > 3 and times[-1] - times[0] > CALIBRATION_SECONDS:
             raise _Known
 
     with contextlib.suppress(_Known):
-        fit(run, plan, data, short, *device_and_precision(settings.precision), lambda rows: None, stop_when_known)
-    return float(np.mean(np.diff(times)) / settings.tokens_per_step)
+        fit(runs, [plan_of(run, data, short) for run in runs], data, short, layout, on_steps=stop_when_known)
+    return float(np.mean(np.diff(times)) / (settings.tokens_per_step * layout.stack))
 
 
 class _Known(Exception):

@@ -1,7 +1,8 @@
-"""One proxy: the model, the loss, the loop, and the files that it leaves."""
+"""Proxies, alone and together: the model, the loss, the loop, and the files that they leave."""
 
 import errno
-from dataclasses import asdict, replace
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
 
+from proxy_training.layout import layout_of
 from proxy_training.model import build_proxy, flops_per_token, proxy_config, total_parameters
-from proxy_training.plan import training_plan
+from proxy_training.plan import evenly_spaced, training_plan
 from proxy_training.settings import SHAPES, Run, TrainSettings
-from proxy_training.train import TokenData, evenly_spaced, is_done, train, train_run
-from proxymix.errors import InputError, StageError
+from proxy_training.train import TokenData, is_done, train, train_bundle
+from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.schemas import read_table
 
@@ -24,6 +26,14 @@ EVEN = Run("n00001", {"a": 0.5, "b": 0.25, "c": 0.25}, seed=0)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> TokenData:
     return TokenData.open(write_tokens(tmp_path_factory.mktemp("tokens"), {"a": 2000, "b": 1000, "c": 200}), TINY)
+
+
+def train_run(run: Run, data: TokenData, folder: Path, settings: TrainSettings, **layout) -> dict[str, str]:
+    """One proxy alone, in `folder`, whose name need not be the run's."""
+    diverged = train_bundle([run], data, folder.parent, settings, replace(layout_of(settings, VOCABULARY), **layout))
+    if folder.name != run.id:
+        (folder.parent / run.id).rename(folder)
+    return diverged
 
 
 @pytest.mark.parametrize(
@@ -71,17 +81,18 @@ def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatc
 
     monkeypatch.setattr(head, "CPU_CHUNK_BYTES", 1)  # 32 rows a piece: 3 whole ones and a rest
     torch.manual_seed(0)
-    hidden, weight = torch.randn(100, 8, requires_grad=True), torch.randn(50, 8, requires_grad=True)
-    targets = torch.randint(50, (100,))
-    wanted = torch.nn.functional.cross_entropy(hidden @ weight.t(), targets)
-    gradients = torch.autograd.grad(wanted, (hidden, weight))
+    hidden, weight = torch.randn(2, 100, 8, requires_grad=True), torch.randn(2, 50, 8, requires_grad=True)
+    targets, scale = torch.randint(50, (2, 100)), torch.tensor([3.0, 1.0])
+    logits = hidden @ weight.transpose(1, 2)
+    wanted = torch.stack([torch.nn.functional.cross_entropy(logits[k], targets[k]) for k in range(2)])
+    gradients = torch.autograd.grad((scale * wanted).sum(), (hidden, weight))
     loss = head.linear_cross_entropy(hidden, weight, targets)
     torch.testing.assert_close(loss, wanted)
-    for ours, theirs in zip(torch.autograd.grad(3 * loss, (hidden, weight)), gradients, strict=True):
-        torch.testing.assert_close(ours, 3 * theirs)
+    for ours, theirs in zip(torch.autograd.grad((scale * loss).sum(), (hidden, weight)), gradients, strict=True):
+        torch.testing.assert_close(ours, theirs)
     losses = head.token_losses(hidden.detach(), weight.detach(), targets)
-    assert losses.shape == (100,)
-    torch.testing.assert_close(losses.mean(), wanted.detach())
+    assert losses.shape == (2, 100)
+    torch.testing.assert_close(losses.mean(dim=1), wanted.detach())
 
 
 def test_a_proxy_trains_as_the_plain_loop_over_litgpt_does(data, tmp_path):
@@ -114,10 +125,9 @@ def test_a_proxy_trains_as_the_plain_loop_over_litgpt_does(data, tmp_path):
             assert table[f"metric/{domain}_val_loss"].iloc[-1] == pytest.approx(loss.item(), abs=1e-4)
 
 
-def test_a_batch_in_pieces_gives_the_same_losses(data, tmp_path, monkeypatch):
+def test_a_batch_in_pieces_gives_the_same_losses(data, tmp_path):
     train_run(EVEN, data, tmp_path / "whole", TINY)
-    monkeypatch.setattr("proxy_training.train.micro_batch", lambda settings, device: 3)  # of 4: pieces of 3 and 1
-    train_run(EVEN, data, tmp_path / "pieces", TINY)
+    train_run(EVEN, data, tmp_path / "pieces", TINY, micro_batch=3)  # of 4: pieces of 3 and 1
     whole, pieces = (read_table(tmp_path / name / "metrics.csv") for name in ("whole", "pieces"))
     np.testing.assert_allclose(whole.to_numpy(), pieces.to_numpy(), atol=1e-4)
 
@@ -137,7 +147,7 @@ def test_a_run_leaves_its_curves_its_losses_and_last_its_manifest(data, tmp_path
     manifest = read_yaml(tmp_path / "n00001" / "manifest.yaml")
     assert manifest["declared_tokens"] == manifest["realised_tokens"] == {"a": 640, "b": 320, "c": 320}
     assert manifest["epochs"]["c"] == pytest.approx(20 / data.train["c"].num_blocks)
-    assert manifest["settings"] == asdict(TINY) and manifest["weights"] == EVEN.weights
+    assert manifest["settings"] == TINY.identity and manifest["weights"] == EVEN.weights
     assert str(tmp_path) not in (tmp_path / "n00001" / "manifest.yaml").read_text()
 
 
@@ -182,12 +192,12 @@ def test_validation_blocks_are_distinct_and_spread_over_the_domain(num_blocks, w
     assert ((blocks >= np.floor(edges[:-1])) & (blocks <= edges[1:])).all()  # one in each of `count` equal parts
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(data, tmp_path):
-    with pytest.raises(
-        StageError, match=r"n00001: the training loss is \S+ at step \d+ of 20 .*lower train\.learning_rate"
-    ):
-        train_run(EVEN, data, tmp_path / "run", replace(TINY, learning_rate=1e30, gradient_clip=1e30))
-    assert not contents(tmp_path / "run")
+def test_a_proxy_that_diverges_is_marked_and_ends_where_it_did(data, tmp_path):
+    found = train_run(EVEN, data, tmp_path / "n00001", replace(TINY, learning_rate=1e30, gradient_clip=1e30))
+    assert re.match(r"the training loss is \S+ at step \d+ of 20 .*; lower train\.learning_rate", found["n00001"])
+    assert read_yaml(tmp_path / "n00001" / "manifest.yaml")["diverged"] == found["n00001"]
+    assert read_table(tmp_path / "n00001" / "losses.csv")["loss_nats"].isna().all()
+    assert 1 <= len(read_table(tmp_path / "n00001" / "metrics.csv")) < 20
 
 
 def test_a_full_disk_leaves_no_manifest(data, tmp_path, monkeypatch):
@@ -230,12 +240,14 @@ def test_the_train_stage_trains_the_listed_runs_and_skips_what_is_done(tmp_path,
 
 
 def test_a_run_is_done_only_for_the_same_settings_seed_mixture_and_tokens(data, tmp_path):
-    train_run(EVEN, data, tmp_path, TINY)
-    assert is_done(tmp_path, EVEN, TINY, data.sha256)
-    assert not is_done(tmp_path, replace(EVEN, seed=1), TINY, data.sha256)
-    assert not is_done(tmp_path, replace(EVEN, weights={"a": 1.0}), TINY, data.sha256)
-    assert not is_done(tmp_path, EVEN, replace(TINY, learning_rate=0.02), data.sha256)
-    assert not is_done(tmp_path, EVEN, TINY, "another")
+    folder = tmp_path / "n00001"
+    train_run(EVEN, data, folder, TINY)
+    assert is_done(folder, EVEN, TINY, data.sha256)
+    assert is_done(folder, EVEN, replace(TINY, stack=2, micro_batch=1), data.sha256)
+    assert not is_done(folder, replace(EVEN, seed=1), TINY, data.sha256)
+    assert not is_done(folder, replace(EVEN, weights={"a": 1.0}), TINY, data.sha256)
+    assert not is_done(folder, EVEN, replace(TINY, learning_rate=0.02), data.sha256)
+    assert not is_done(folder, EVEN, TINY, "another")
     assert not is_done(Path(tmp_path / "nowhere"), EVEN, TINY, data.sha256)
 
 

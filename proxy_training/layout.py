@@ -1,0 +1,115 @@
+"""Settings and a device -> how proxies are laid out on it: how many share a process, in which pieces and arithmetic.
+
+None of it changes what a proxy learns: in float32 a proxy's losses are the same to the bit whatever its neighbours, and
+pieces of a batch add up to the same gradient but for rounding. So it is chosen for speed, once for a sweep, and recorded.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from proxy_training.model import activation_bytes, total_parameters
+from proxy_training.settings import TrainSettings
+
+ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}  # what a pass may keep for its way back
+STATE_BYTES = 20  # a parameter: itself, its gradient, AdamW's two moments, and one more while the gradient is clipped
+WIDE = 256  # from this width on matrix products fill a core, and a second proxy only fills its cache
+TOGETHER = {"cpu": 8, "cuda": 64}  # proxies in one process, where nothing was measured and memory allows
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How proxies train on a device.
+
+    Attributes:
+        device: cpu or cuda.
+        precision: fp32 or bf16.
+        stack: Most proxies that share a process.
+        micro_batch: Sequences of each that pass through the model at once.
+        compile: Whether torch.compile is used.
+    """
+
+    device: str
+    precision: str
+    stack: int
+    micro_batch: int
+    compile: bool
+
+
+def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = None) -> Layout:
+    """What `settings` ask for, and where they leave it open what usually is fastest on this device.
+
+    Args:
+        settings: How proxies are trained.
+        vocabulary: Ids of the tokenizer.
+        available: Bytes of memory for one process; what is free on the device when left out.
+    """
+    device = device_here()
+    if isinstance(settings.stack, int):
+        stack = settings.stack
+    else:
+        room = (available or free_bytes(device)) // (2 * bytes_of_a_proxy(settings, vocabulary))
+        stack = 1 if device == "cpu" and settings.shape.width >= WIDE else TOGETHER[device]
+        stack = max(1, min(stack, room))
+    if isinstance(settings.micro_batch, int):
+        micro_batch = settings.micro_batch
+    else:
+        sequence = activation_bytes(settings.model) * settings.sequence_length
+        micro_batch = max(1, min(settings.batch_size, ACTIVATION_BYTES[device] // (stack * sequence)))
+    precision = precision_here(settings, device)
+    return Layout(device, precision, stack, min(micro_batch, settings.batch_size), settings.compile is True)
+
+
+def device_here() -> str:
+    """cuda where there is a GPU, else cpu."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def precision_here(settings: TrainSettings, device: str) -> str:
+    """The precision asked for; for auto bf16 where the processor multiplies it, but not for narrow proxies on a CPU."""
+    import torch
+
+    if settings.precision != "auto":
+        return settings.precision
+    if device == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if settings.shape.width >= 128 and multiplies_bf16() else "fp32"
+
+
+def multiplies_bf16() -> bool:
+    """Whether this CPU has matrix instructions for bf16 (AVX-512 BF16, or AMX)."""
+    import torch
+
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in names)
+
+
+def bytes_of_a_proxy(settings: TrainSettings, vocabulary: int) -> int:
+    """Memory for one proxy of a stack: weights, gradients, moments, and the activations of one sequence."""
+    weights = STATE_BYTES * total_parameters(settings.model, vocabulary)
+    return weights + activation_bytes(settings.model) * settings.sequence_length
+
+
+def free_bytes(device: str) -> int:
+    """Memory that is free on the device."""
+    import psutil
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else int(psutil.virtual_memory().available)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device ran out of memory."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def described(layout: Layout, num_runs: int) -> str:
+    """In words: '8 proxies a process on cpu in fp32, 8 sequences of each at a time'."""
+    parts: list[Any] = [f"{min(layout.stack, num_runs)} proxies a process on {layout.device} in {layout.precision}"]
+    parts.append(f"{layout.micro_batch} sequences of each at a time")
+    if layout.compile:
+        parts.append("compiled")
+    return ", ".join(parts)

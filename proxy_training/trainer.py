@@ -1,0 +1,288 @@
+"""Plans and token shards -> proxies trained together in memory, and what each one's losses were on the way.
+
+One loop for one proxy or many (K of them, see stack.py). Its whole state is the weights, the optimiser's moments, the
+losses so far, and the number of the step, so it can be written down and continued with the same arithmetic.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from litgpt.pretrain import get_lr
+
+from proxy_training.head import linear_cross_entropy, token_losses
+from proxy_training.layout import Layout
+from proxy_training.model import build_proxy, proxy_config
+from proxy_training.plan import Plan, evenly_spaced
+from proxy_training.settings import Run, TrainSettings
+from proxy_training.stack import clip_each, stacked
+from proxymix.files import replacing
+from proxymix.schemas import loss_column
+
+if TYPE_CHECKING:
+    from proxy_training.train import TokenData
+
+VALIDATION_TOKENS = 4096  # scored at once where the batch is smaller, as 256 at a time take a third longer
+REPORTS = 100  # times a run reports progress and looks at its losses; reading a loss makes a GPU wait
+AHEAD_TOKENS = 2**20  # gathered from the shards at once
+STATE_SECONDS = 600  # between two states written down
+DIVERGED = 3.0  # times the loss of guessing, ln(vocabulary), from which on a proxy will not come back
+
+Rows = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training one proxy measured.
+
+    Attributes:
+        rows: A row per step: step, tokens, learning_rate, train_loss, and the loss columns where it was evaluated.
+        tokens_fed: Tokens that the model was trained on, per domain, counted batch by batch.
+        tokens_scored: Validation tokens behind each loss, per domain.
+        diverged: What happened, where the loss was no number or far above that of guessing; the rows end there. Else empty.
+    """
+
+    rows: Rows
+    tokens_fed: dict[str, int]
+    tokens_scored: dict[str, int]
+    diverged: str
+
+
+def fit(
+    runs: Sequence[Run],
+    plans: Sequence[Plan],
+    data: "TokenData",
+    settings: TrainSettings,
+    layout: Layout,
+    on_rows: Callable[[int, Rows], None] = lambda position, rows: None,
+    on_steps: Callable[[int], None] = lambda count: None,
+    state: Path | None = None,
+) -> list[Result]:
+    """Train K proxies along their plans.
+
+    Args:
+        runs: The proxies; their seeds set their first weights.
+        plans: What each one reads.
+        data: The token shards.
+        settings: How to train, the same for all.
+        layout: How on this device.
+        on_rows: Told the new rows of the proxy at a position, about a hundred times.
+        on_steps: Told how many more steps are done, of all proxies together.
+        state: A file to write the state to every ten minutes, and to continue from where it is of these runs.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the same sums in the same order wherever it runs, and one process a core is faster
+    try:
+        training = _Training(runs, plans, data, settings, layout)
+        if state is not None:
+            training.continue_from(state)
+        return training.finish(on_rows, on_steps, state)
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Training:
+    """K proxies, their optimiser, and where they have got to."""
+
+    def __init__(
+        self, runs: Sequence[Run], plans: Sequence[Plan], data: "TokenData", settings: TrainSettings, layout: Layout
+    ) -> None:
+        self.runs, self.settings, self.layout, self.k = runs, settings, layout, len(runs)
+        config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
+        self.model: Any = stacked([build_proxy(config, run.seed) for run in runs]).to(layout.device)
+        self.parameters = list(self.model.parameters())
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
+        )
+        self.hidden = torch.compile(self.model) if layout.compile else self.model
+        self.batches = _Batches(plans, data, settings, layout)
+        self.validation = _Validation(data, settings, layout, self.k)
+        steps, peak = settings.num_steps, settings.learning_rate
+        self.rates = [
+            get_lr(peak, step, int(settings.warmup * steps), steps, settings.min_learning_rate * peak)
+            for step in range(1, steps + 1)
+        ]
+        self.step = 0
+        self.losses = torch.zeros(steps, self.k, device=layout.device)
+        self.rows: list[Rows] = [[] for _ in runs]
+        self.diverged = [""] * self.k
+        self.hopeless = DIVERGED * math.log(data.vocabulary)
+
+    def finish(
+        self, on_rows: Callable[[int, Rows], None], on_steps: Callable[[int], None], state: Path | None
+    ) -> list[Result]:
+        """Train from where they are to the end."""
+        steps, settings = self.settings.num_steps, self.settings
+        evaluate_at = {math.ceil(steps * k / settings.evaluations) for k in range(1, settings.evaluations + 1)}
+        report_at = evaluate_at | {math.ceil(steps * k / REPORTS) for k in range(1, REPORTS + 1)}
+        written, reported = time.monotonic(), 0
+        for position, rows in enumerate(self.rows):  # of an earlier attempt
+            if rows:
+                on_rows(position, rows)
+        while self.step < steps and not all(self.diverged):
+            self._take_step()
+            if self.step in report_at:
+                self._report(self.step in evaluate_at, on_rows)
+                on_steps((self.step - reported) * self.k)
+                reported = self.step
+                if state is not None and time.monotonic() - written > STATE_SECONDS:
+                    self._write(state)
+                    written = time.monotonic()
+        on_steps((steps - reported) * self.k)
+        return [
+            Result(rows, fed, self.validation.tokens, diverged)
+            for rows, fed, diverged in zip(self.rows, self.batches.fed(self.step), self.diverged, strict=True)
+        ]
+
+    def _take_step(self) -> None:
+        settings = self.settings
+        for inputs, targets in self.batches.take(self.step):
+            share = targets.shape[1] / settings.tokens_per_step
+            hidden = _hidden(self.hidden, inputs, self.layout.precision).view(self.k, targets.shape[1], -1)
+            losses = linear_cross_entropy(hidden, self.model.lm_head.weight, targets) * share
+            losses.sum().backward()
+            self.losses[self.step] += losses.detach()
+        clip_each(self.parameters, settings.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[self.step]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def _report(self, evaluate: bool, on_rows: Callable[[int, Rows], None]) -> None:
+        """Rows of the steps since the last report; proxies that have diverged get no more."""
+        first = min(len(rows) for rows, gone in zip(self.rows, self.diverged, strict=True) if not gone)
+        train = self.losses[first : self.step].tolist()
+        scored = self.validation.losses(self.model, self.layout.precision) if evaluate else []
+        for k, rows in enumerate(self.rows):
+            if self.diverged[k]:
+                continue
+            new: Rows = []
+            for step, losses in enumerate(train, start=first + 1):
+                row = {"step": step, "tokens": step * self.settings.tokens_per_step}
+                new.append({**row, "learning_rate": self.rates[step - 1], "train_loss": losses[k]})
+                if not losses[k] <= self.hopeless:
+                    self.diverged[k] = self._what_happened("training", losses[k], step)
+                    break
+            if scored and not self.diverged[k]:
+                for domain, loss in scored[k].items():
+                    new[-1][loss_column(domain)] = loss
+                    if not loss <= self.hopeless:
+                        self.diverged[k] = self._what_happened(f"validation ({domain})", loss, self.step)
+            rows += new
+            on_rows(k, new)
+
+    def _what_happened(self, which: str, loss: float, step: int) -> str:
+        settings = self.settings
+        return (
+            f"the {which} loss is {loss:.4g} at step {step} of {settings.num_steps} (learning rate "
+            f"{self.rates[step - 1]:.3g}); lower train.learning_rate ({settings.learning_rate:g}) or "
+            f"train.gradient_clip ({settings.gradient_clip:g})"
+        )
+
+    def _who(self) -> list[Any]:
+        return [[run.id, run.seed, run.weights] for run in self.runs] + [self.settings.identity, vars(self.layout)]
+
+    def _write(self, path: Path) -> None:
+        content = {"who": self._who(), "step": self.step, "losses": self.losses, "rows": self.rows}
+        content |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        with replacing(path) as temporary:
+            torch.save({**content, "diverged": self.diverged}, temporary)
+
+    def continue_from(self, path: Path) -> None:
+        """Take up the state of an earlier attempt, if it is of the same runs laid out the same way."""
+        if not path.exists():
+            return
+        content = torch.load(path, map_location=self.layout.device, weights_only=True)
+        if content["who"] != self._who():
+            return
+        self.model.load_state_dict(content["model"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.step, self.losses, self.rows = content["step"], content["losses"], content["rows"]
+        self.diverged = content["diverged"]
+
+
+class _Batches:
+    """K plans' items as batches of ids, gathered many steps at a time."""
+
+    def __init__(self, plans: Sequence[Plan], data: "TokenData", settings: TrainSettings, layout: Layout) -> None:
+        self.data, self.settings, self.layout, self.k = data, settings, layout, len(plans)
+        self.names = list(data.train)
+        number = {name: i for i, name in enumerate(self.names)}
+        of_plan = [np.array([number.get(name, -1) for name in plan.domains]) for plan in plans]
+        self.domain = np.stack([known[plan.domain] for known, plan in zip(of_plan, plans, strict=True)])
+        self.block = np.stack([plan.block for plan in plans])
+        self.domains_of = [plan.domains for plan in plans]
+        per_step = self.k * settings.batch_size * (settings.sequence_length + 1)
+        self.ahead = max(1, AHEAD_TOKENS // per_step) * settings.batch_size
+        self.first, self.ids = 0, np.empty((self.k, 0, settings.sequence_length + 1), dtype=np.int64)
+
+    def take(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batch of step 0, 1, ... in pieces: inputs of shape (K * n, sequence), targets of shape (K, n * sequence)."""
+        batch, piece = self.settings.batch_size, self.layout.micro_batch
+        for start in range(step * batch, (step + 1) * batch, piece):
+            stop = min(start + piece, (step + 1) * batch)
+            if not self.first <= start < self.first + self.ids.shape[1]:
+                self._gather(step * batch)
+            rows = torch.from_numpy(self.ids[:, start - self.first : stop - self.first]).to(self.layout.device)
+            yield rows[..., :-1].flatten(0, 1), rows[..., 1:].flatten(1)
+
+    def _gather(self, start: int) -> None:
+        items = slice(start, min(start + self.ahead, self.domain.shape[1]))
+        domain, block = self.domain[:, items], self.block[:, items]
+        self.first, self.ids = start, np.empty((*domain.shape, self.settings.sequence_length + 1), dtype=np.int64)
+        for number in np.unique(domain):
+            chosen = domain == number
+            self.ids[chosen] = self.data.train[self.names[number]].gather(block[chosen])
+
+    def fed(self, num_steps: int) -> list[dict[str, int]]:
+        """Tokens that each proxy was fed in its first steps, per domain."""
+        length, items = self.settings.sequence_length, num_steps * self.settings.batch_size
+        counts = [np.bincount(domain[:items], minlength=len(self.names)) for domain in self.domain]
+        number = {name: i for i, name in enumerate(self.names)}
+        return [
+            {name: int(count[number[name]]) * length if name in number else 0 for name in names}
+            for names, count in zip(self.domains_of, counts, strict=True)
+        ]
+
+
+class _Validation:
+    """Fixed blocks of every validation domain, spread evenly over it and the same for every run."""
+
+    def __init__(self, data: "TokenData", settings: TrainSettings, layout: Layout, k: int) -> None:
+        wanted = settings.valid_tokens // settings.sequence_length
+        ids = {name: domain.gather(evenly_spaced(domain.num_blocks, wanted)) for name, domain in data.valid.items()}
+        self.k = k
+        self.blocks = {name: len(blocks) for name, blocks in ids.items()}
+        self.tokens = {name: count * settings.sequence_length for name, count in self.blocks.items()}
+        at_once = max(
+            layout.micro_batch, VALIDATION_TOKENS // settings.sequence_length
+        )  # of K no matter: the same sums
+        stacked = torch.from_numpy(np.concatenate(list(ids.values()))).to(layout.device)
+        self.batches = stacked.split(at_once)
+
+    def losses(self, model: Any, precision: str) -> list[dict[str, float]]:
+        """Mean loss of each proxy per domain, in nats per token."""
+        per_block = []
+        with torch.inference_mode():
+            for ids in self.batches:
+                inputs = ids[:, :-1].repeat(self.k, 1)
+                targets = ids[:, 1:].flatten().expand(self.k, -1)
+                hidden = _hidden(model, inputs, precision).view(self.k, targets.shape[1], -1)
+                nats = token_losses(hidden, model.lm_head.weight, targets)
+                per_block.append(nats.view(self.k, len(ids), -1).double().mean(dim=2))
+            means = [part.mean(dim=1) for part in torch.cat(per_block, dim=1).split(list(self.blocks.values()), dim=1)]
+            values = torch.stack(means, dim=1).tolist()
+        return [dict(zip(self.blocks, row, strict=True)) for row in values]
+
+
+def _hidden(model: Any, inputs: torch.Tensor, precision: str) -> torch.Tensor:
+    if precision == "fp32":
+        return model(inputs)
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
+        return model(inputs).to(torch.bfloat16)
