@@ -40,14 +40,13 @@ VARIANTS = [
 
 def train_once(tokens: Path, weights: dict[str, float], seed: int, settings: TrainSettings) -> tuple[float, float]:
     """CPU seconds, and the validation loss averaged over domains in nats per token."""
-    from proxy_training.plan import training_plan
-    from proxy_training.train import TokenData, fit
+    from proxy_training.layout import layout_of
+    from proxy_training.train import TokenData, plan_of
+    from proxy_training.trainer import fit
 
-    data = TokenData.open(tokens, settings)
-    plan = training_plan(weights, {n: d.num_blocks for n, d in data.train.items()}, settings.num_items, seed)
+    data, run = TokenData.open(tokens, settings), Run("benchmark", weights, seed)
     start = time.process_time()
-    run = Run("benchmark", weights, seed)
-    result = fit(run, plan, data, settings, "cpu", "fp32", lambda rows: None, lambda steps: None)
+    (result,) = fit([run], [plan_of(run, data, settings)], data, settings, layout_of(settings, data.vocabulary))
     seconds = time.process_time() - start
     return seconds, float(np.mean([result.rows[-1][loss_column(domain)] for domain in data.valid]))
 

@@ -70,6 +70,11 @@ def collect(
             )
         if expected is not None:
             _must_agree(name, run.weights, expected[name], table)
+    if diverged := [name for name, run in done.items() if any(map(math.isnan, run.losses.values()))]:
+        say(
+            f"{len(diverged)} of {len(done)} runs diverged and have no losses ({', '.join(diverged[:8])}); `proxymix fit` "
+            "leaves them out with --allow_missing"
+        )
     write_table(
         Path(out) / "losses.csv",
         ("index", *map(loss_column, domains)),
@@ -84,17 +89,18 @@ def collect(
 
 
 def read_run(folder: Path) -> Measured | None:
-    """A run's folder; None where the run is not done.
+    """A run's folder; None where the run is not done. The losses of a diverged run are not numbers.
 
     Raises:
-        InputError: If a loss is not a number.
+        InputError: If a loss of another is none either.
     """
     if not (folder / "manifest.yaml").exists():
         return None
-    path = folder / "losses.csv"
+    path, manifest = folder / "losses.csv", read_yaml(folder / "manifest.yaml")
     rows = csv.DictReader(io.StringIO(read_text(path)))
-    losses = {row["domain"]: _number(row["loss_nats"], path) for row in rows}
-    return Measured(read_yaml(folder / "manifest.yaml")["weights"], losses)
+    gone = "diverged" in manifest
+    losses = {row["domain"]: math.nan if gone else _number(row["loss_nats"], path) for row in rows}
+    return Measured(manifest["weights"], losses)
 
 
 def read_wandb_run(folder: Path) -> Measured | None:
@@ -105,7 +111,7 @@ def read_wandb_run(folder: Path) -> Measured | None:
         if run.exit_code == 0 and last:
             return Measured(
                 {domain: run.config["mixture"][domain] for domain in run.config["train_domains"]},
-                {domain: float(last[loss_column(domain)]) for domain in run.config["valid_domains"]},
+                {domain: float(last.get(loss_column(domain), math.nan)) for domain in run.config["valid_domains"]},
             )
     return None
 

@@ -76,7 +76,7 @@ def open_mirror(
             config=dict(config),
             mode=mode,
             settings=settings,
-            reinit="finish_previous",
+            reinit="create_new",  # the proxies of a bundle have a run each,
         )
 
     mirror = Mirror(run, None if mode == "disabled" else start, warn)

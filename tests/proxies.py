@@ -1,12 +1,14 @@
 """Token shards and mixtures small enough to train on in a second."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from data_preparation.shards import ShardWriter
-from proxy_training.settings import TrainSettings
+from proxy_training.layout import layout_of
+from proxy_training.settings import Run, TrainSettings
+from proxy_training.train import TokenData, train_bundle
 from proxymix.files import write_json
 from proxymix.schemas import write_mixture
 
@@ -48,3 +50,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every final file under a folder; wandb's hold clocks."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "wandb" not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def train_run(
+    run: Run, data: TokenData, folder: Path, settings: TrainSettings, wandb="disabled", group="", **layout
+) -> dict[str, str]:
+    """One proxy alone, in `folder`, whose name need not be the run's; what diverged."""
+    fitted = replace(layout_of(settings, VOCABULARY), **layout)
+    diverged = train_bundle([run], data, folder.parent, settings, fitted, wandb, group)
+    if folder.name != run.id:
+        (folder.parent / run.id).rename(folder)
+    return diverged

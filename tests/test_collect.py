@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from proxies import TINY, contents, write_tokens
+from proxies import TINY, contents, train_run, write_tokens
 
 from proxy_training.collect import collect
 from proxy_training.settings import Run
-from proxy_training.train import TokenData, train_run
+from proxy_training.train import TokenData
 from proxy_training.wandb_files import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, read_wandb_file, records
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, remove

@@ -17,8 +17,9 @@ from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
 from proxy_training import sweep as sweep_module
 from proxy_training.sweep import Run, default_workers, estimate_seconds, sweep, train_runs
 from proxymix.errors import InputError, StageError
+from proxymix.files import read_yaml
 
-LONGER = replace(TINY, tokens=64 * 100)
+LONGER = replace(TINY, tokens=64 * 100, stack=2)
 MIXTURES = [{"a": share / 10, "b": 1 - share / 10} for share in (1, 3, 5, 7, 9)]
 
 
@@ -76,7 +77,7 @@ sweep(Path({str(mixtures)!r}), Path({str(tokens)!r}), Path({str(tmp_path)!r}), {
     sweep(mixtures, tokens, tmp_path, LONGER, workers=2)
     assert contents(tmp_path) == uninterrupted
     assert {path: path.stat().st_mtime_ns for path in done} == done, "a finished run was trained again"
-    assert all(len(list(run.glob("wandb/offline-run-*"))) == 1 for run in tmp_path.iterdir())
+    assert all(len(list(path.parent.glob("wandb/offline-run-*"))) == 1 for path in manifests(tmp_path))
 
 
 def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, mixtures, uninterrupted, tmp_path):
@@ -87,11 +88,11 @@ def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, m
     killer = threading.Thread(target=kill_one)
     killer.start()
     with pytest.raises(
-        StageError, match=r"n0000\d: the worker died: it was killed.*\n1 of 5 runs are missing \(n0000\d\)"
+        StageError, match=r"n0000\d: the worker died: it was killed(.*\n)+[12] of 5 runs are missing \(n0000\d"
     ):
         sweep(mixtures, tokens, tmp_path, LONGER, workers=2, wandb="disabled")
     killer.join()
-    assert len(manifests(tmp_path)) == 4
+    assert len(manifests(tmp_path)) >= 3
     sweep(mixtures, tokens, tmp_path, LONGER, workers=1, wandb="disabled")
     assert contents(tmp_path) == uninterrupted
 
@@ -99,7 +100,7 @@ def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, m
 def test_a_failing_run_is_reported_at_the_end_and_stops_no_other(tokens, tmp_path, capfd):
     runs = [Run("x1", {"a": 1.0}, 0), Run("x2", {"a": 0.5, "bad": 0.5}, 0), Run("x3", {"b": 1.0}, 0)]
     with pytest.raises(StageError, match=r"x2: IndexError.*\n1 of 3 runs are missing \(x2\)"):
-        train_runs(runs, tokens, tmp_path, TINY, workers=1, wandb="disabled", description="confirm")
+        train_runs(runs, tokens, tmp_path, replace(TINY, stack=1), workers=1, wandb="disabled", description="confirm")
     assert sorted(path.parent.name for path in manifests(tmp_path)) == ["x1", "x3"]
     # changed settings retrain, unchanged ones do not
     train_runs([runs[0]], tokens, tmp_path, TINY, workers=1, wandb="disabled")
@@ -126,7 +127,7 @@ def test_a_full_disk_stops_the_sweep_with_the_systems_own_error(tokens, tmp_path
 
 def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeypatch):
     monkeypatch.setitem(sweep_module.WORKER_ENVIRONMENT, "PYTHONHOME", str(tmp_path / "nowhere"))
-    with pytest.raises(StageError, match=r"n00001: the worker died: exit status 1.*\n5 of 5 runs are missing"):
+    with pytest.raises(StageError, match=r"n00001: the worker died: exit status 1(.*\n)+5 of 5 runs are missing"):
         sweep(mixtures, tokens, tmp_path / "out", TINY, workers=1, wandb="disabled")
 
 
@@ -152,3 +153,37 @@ def test_workers_fit_the_memory(monkeypatch):
 def test_the_estimate_comes_from_training_on_every_worker():
     seconds = estimate_seconds(10, LONGER, VOCABULARY, workers=1, num_domains=2)
     assert 10 * 0.3 < seconds < 10 * 60
+
+
+def bundles(out: Path) -> list[list[str]]:
+    return read_yaml(out / "bundles.yaml")["bundles"]
+
+
+def test_which_runs_share_a_process_is_decided_once_and_kept_to(tokens, mixtures, tmp_path):
+    """A run that is lost is trained again among its old neighbours, whoever else is done; more workers change nothing."""
+    sweep(mixtures, tokens, tmp_path, LONGER, workers=1, wandb="disabled")
+    planned, first = bundles(tmp_path), contents(tmp_path)
+    assert planned == [["n00001", "n00002"], ["n00003", "n00004"], ["n00005"]]
+    for name in ("n00002", "n00005"):
+        (tmp_path / name / "manifest.yaml").unlink()
+    sweep(mixtures, tokens, tmp_path, replace(LONGER, stack="auto"), workers=2, wandb="disabled")
+    assert contents(tmp_path) == first
+
+
+def test_a_sweep_that_grows_keeps_its_bundles_and_adds_others(tokens, tmp_path):
+    few, more = (write_mixtures(tmp_path / str(count), MIXTURES[:count]) for count in (3, 5))
+    sweep(few, tokens, tmp_path / "out", replace(TINY, stack=2), workers=1, wandb="disabled")
+    sweep(more, tokens, tmp_path / "out", replace(TINY, stack=2), workers=1, wandb="disabled")
+    assert bundles(tmp_path / "out") == [["n00001", "n00002"], ["n00003"], ["n00004", "n00005"]]
+    # other settings are another sweep
+    sweep(more, tokens, tmp_path / "out", replace(TINY, stack=4, learning_rate=0.02), workers=1, wandb="disabled")
+    assert bundles(tmp_path / "out") == [["n00001", "n00002", "n00003", "n00004"], ["n00005"]]
+
+
+def test_diverged_runs_are_named_marked_and_not_trained_again(tokens, tmp_path, capfd):
+    wild = replace(TINY, learning_rate=1e30, gradient_clip=1e30)
+    with pytest.raises(StageError, match="every run diverged"):
+        train_runs([Run("x1", {"a": 1.0}, 0)], tokens, tmp_path, wild, workers=1, wandb="disabled")
+    assert "x1 diverged: the training loss is" in capfd.readouterr().err
+    train_runs([Run("x1", {"a": 1.0}, 0)], tokens, tmp_path, wild, workers=1, wandb="disabled")
+    assert "1 of 1 runs are done already" in capfd.readouterr().err

@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
+from proxies import TINY, VOCABULARY, contents, train_run, write_mixtures, write_tokens
 
-from proxy_training.layout import layout_of
 from proxy_training.model import build_proxy, flops_per_token, proxy_config, total_parameters
 from proxy_training.plan import evenly_spaced, training_plan
 from proxy_training.settings import SHAPES, Run, TrainSettings
-from proxy_training.train import TokenData, is_done, train, train_bundle
+from proxy_training.train import TokenData, is_done, train
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.schemas import read_table
@@ -26,14 +25,6 @@ EVEN = Run("n00001", {"a": 0.5, "b": 0.25, "c": 0.25}, seed=0)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> TokenData:
     return TokenData.open(write_tokens(tmp_path_factory.mktemp("tokens"), {"a": 2000, "b": 1000, "c": 200}), TINY)
-
-
-def train_run(run: Run, data: TokenData, folder: Path, settings: TrainSettings, **layout) -> dict[str, str]:
-    """One proxy alone, in `folder`, whose name need not be the run's."""
-    diverged = train_bundle([run], data, folder.parent, settings, replace(layout_of(settings, VOCABULARY), **layout))
-    if folder.name != run.id:
-        (folder.parent / run.id).rename(folder)
-    return diverged
 
 
 @pytest.mark.parametrize(
