@@ -28,9 +28,13 @@ SHAPES = {
     "200k": Shape(layers=2, heads=6, width=96, mlp=192),
     "300k": Shape(layers=2, heads=4, width=128, mlp=256),
     "1m": Shape(layers=2, heads=8, width=256, mlp=512),  # RegMix's 1M
+    "3m": Shape(layers=4, heads=8, width=256, mlp=768),  # OLMo2-30M, whose name counts an embedding of 100,278 rows
     "5m": Shape(layers=8, heads=8, width=256, mlp=512),
     "15m": Shape(layers=8, heads=6, width=384, mlp=1024),
+    "30m": Shape(layers=8, heads=8, width=512, mlp=1792),
     "60m": Shape(layers=10, heads=8, width=768, mlp=1536),  # RegMix's 60M
+    "150m": Shape(layers=12, heads=16, width=1024, mlp=2816),
+    "400m": Shape(layers=20, heads=20, width=1280, mlp=3456),
     "1b": Shape(layers=22, heads=16, width=2048, mlp=5632),  # RegMix's 1B
 }
 """Proxies by their non-embedding parameters."""
@@ -45,7 +49,9 @@ class TrainSettings:
     """How one proxy is trained.
 
     Args:
-        model: Size by non-embedding parameters: 50k, 80k (width 64), 200k, 300k (width 128), 1m (RegMix's, width 256), 5m, 15m, 60m, 1b.
+        model: Size by parameters without embedding and head: 50k (57.7K), 80k (82.2K), 200k (185K), 300k (328K), 1m (1.31M,
+            RegMix's), 3m (3.41M, the shape of OLMo2-30M), 5m (5.25M), 15m (14.2M), 30m (30.4M), 60m (59.0M, RegMix's),
+            150m (154M), 400m (397M), 1b (1.13B, RegMix's). `proxymix cost` says what each costs.
         sequence_length: Tokens in a sequence, which is also a block of the token shards.
         tokens: Training tokens of one run, rounded to whole batches.
         batch_size: Sequences per step; short runs want small batches, since only steps move the weights.

@@ -14,7 +14,7 @@ from proxymix.cli import Parser, _first_pass
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.progress import duration, say
-from proxymix.schemas import loss_column, loss_domain, read_domains, read_mixture
+from proxymix.schemas import loss_column, loss_domain, read_domains, read_mixture, read_tokens_manifest
 from proxymix.stages import STAGES, Stage, parameters
 from proxymix.study import Study, flatten, further_rounds, plain, schema, stage_settings
 
@@ -64,6 +64,7 @@ def run_study(config: Mapping[str, Any], update: bool = False, dry_run: bool = F
             say(
                 f"{stage.name:<11}{study.state(stage, calls[stage.name]) if study.path.exists() else 'missing':<9}{stage.help}"
             )
+        _say_cost(study, calls["sweep"]["train"], config)
         _say_estimate(study, stages, calls, config)
         return
     with study.locked():
@@ -97,6 +98,29 @@ def stage_call(study: Study, stage: Stage, config: Mapping[str, Any]) -> dict[st
         elif name in flat:
             values[name] = flat[name]
     return values
+
+
+def _say_cost(study: Study, settings: Any, config: Mapping[str, Any]) -> None:
+    """Say how large a proxy is, and the FLOP of the sweep, where the vocabulary is known already."""
+    given = config["tokenize.tokenizer"]
+    if (study.path / "tokens" / "manifest.json").exists():
+        vocabulary = int(read_tokens_manifest(study.path / "tokens").tokenizer["vocabulary"])
+    elif given is None:
+        vocabulary = int(config["tokenize.vocab_size"])
+    elif Path(given).exists():
+        tokenizer = importlib.import_module("data_preparation.tokenization").load_tokenizer(
+            Path(given), config["tokenize.eos_token"]
+        )
+        vocabulary = max(tokenizer.get_vocab().values()) + 1
+    else:
+        return
+    counts = importlib.import_module("proxy_training.cost").counted(settings, vocabulary)
+    num_runs = int(config["synthesize.num_mixtures"])
+    say(
+        f"a proxy: {counts.total_parameters:,} parameters, {counts.num_parameters:,} of them without embedding and head; "
+        f"{counts.flops_per_token / 1e6:,.3g} MFLOP a token, {counts.head_share:.0%} in the head (vocabulary {vocabulary:,})"
+    )
+    say(f"the sweep: {num_runs * counts.run_flop:.3g} FLOP, {num_runs:,} x {counts.run_tokens:,} tokens")
 
 
 def _say_estimate(

@@ -21,12 +21,13 @@ def commands(section: str) -> str:
     return "\n".join(re.findall(r"^```sh\n(.*?)^```", text[1], re.M | re.S))
 
 
-def paste(script: str, folder: Path) -> None:
+def paste(script: str, folder: Path) -> str:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-e", "-c", script], cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_the_section_on_runs_runs_as_written(tmp_path):
@@ -71,3 +72,13 @@ def test_the_section_on_mixtures_runs_as_written(tmp_path):
     assert len(list((tmp_path / "demo" / "figures").glob("*.png"))) == 7
     ratios = [s["target_ratio"] for s in yaml.safe_load((tmp_path / "demo" / "olmo_core.yaml").read_text())["sources"]]
     assert sum(ratios) == 1.0 and np.isclose(ratios, 0.25).any()
+
+
+def test_the_section_on_costs_shows_what_its_command_prints(tmp_path):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    printed = paste(commands("What it costs"), tmp_path).splitlines()
+    shown = re.search(
+        r"^## What it costs\n.*?^```\n(per training token.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S
+    )
+    assert shown is not None
+    assert not [line for line in shown[1].splitlines() if line != "..." and line not in printed]

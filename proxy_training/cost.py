@@ -1,0 +1,520 @@
+"""How proxies are trained, and on what -> FLOP, bytes, parameters, memory, time and money of a sweep.
+
+python proxy_training/cost.py --train.model 1m --vocabulary 50432 --num_runs 512 --device h200
+
+A step is a list of parts. Each takes at least its FLOP over the device's rate, and at least its bytes over the
+bandwidth of the device's memory; the larger of the two, summed over the parts, is the floor. A proxy is small, so most
+parts are bound by memory, and the head by its vocabulary: hence both are counted. The floor knows nothing of the time
+between kernels, which ten seconds of training do (`--calibrate`).
+"""
+
+import itertools
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from proxy_training.devices import Device, Kind, Precision, device_named, gpu_name, is_at_hand
+from proxy_training.model import activation_bytes, flops_per_token, total_parameters
+from proxy_training.settings import Shape, TrainSettings
+from proxymix.cli import run as run_stage
+from proxymix.errors import InputError, StageError
+from proxymix.progress import duration, say
+from proxymix.schemas import read_tokens_manifest, write_table
+
+POINTWISE, HEAD, VALIDATION = "norms and pointwise", "head and logits", "validation"  # names of parts
+NUM_DOMAINS = 10  # validation domains where nothing says how many
+CALIBRATIONS = 4  # of two and a half seconds each
+CALIBRATION_STEP_SECONDS = 0.25  # by the floor; a longer step is calibrated on a smaller batch
+SCORING = 0.4  # of a training step: scoring the same tokens, which is a forward pass
+RUN_SECONDS = 0.3  # of a run: wandb and files
+ADAMW_FLOP, ADAMW_BYTES = 14, 28  # per parameter: reads weight, gradient and two moments, writes all but the gradient
+CLIP_FLOP, CLIP_BYTES = 3, 12  # reads the gradients for their norm, then reads and writes them scaled
+STATE_BYTES = 16  # per parameter: weight, gradient and two moments in float32
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a training step.
+
+    Args:
+        name: What it is.
+        flop: FLOP of a step.
+        bytes: Bytes that a step reads from memory and writes to it.
+        matrix: Whether its FLOP are those of matrix products.
+    """
+
+    name: str
+    flop: float
+    bytes: float
+    matrix: bool
+
+    def bounds(self, device: Device, precision: Precision) -> tuple[float, float]:
+        """Seconds a step by FLOP alone, and by bytes alone."""
+        return self.flop / device.flops[precision if self.matrix else "fp32"], self.bytes / device.bandwidth
+
+    def seconds(self, device: Device, precision: Precision) -> float:
+        """The least time of a step."""
+        return max(self.bounds(device, precision))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a run of a proxy takes, counted.
+
+    Args:
+        settings: How it is trained.
+        vocabulary: Ids of the tokenizer.
+        kind: Of the device.
+        precision: Of the matrix products.
+        model: The parts whose FLOP are those of `flops_per_token`.
+        other: Gradient clipping, the optimiser, and validation spread evenly over the steps.
+    """
+
+    settings: TrainSettings
+    vocabulary: int
+    kind: Kind
+    precision: Precision
+    model: tuple[Part, ...]
+    other: tuple[Part, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All parts of a step."""
+        return (*self.model, *self.other)
+
+    @property
+    def flops_per_token(self) -> float:
+        """Model FLOP of a training token: 97.9e6 for RegMix's 1M."""
+        return sum(part.flop for part in self.model) / self.settings.tokens_per_step
+
+    @property
+    def head_share(self) -> float:
+        """The head's share of the model FLOP: .79 for RegMix's 1M."""
+        return next(part.flop for part in self.model if part.name == HEAD) / sum(part.flop for part in self.model)
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters without embedding and head."""
+        return self.settings.shape.num_parameters
+
+    @property
+    def total_parameters(self) -> int:
+        """All parameters."""
+        return total_parameters(self.settings.model, self.vocabulary)
+
+    @property
+    def run_tokens(self) -> int:
+        """Training tokens of a run, in whole steps."""
+        return self.settings.num_steps * self.settings.tokens_per_step
+
+    @property
+    def run_flop(self) -> float:
+        """Model FLOP of a run's training: 1.03e17 for RegMix's."""
+        return self.flops_per_token * self.run_tokens
+
+    @property
+    def state_bytes(self) -> int:
+        """Memory of weights, gradients, AdamW's moments and, in bf16, a copy of the matrices."""
+        cast = 2 * (self.total_parameters - self.settings.shape.width * self.vocabulary)
+        return STATE_BYTES * self.total_parameters + (cast if self.precision == "bf16" else 0)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Memory of what a step keeps for its backward pass, as far as a batch passes at once; without logits."""
+        from proxy_training.train import micro_batch
+
+        sequences = min(self.settings.batch_size, micro_batch(self.settings, self.kind))
+        return sequences * self.settings.sequence_length * activation_bytes(self.settings.model)
+
+
+def counted(settings: TrainSettings, vocabulary: int, num_domains: int = NUM_DOMAINS, kind: Kind = "cuda") -> Counts:
+    """Count a run's FLOP and bytes, part by part.
+
+    FLOP are 6 per parameter of a matrix product and token, and attention in full (PaLM, arXiv:2204.02311, appendix B),
+    so the model's parts sum to `flops_per_token`. Bytes are the least with a kernel for each matrix product, for
+    attention, and for the elementwise work between two of these, each reading its inputs and writing its outputs once:
+    the residual stream and all weights in float32, other activations in `settings.precision`, nothing of size
+    sequence x sequence. Logits stay in the cache of a CPU, for which they are taken in pieces; on a GPU they are written
+    once and read by the two products of the backward pass. Weights are read, and their gradients written, once a step.
+
+    Args:
+        settings: How the proxy is trained.
+        vocabulary: Ids of the tokenizer.
+        num_domains: Validation domains.
+        kind: "cuda" or "cpu"; decides the precision when that is auto, and whether logits are counted.
+
+    Raises:
+        InputError: If vocabulary or num_domains is below 1.
+    """
+    for name, value in (("vocabulary", vocabulary), ("num_domains", num_domains)):
+        if value < 1:
+            raise InputError(f"cost: --{name} is {value}; a whole number of at least 1 is wanted")
+    precision: Precision = settings.precision if settings.precision != "auto" else "bf16" if kind == "cuda" else "fp32"
+    shape, tokens = settings.shape, settings.tokens_per_step
+    size = 2 if precision == "bf16" else 4
+    weights = _weights(shape, vocabulary)
+    traffic = _traffic(shape, size)
+    if kind == "cuda":
+        forward, backward = traffic[HEAD]
+        traffic[HEAD] = (forward, backward + 3 * size * vocabulary)
+    flop = {name: 6 * number for name, number in weights.items()} | {
+        "embedding": 0,
+        "attention": 12 * shape.layers * shape.width * settings.sequence_length,
+    }
+    # A matrix is read in both passes and its gradient written; in bf16 it is cast first. A gradient of the embedding
+    # is zeros but for the rows of the batch, and yet written as a whole.
+    per_weight = dict.fromkeys(weights, 12 if size == 4 else 14) | {"embedding": 4}
+    model = tuple(
+        Part(
+            name,
+            tokens * flop[name],
+            tokens * sum(traffic[name]) + per_weight.get(name, 0) * weights.get(name, 0),
+            name not in ("embedding", POINTWISE),
+        )
+        for name in traffic
+    )
+    assert sum(part.flop for part in model) == tokens * flops_per_token(
+        settings.model, vocabulary, settings.sequence_length
+    )
+    total = total_parameters(settings.model, vocabulary)
+    scored = settings.valid_tokens // settings.sequence_length * settings.sequence_length * num_domains
+    read = (4 if size == 4 else 8) * (total - weights["embedding"])
+    evaluation = scored * sum(forward for forward, _ in traffic.values()) + read
+    evaluations = settings.evaluations / settings.num_steps
+    other = (
+        Part("gradient clipping", CLIP_FLOP * total, CLIP_BYTES * total, False),
+        Part("optimiser", ADAMW_FLOP * total, ADAMW_BYTES * total, False),
+        Part(VALIDATION, evaluations * scored * sum(flop.values()) / 3, evaluations * evaluation, True),
+    )
+    return Counts(settings, vocabulary, kind, precision, model, other)
+
+
+def _weights(shape: Shape, vocabulary: int) -> dict[str, int]:
+    """Parameters of each part that has some."""
+    return {
+        "embedding": vocabulary * shape.width,
+        "attention projections": shape.layers * 4 * shape.width**2,
+        "MLP": shape.layers * 3 * shape.width * shape.mlp,
+        POINTWISE: (2 * shape.layers + 1) * shape.width,
+        HEAD: shape.width * vocabulary,
+    }
+
+
+def _traffic(shape: Shape, size: int) -> dict[str, tuple[int, int]]:
+    """Bytes a token moves in the forward and in the backward pass of each part; activations have `size` bytes."""
+    layers, residual = shape.layers, 4 * shape.width
+    x, hidden = size * shape.width, size * shape.mlp
+    return {
+        "embedding": (2 * residual, 3 * residual),
+        # query, key and value: x -> 3x; output: x -> x. Backward, the gradient of an output is read by two products.
+        "attention projections": (layers * 6 * x, layers * 12 * x),
+        # 3x -> x; backward from those, the output and its gradient.
+        "attention": (layers * 4 * x, layers * 8 * x),
+        # x -> 2 hidden, hidden -> x.
+        "MLP": (layers * (2 * x + 3 * hidden), layers * (4 * x + 6 * hidden)),
+        # Rotation of query and key; SwiGLU; twice a layer the residual sum with the next norm; before them one norm.
+        POINTWISE: (
+            layers * (4 * x + 3 * hidden + 2 * (2 * residual + 2 * x)) + residual + x,
+            layers * (4 * x + 5 * hidden + 2 * (3 * residual + 2 * x)) + 2 * residual + x,
+        ),
+        HEAD: (x, 2 * x),
+    }
+
+
+def floor_seconds(counts: Counts, device: Device) -> float:
+    """The floor of a run on a device, validation included: its parts one after another, without a pause."""
+    return counts.settings.num_steps * sum(part.seconds(device, counts.precision) for part in counts.parts)
+
+
+def longest_share(num_runs: int, workers: int = 1, stack: int = 1) -> int:
+    """Runs that the busiest of `workers` devices trains, where each takes `stack` of them at a time."""
+    return min(num_runs, math.ceil(math.ceil(num_runs / stack) / workers) * stack)
+
+
+def money(price: float, seconds: float, workers: int = 1) -> float:
+    """What `workers` devices cost for that long, at `price` an hour each."""
+    return price * workers * seconds / 3600
+
+
+def cost(
+    train: TrainSettings = TrainSettings(),  # noqa: B008
+    vocabulary: int | None = None,
+    num_runs: int | None = None,
+    num_domains: int | None = None,
+    stack: int = 1,
+    device: str = "auto",
+    workers: int | None = None,
+    price: float | None = None,
+    calibrate: bool = False,
+    tokens: Path | None = None,
+    mixtures: Path | None = None,
+    out: Path | None = None,
+) -> None:
+    """Say what a sweep costs on a device: FLOP, bytes, parameters, memory, time and money.
+
+    The floor is counted, for any device: each part of a step takes its FLOP at the device's peak rate, or its bytes at
+    the peak bandwidth, whichever is longer. --calibrate trains for ten seconds on the device at hand and says how long
+    the sweep will really take there.
+
+    Args:
+        train: How a proxy is trained.
+        vocabulary: Ids of the tokenizer; by default those of --tokens.
+        num_runs: Proxies in the sweep; by default what the study plans, else as many as --mixtures holds, else 1.
+        num_domains: Validation domains; by default those of --tokens, else 10.
+        stack: Proxies that train together in one process; their weights and moments are all in memory, and read once a
+            step for each of them.
+        device: auto is this machine (its GPU if it has one, else a core) and cpu a core of it, both measured in seconds;
+            b200, h200, h100, a100, a100_40gb, l40s, l4, a6000, rtx4090 and rtx3090 are their makers' peak figures.
+        workers: Devices at work at a time, GPUs or cores; by default 1 GPU, or the cores that a sweep would take.
+        price: Money for one device and hour.
+        calibrate: Also train for ten seconds on the device, if it is the one at hand.
+        tokens: Folder of token shards, for the vocabulary and the number of domains.
+        mixtures: Folder of mixture YAMLs, for the number of runs.
+        out: A CSV for the table of parts.
+
+    Raises:
+        InputError: If the device is unknown, or not at hand and to be calibrated, or nothing says the vocabulary.
+        StageError: If the calibration fails.
+    """
+    vocabulary, num_runs, num_domains = _resolved(vocabulary, num_runs, num_domains, tokens, mixtures)
+    at_least: dict[str, float | None] = {"num_runs": num_runs, "stack": stack, "workers": workers}
+    for name, value in at_least.items():
+        if value is not None and value < 1:
+            raise InputError(f"cost: --{name} is {value}; a whole number of at least 1 is wanted")
+    if price is not None and not 0 <= price < math.inf:
+        raise InputError(f"cost: --price is {price}; money for a device and hour is wanted, 0 or more")
+    where = device_named(device, train.precision)
+    if calibrate and not is_at_hand(device):
+        raise InputError(
+            f"cost: --calibrate trains on the device at hand, which is {gpu_name() or 'a CPU'} and not {device}; "
+            "leave it out, or run the same command where there is one"
+        )
+    counts = counted(train, vocabulary, num_domains, where.kind)
+    if workers is None:
+        workers = 1 if where.kind == "cuda" else _cores(train, vocabulary)
+    calibration = calibrated(counts, where, workers) if calibrate else None
+    print("\n".join([*_table(counts, where), "", *_totals(counts, where, num_runs, num_domains, stack, workers)]))
+    share = longest_share(num_runs, workers, stack)
+    seconds = floor = share * floor_seconds(counts, where)
+    if calibration is not None:
+        seconds = predicted_seconds(calibration, train, num_domains, share)
+        speed = (
+            f"{1 / calibration.seconds_per_token:,.0f} tokens/s on each{', one proxy at a time' if stack > 1 else ''}"
+        )
+        print(f"{'calibrated':<14}{_duration(seconds)}, {seconds / floor:.1f} times the floor; {speed}")
+    if price is not None:
+        hours, least = workers * seconds / 3600, "" if calibration else "at least "
+        print(f"{'money':<14}{least}{money(price, seconds, workers):,.2f} ({hours:,.2f} device hours at {price:g})")
+    if calibration is None and is_at_hand(device):
+        say("The floor leaves out what happens between kernels; --calibrate measures it, in ten seconds of training.")
+    if out is not None:
+        _write(out, counts, where)
+
+
+def _resolved(
+    vocabulary: int | None, num_runs: int | None, num_domains: int | None, tokens: Path | None, mixtures: Path | None
+) -> tuple[int, int, int]:
+    """What is not given, from the files that are there."""
+    if vocabulary is None and tokens is None:
+        raise InputError(
+            "cost: nothing says the vocabulary; give --vocabulary, or --tokens or --study with token shards"
+        )
+    if tokens is not None and (vocabulary is None or (Path(tokens) / "manifest.json").exists()):
+        manifest = read_tokens_manifest(tokens)
+        vocabulary = int(manifest.tokenizer["vocabulary"]) if vocabulary is None else vocabulary
+        num_domains = len(manifest.domains("valid")) if num_domains is None else num_domains
+    if num_runs is None and mixtures is not None:
+        num_runs = len(list(Path(mixtures).glob("*.yaml")))
+        if not num_runs:
+            raise InputError(
+                f"{mixtures}: no mixtures (n00001.yaml, ...); give --num_runs, or run `proxymix synthesize`"
+            )
+    assert vocabulary is not None
+    return vocabulary, 1 if num_runs is None else num_runs, NUM_DOMAINS if num_domains is None else num_domains
+
+
+def _cores(settings: TrainSettings, vocabulary: int) -> int:
+    from proxy_training.sweep import default_workers
+
+    return default_workers(settings, vocabulary)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What ten seconds of training measured.
+
+    Args:
+        seconds_per_token: Of training, on every worker at once.
+        startup_seconds: Until a process trains: imports, the model, the first steps.
+    """
+
+    seconds_per_token: float
+    startup_seconds: float
+
+
+def calibrated(counts: Counts, device: Device, workers: int = 1) -> Calibration:
+    """Train on random tokens for ten seconds, in as many processes at once as a sweep would have.
+
+    A step that would take long (RegMix's million tokens on a CPU) is calibrated with fewer sequences, and scaled by the
+    ratio of the floors.
+
+    Raises:
+        StageError: If a process fails.
+    """
+    from proxy_training.sweep import WORKER_ENVIRONMENT
+
+    settings, step = counts.settings, _training_seconds(counts, device)
+    short = replace(
+        settings,
+        batch_size=max(1, min(settings.batch_size, int(settings.batch_size * CALIBRATION_STEP_SECONDS / step))),
+    )
+    per_token = _training_seconds(counted(short, counts.vocabulary, kind=counts.kind), device) / short.tokens_per_step
+    scale = step / settings.tokens_per_step / per_token
+    job = json.dumps({"settings": asdict(short), "vocabulary": counts.vocabulary, "repeats": CALIBRATIONS})
+    paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    command = [sys.executable, "-c", "import sys, proxy_training.cost as cost; cost._calibrate(sys.argv[1])", job]
+    environment = {**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    start = time.time()
+    team = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(workers)
+    ]
+    costs, startups = [], []
+    for process in team:
+        output, errors = process.communicate()
+        if process.returncode:
+            raise StageError(f"the calibration failed: {(errors.strip().splitlines() or ['no message'])[-1]}")
+        answer = json.loads(output.splitlines()[-1])
+        costs.append(statistics.median(answer["seconds_per_token"]))
+        ends = [start, *answer["ends"]]
+        lengths = [after - before for before, after in itertools.pairwise(ends)]
+        startups.append(max(lengths[0] - statistics.median(lengths[1:]), 0.0))
+    return Calibration(scale * statistics.mean(costs), max(startups))
+
+
+def _training_seconds(counts: Counts, device: Device) -> float:
+    """The floor of a step without validation."""
+    return sum(p.seconds(device, counts.precision) for p in counts.parts if p.name != VALIDATION)
+
+
+def _calibrate(job: str) -> None:
+    """What a calibrating process does."""
+    from proxy_training.worker import seconds_per_token
+
+    wanted = json.loads(job)
+    settings = TrainSettings(**wanted["settings"])
+    costs, ends = [], []
+    for _ in range(wanted["repeats"]):
+        costs.append(seconds_per_token(settings, wanted["vocabulary"]))
+        ends.append(time.time())
+    print(json.dumps({"seconds_per_token": costs, "ends": ends}))
+
+
+def predicted_seconds(calibration: Calibration, settings: TrainSettings, num_domains: int, num_runs: int) -> float:
+    """How long a process that trains `num_runs` one after another takes, from its start to its last file."""
+    scored = settings.evaluations * settings.valid_tokens * num_domains
+    tokens = settings.num_steps * settings.tokens_per_step + SCORING * scored
+    run = tokens * calibration.seconds_per_token + RUN_SECONDS
+    return calibration.startup_seconds + num_runs * run
+
+
+def _table(counts: Counts, device: Device) -> list[str]:
+    """What is trained on what, then a row for each part."""
+    settings, shape = counts.settings, counts.settings.shape
+    rates = " and ".join(f"{_rate(device.flops[p])} in {p}" for p in dict.fromkeys((counts.precision, "fp32")))
+    lines = [
+        f"{settings.model}: {shape.layers} layers, width {shape.width:,}, {shape.heads} heads, MLP {shape.mlp:,}; "
+        f"vocabulary {counts.vocabulary:,}; {settings.batch_size} x {settings.sequence_length:,} tokens a step; "
+        f"{counts.precision}",
+        f"{device.name}: {rates}, {device.bandwidth / 1e9:,.4g} GB/s, {device.memory / 1e9:.4g} GB",
+        "",
+        f"{'per training token':<24}{'MFLOP':>11}{'kB':>11}  {'bound by':<8}{'time':>8}",
+    ]
+    for title, parts in (("the model", counts.model), ("all", counts.other)):
+        lines += [_row(part.name, (part,), counts, device, _bound(part, device, counts)) for part in parts]
+        lines.append(_row(title, counts.model if title == "the model" else counts.parts, counts, device, ""))
+    return lines
+
+
+def _totals(counts: Counts, device: Device, num_runs: int, num_domains: int, stack: int, workers: int) -> list[str]:
+    """Parameters, memory, FLOP and the floor."""
+    memory = counts.state_bytes + counts.activation_bytes
+    held = (
+        f"{_bytes(memory)} a proxy ({_bytes(counts.state_bytes)} weights, gradients and moments; "
+        f"{_bytes(counts.activation_bytes)} activations)"
+    )
+    if stack > 1:
+        held += f", {_bytes(stack * memory)} for {stack}"
+    if stack * memory * (workers if device.kind == "cpu" else 1) > device.memory:  # cores share it
+        held += f", which does NOT fit into {_bytes(device.memory)}"
+    runs = f"{num_runs:,} run{'s' if num_runs > 1 else ''}"
+    one = floor_seconds(counts, device)
+    all_ = longest_share(num_runs, workers, stack) * one
+    scoring = _share(counts.other[-1:], counts, device)
+    lines = {
+        "parameters": f"{counts.num_parameters:,} without embedding and head, {counts.total_parameters:,} with them",
+        "memory": held,
+        "FLOP": f"{counts.run_flop:.3g} a run of {counts.run_tokens:,} tokens, {num_runs * counts.run_flop:.3g} for "
+        f"{runs}; {counts.head_share:.0%} in the head",
+        "floor": f"{_duration(all_)} for {runs} on {workers} x {device.name}; {_duration(one)} each, {scoring:.1%} of it "
+        f"to score {num_domains} domains",
+    }
+    return [f"{name:<14}{text}" for name, text in lines.items()]
+
+
+def _row(title: str, parts: Sequence[Part], counts: Counts, device: Device, bound: str) -> str:
+    tokens = counts.settings.tokens_per_step
+    flop, size = (sum(getattr(part, what) for part in parts) / tokens for what in ("flop", "bytes"))
+    return f"{title:<24}{flop / 1e6:>11,.3f}{size / 1e3:>11,.1f}  {bound:<8}{_share(parts, counts, device):>8.1%}"
+
+
+def _bound(part: Part, device: Device, counts: Counts) -> str:
+    by_flop, by_bytes = part.bounds(device, counts.precision)
+    return "FLOP" if by_flop > by_bytes else "memory"
+
+
+def _share(parts: Sequence[Part], counts: Counts, device: Device) -> float:
+    """Of the floor."""
+    seconds = [sum(p.seconds(device, counts.precision) for p in some) for some in (parts, counts.parts)]
+    return seconds[0] / seconds[1]
+
+
+def _rate(flops: float) -> str:
+    return f"{flops / 1e12:,.4g} TFLOP/s" if flops >= 1e12 else f"{flops / 1e9:,.4g} GFLOP/s"
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e9:,.3g} GB" if size >= 1e9 else f"{size / 1e6:,.3g} MB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
+
+
+def _write(out: Path, counts: Counts, device: Device) -> None:
+    tokens = counts.settings.tokens_per_step
+    rows: list[list[Any]] = [
+        [
+            part.name,
+            part.flop / tokens,
+            part.bytes / tokens,
+            _bound(part, device, counts),
+            part.seconds(device, counts.precision) / tokens,
+            _share((part,), counts, device),
+        ]
+        for part in counts.parts
+    ]
+    header = ("part", "flop_per_token", "bytes_per_token", "bound_by", "floor_seconds_per_token", "share_of_floor")
+    write_table(out, header, rows)
+
+
+if __name__ == "__main__":
+    run_stage(cost)
