@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy_training.devices import Device, Kind, Precision, device_named, gpu_name, is_at_hand
+from proxy_training.layout import fitting_micro_batch
 from proxy_training.model import activation_bytes, flops_per_token, total_parameters
 from proxy_training.settings import Shape, TrainSettings
 from proxymix.cli import run as run_stage
@@ -129,9 +130,7 @@ class Counts:
     @property
     def activation_bytes(self) -> int:
         """Memory of what a step keeps for its backward pass, as far as a batch passes at once; without logits."""
-        from proxy_training.train import micro_batch
-
-        sequences = min(self.settings.batch_size, micro_batch(self.settings, self.kind))
+        sequences = fitting_micro_batch(self.settings, self.kind, stack=1)
         return sequences * self.settings.sequence_length * activation_bytes(self.settings.model)
 
 
@@ -306,9 +305,7 @@ def cost(
     seconds = floor = share * floor_seconds(counts, where)
     if calibration is not None:
         seconds = predicted_seconds(calibration, train, num_domains, share)
-        speed = (
-            f"{1 / calibration.seconds_per_token:,.0f} tokens/s on each{', one proxy at a time' if stack > 1 else ''}"
-        )
+        speed = f"{1 / calibration.seconds_per_token:,.0f} tokens/s on each"
         print(f"{'calibrated':<14}{_duration(seconds)}, {seconds / floor:.1f} times the floor; {speed}")
     if price is not None:
         hours, least = workers * seconds / 3600, "" if calibration else "at least "

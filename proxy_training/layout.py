@@ -53,10 +53,15 @@ def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = 
     if isinstance(settings.micro_batch, int):
         micro_batch = settings.micro_batch
     else:
-        sequence = activation_bytes(settings.model) * settings.sequence_length
-        micro_batch = max(1, min(settings.batch_size, ACTIVATION_BYTES[device] // (stack * sequence)))
+        micro_batch = fitting_micro_batch(settings, device, stack)
     precision = precision_here(settings, device)
     return Layout(device, precision, stack, min(micro_batch, settings.batch_size), settings.compile is True)
+
+
+def fitting_micro_batch(settings: TrainSettings, device: str, stack: int) -> int:
+    """Sequences of each of `stack` proxies whose activations a pass may keep."""
+    sequence = activation_bytes(settings.model) * settings.sequence_length
+    return max(1, min(settings.batch_size, ACTIVATION_BYTES[device] // (stack * sequence)))
 
 
 def device_here() -> str:
