@@ -301,8 +301,19 @@ def test_models_that_rank_alike_are_told_apart_by_regret():
     def row(model, spearman, regret):
         return {"model": model, "target": "objective", "spearman": spearman, "regret": regret}
 
-    assert choose([row("a", 0.9505, 0.3), row("b", 0.95, 0.1), row("c", 0.9, 0.0)], ["a", "b", "c"]) == "b"
-    assert choose([row("a", 0.952, 0.3), row("b", 0.95, 0.1), row("c", 0.9, 0.0)], ["a", "b", "c"]) == "a"
+    rows = [row("gp", 0.9505, 0.3), row("ensemble", 0.95, 0.1), row("lightgbm", 0.9, 0.0)]
+    names = ["gp", "ensemble", "lightgbm"]
+    assert choose(rows, names, 1000) == "ensemble"
+    rows[1] = row("ensemble", 0.93, 0.1)
+    assert choose(rows, names, 1000) == "gp"
+
+
+@pytest.mark.parametrize(("num_runs", "chosen"), [(30, "gp"), (1000, "lightgbm")])
+def test_trees_are_chosen_only_where_they_are_better_by_more_than_chance(num_runs, chosen):
+    """No curves can be drawn of trees, so little is known of their optimum."""
+    scores = {"gp": 0.92, "lightgbm": 0.93}
+    rows = [{"model": m, "target": "objective", "spearman": s, "regret": 0.0} for m, s in scores.items()]
+    assert choose(rows, list(scores), num_runs) == chosen
 
 
 @pytest.mark.skipif(not (SWEEPS / "regmix").exists(), reason="the published sweeps are not here")
