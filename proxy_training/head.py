@@ -1,8 +1,8 @@
 """Hidden states and the heads' weights of K proxies -> cross entropy, without ever holding all logits.
 
-At a vocabulary of 4,096 and width 64 the logits are the largest thing in a step by far: written, read and rewritten as
-a whole they cost more time than the transformer. In pieces that stay in the processor's cache, with the gradient taken
-on the spot, a step takes half the time.
+At a vocabulary of 4,096 and width 64 the logits are the largest thing in a step by far. In pieces that stay in the
+processor's cache, with the gradient taken on the spot and in place, the head takes .7 to .9 of the time that it takes as
+a whole (benchmarks/README.md).
 """
 
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-CPU_CHUNK_BYTES = 2**20  # about one core's second-level cache; larger pieces are slower again
-GPU_CHUNK_BYTES = 2**30
+CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**30}  # of logits in float32
+CHUNK_ROWS = 128  # at least: fewer leave a matrix product waiting for the weights
 
 
 def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -39,30 +39,28 @@ class _MeanLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         weight_cast = weight.to(hidden.dtype)
-        transposed = weight_cast.transpose(
-            1, 2
-        ).contiguous()  # this and the next layout give the faster matrix products
-        grad_hidden, grad_transposed = torch.empty_like(hidden), torch.zeros_like(transposed)
+        grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         losses = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
         for ks, rows in _chunks(hidden, weight):
-            logits = torch.bmm(hidden[ks, rows], transposed[ks]).float()
+            logits = torch.bmm(hidden[ks, rows], weight_cast[ks].transpose(1, 2)).float()
             torch.log_softmax(logits, dim=2, out=logits)
             losses[ks, rows] = _nats(logits, targets[ks, rows])
             gradient = logits.exp_()  # of the sum over tokens: softmax minus one at the target
             gradient.scatter_add_(2, targets[ks, rows, None], -torch.ones_like(gradient[..., :1]))
             gradient = gradient.to(hidden.dtype)
             grad_hidden[ks, rows] = torch.bmm(gradient, weight_cast[ks])
-            grad_transposed[ks].baddbmm_(hidden[ks, rows].transpose(1, 2), gradient)
-        ctx.save_for_backward(grad_hidden, grad_transposed)
-        ctx.weight_dtype = weight.dtype
+            if hidden.dtype == weight.dtype:
+                grad_weight[ks].baddbmm_(gradient.transpose(1, 2), hidden[ks, rows])
+            else:  # many pieces do not add up in bf16
+                grad_weight[ks] += torch.bmm(gradient.transpose(1, 2), hidden[ks, rows])
+        ctx.save_for_backward(grad_hidden, grad_weight)
         return losses.mean(dim=1)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        grad_hidden, grad_transposed = ctx.saved_tensors
+        grad_hidden, grad_weight = ctx.saved_tensors
         scale = (grad_outputs[0] / grad_hidden.shape[1])[:, None, None]
-        grad_weight = grad_transposed.transpose(1, 2).to(ctx.weight_dtype, memory_format=torch.contiguous_format)
-        return grad_hidden * scale.to(grad_hidden.dtype), grad_weight * scale, None
+        return grad_hidden.mul_(scale), grad_weight.mul_(scale), None
 
 
 def _nats(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -72,8 +70,7 @@ def _nats(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
 def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[slice, slice]]:
     """Proxies and tokens whose logits fit together; on a CPU one proxy at a time, in pieces of its cache."""
     (k, num_tokens, _), vocabulary = hidden.shape, weight.shape[1]
-    budget = GPU_CHUNK_BYTES if hidden.is_cuda else CPU_CHUNK_BYTES
-    rows = max(32, budget // (4 * vocabulary))
+    rows = max(CHUNK_ROWS, CHUNK_BYTES[hidden.device.type] // (4 * vocabulary))
     together = max(1, rows // num_tokens) if hidden.is_cuda else 1
     for first in range(0, k, together):
         for start in range(0, num_tokens, rows):

@@ -25,6 +25,8 @@ from proxymix.files import replacing
 from proxymix.schemas import loss_column
 
 if TYPE_CHECKING:
+    from litgpt import GPT
+
     from proxy_training.train import TokenData
 
 VALIDATION_TOKENS = 4096  # scored at once where the batch is smaller, as 256 at a time take a third longer
@@ -86,6 +88,32 @@ def fit(
         torch.set_num_threads(threads)
 
 
+class Proxies(torch.nn.Module):
+    """K proxies of a stack, down to their losses; the transformer may be compiled, the head is fast without."""
+
+    def __init__(self, stack: "GPT", layout: Layout) -> None:
+        super().__init__()
+        self.stack, self.layout = stack, layout
+        if layout.compile:
+            stack.compile()
+
+    def forward(self, inputs: torch.Tensor, targets: torch.Tensor, each_token: bool = False) -> torch.Tensor:
+        """Mean loss of each proxy, shape (K,), differentiable; or the loss of each token, shape of targets. In nats.
+
+        Args:
+            inputs: Ids, shape (K * B, T).
+            targets: Ids, shape (K, B * T).
+            each_token: Which of the two.
+        """
+        # `forward` itself is never the compiled one: validation, of other shapes and seldom, does not earn a compilation
+        transformer = self.stack.forward if each_token else self.stack
+        low = self.layout.precision == "bf16"
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=low):
+            hidden = transformer(inputs)
+        hidden = hidden.to(torch.bfloat16 if low else torch.float32).view(*targets.shape, -1)
+        return (token_losses if each_token else linear_cross_entropy)(hidden, self.stack.lm_head.weight, targets)
+
+
 class _Training:
     """K proxies, their optimiser, and where they have got to."""
 
@@ -94,12 +122,11 @@ class _Training:
     ) -> None:
         self.runs, self.settings, self.layout, self.k = runs, settings, layout, len(runs)
         config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
-        self.model: Any = stacked([build_proxy(config, run.seed) for run in runs]).to(layout.device)
+        self.model = Proxies(stacked([build_proxy(config, run.seed) for run in runs]), layout).to(layout.device)
         self.parameters = list(self.model.parameters())
         self.optimizer = torch.optim.AdamW(
             self.parameters, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
         )
-        self.hidden = torch.compile(self.model) if layout.compile else self.model
         self.batches = _Batches(plans, data, settings, layout)
         self.validation = _Validation(data, settings, layout, self.k)
         steps, peak = settings.num_steps, settings.learning_rate
@@ -143,8 +170,7 @@ class _Training:
         settings = self.settings
         for inputs, targets in self.batches.take(self.step):
             share = targets.shape[1] / settings.tokens_per_step
-            hidden = _hidden(self.hidden, inputs, self.layout.precision).view(self.k, targets.shape[1], -1)
-            losses = linear_cross_entropy(hidden, self.model.lm_head.weight, targets) * share
+            losses = self.model(inputs, targets) * share
             losses.sum().backward()
             self.losses[self.step] += losses.detach()
         clip_each(self.parameters, settings.gradient_clip)
@@ -158,7 +184,7 @@ class _Training:
         """Rows of the steps since the last report; proxies that have diverged get no more."""
         first = min(len(rows) for rows, gone in zip(self.rows, self.diverged, strict=True) if not gone)
         train = self.losses[first : self.step].tolist()
-        scored = self.validation.losses(self.model, self.layout.precision) if evaluate else []
+        scored = self.validation.losses(self.model) if evaluate else []
         for k, rows in enumerate(self.rows):
             if self.diverged[k]:
                 continue
@@ -266,23 +292,16 @@ class _Validation:
         stacked = torch.from_numpy(np.concatenate(list(ids.values()))).to(layout.device)
         self.batches = stacked.split(at_once)
 
-    def losses(self, model: Any, precision: str) -> list[dict[str, float]]:
+    def losses(self, model: "Proxies") -> list[dict[str, float]]:
         """Mean loss of each proxy per domain, in nats per token."""
         per_block = []
         with torch.inference_mode():
             for ids in self.batches:
                 inputs = ids[:, :-1].repeat(self.k, 1)
                 targets = ids[:, 1:].flatten().expand(self.k, -1)
-                hidden = _hidden(model, inputs, precision).view(self.k, targets.shape[1], -1)
-                nats = token_losses(hidden, model.lm_head.weight, targets)
+                nats = model(inputs, targets, each_token=True)
                 per_block.append(nats.view(self.k, len(ids), -1).double().mean(dim=2))
             means = [part.mean(dim=1) for part in torch.cat(per_block, dim=1).split(list(self.blocks.values()), dim=1)]
             values = torch.stack(means, dim=1).tolist()
         return [dict(zip(self.blocks, row, strict=True)) for row in values]
 
-
-def _hidden(model: Any, inputs: torch.Tensor, precision: str) -> torch.Tensor:
-    if precision == "fp32":
-        return model(inputs)
-    with torch.autocast(inputs.device.type, dtype=torch.bfloat16):
-        return model(inputs).to(torch.bfloat16)

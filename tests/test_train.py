@@ -70,7 +70,8 @@ def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatc
 
     from proxy_training import head
 
-    monkeypatch.setattr(head, "CPU_CHUNK_BYTES", 1)  # 32 rows a piece: 3 whole ones and a rest
+    monkeypatch.setattr(head, "CHUNK_BYTES", {"cpu": 1})
+    monkeypatch.setattr(head, "CHUNK_ROWS", 32)  # 3 whole pieces and a rest
     torch.manual_seed(0)
     hidden, weight = torch.randn(2, 100, 8, requires_grad=True), torch.randn(2, 50, 8, requires_grad=True)
     targets, scale = torch.randint(50, (2, 100)), torch.tensor([3.0, 1.0])
