@@ -49,7 +49,8 @@ def bundled(
     wanted = {run.id for run in todo}
     old = [names for names in known if wanted & set(names) and set(names) <= set(by_id)]
     left = [run.id for run in todo if not any(run.id in names for names in old)]
-    size = max(1, min(layout.stack, -(-len(left) // workers)))
+    number = -(-len(left) // (workers * layout.stack)) * workers  # as many for each process, and as even as can be
+    size = max(1, -(-len(left) // max(1, number)))
     new = [left[start : start + size] for start in range(0, len(left), size)]
     if new:
         gone = {name for names in new for name in names}

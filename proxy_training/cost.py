@@ -9,24 +9,21 @@ between kernels, which ten seconds of training do (`--calibrate`).
 """
 
 import itertools
-import json
 import math
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from proxy_training.calibration import chosen_layout, measured, predicted_seconds
 from proxy_training.devices import Device, Kind, Precision, device_named, gpu_name, is_at_hand
-from proxy_training.layout import fitting_micro_batch
+from proxy_training.layout import Layout, fitting_micro_batch, usual_stack
 from proxy_training.model import activation_bytes, flops_per_token, total_parameters
 from proxy_training.settings import Shape, TrainSettings
 from proxymix.cli import run as run_stage
-from proxymix.errors import InputError, StageError
+from proxymix.errors import InputError
 from proxymix.progress import duration, say
 from proxymix.schemas import read_tokens_manifest, write_table
 
@@ -34,8 +31,6 @@ POINTWISE, HEAD, VALIDATION = "norms and pointwise", "head and logits", "validat
 NUM_DOMAINS = 10  # validation domains where nothing says how many
 CALIBRATIONS = 4  # of two and a half seconds each
 CALIBRATION_STEP_SECONDS = 0.25  # by the floor; a longer step is calibrated on a smaller batch
-SCORING = 0.4  # of a training step: scoring the same tokens, which is a forward pass
-RUN_SECONDS = 0.3  # of a run: wandb and files
 ADAMW_FLOP, ADAMW_BYTES = 14, 28  # per parameter: reads weight, gradient and two moments, writes all but the gradient
 CLIP_FLOP, CLIP_BYTES = 3, 12  # reads the gradients for their norm, then reads and writes them scaled
 STATE_BYTES = 16  # per parameter: weight, gradient and two moments in float32
@@ -233,9 +228,9 @@ def floor_seconds(counts: Counts, device: Device) -> float:
     return counts.settings.num_steps * sum(part.seconds(device, counts.precision) for part in counts.parts)
 
 
-def longest_share(num_runs: int, workers: int = 1, stack: int = 1) -> int:
-    """Runs that the busiest of `workers` devices trains, where each takes `stack` of them at a time."""
-    return min(num_runs, math.ceil(math.ceil(num_runs / stack) / workers) * stack)
+def longest_share(num_runs: int, workers: int = 1) -> int:
+    """Runs that the busiest of `workers` devices trains."""
+    return math.ceil(num_runs / workers)
 
 
 def money(price: float, seconds: float, workers: int = 1) -> float:
@@ -248,7 +243,6 @@ def cost(
     vocabulary: int | None = None,
     num_runs: int | None = None,
     num_domains: int | None = None,
-    stack: int = 1,
     device: str = "auto",
     workers: int | None = None,
     price: float | None = None,
@@ -268,8 +262,6 @@ def cost(
         vocabulary: Ids of the tokenizer; by default those of --tokens.
         num_runs: Proxies in the sweep; by default what the study plans, else as many as --mixtures holds, else 1.
         num_domains: Validation domains; by default those of --tokens, else 10.
-        stack: Proxies that train together in one process; their weights and moments are all in memory, and read once a
-            step for each of them.
         device: auto is this machine (its GPU if it has one, else a core) and cpu a core of it, both measured in seconds;
             b200, h200, h100, a100, a100_40gb, l40s, l4, a6000, rtx4090 and rtx3090 are their makers' peak figures.
         workers: Devices at work at a time, GPUs or cores; by default 1 GPU, or the cores that a sweep would take.
@@ -284,7 +276,7 @@ def cost(
         StageError: If the calibration fails.
     """
     vocabulary, num_runs, num_domains = _resolved(vocabulary, num_runs, num_domains, tokens, mixtures)
-    at_least: dict[str, float | None] = {"num_runs": num_runs, "stack": stack, "workers": workers}
+    at_least: dict[str, float | None] = {"num_runs": num_runs, "workers": workers}
     for name, value in at_least.items():
         if value is not None and value < 1:
             raise InputError(f"cost: --{name} is {value}; a whole number of at least 1 is wanted")
@@ -299,12 +291,17 @@ def cost(
     counts = counted(train, vocabulary, num_domains, where.kind)
     if workers is None:
         workers = 1 if where.kind == "cuda" else _cores(train, vocabulary)
-    calibration = calibrated(counts, where, workers) if calibrate else None
+    stack = min(usual_stack(train, vocabulary, where.kind, int(where.memory)), longest_share(num_runs, workers))
+    calibration = None
+    if calibrate:
+        layout = chosen_layout(train, vocabulary, num_runs, workers)
+        stack, calibration = layout.stack, calibrated(counts, where, layout, workers)
     print("\n".join([*_table(counts, where), "", *_totals(counts, where, num_runs, num_domains, stack, workers)]))
-    share = longest_share(num_runs, workers, stack)
+    share = longest_share(num_runs, workers)
     seconds = floor = share * floor_seconds(counts, where)
     if calibration is not None:
-        seconds = predicted_seconds(calibration, train, num_domains, share)
+        seconds = calibration.startup_seconds
+        seconds += predicted_seconds(calibration.seconds_per_token, train, num_domains, share)
         speed = f"{1 / calibration.seconds_per_token:,.0f} tokens/s on each"
         print(f"{'calibrated':<14}{_duration(seconds)}, {seconds / floor:.1f} times the floor; {speed}")
     if price is not None:
@@ -357,7 +354,7 @@ class Calibration:
     startup_seconds: float
 
 
-def calibrated(counts: Counts, device: Device, workers: int = 1) -> Calibration:
+def calibrated(counts: Counts, device: Device, layout: Layout, workers: int = 1) -> Calibration:
     """Train on random tokens for ten seconds, in as many processes at once as a sweep would have.
 
     A step that would take long (RegMix's million tokens on a CPU) is calibrated with fewer sequences, and scaled by the
@@ -366,8 +363,6 @@ def calibrated(counts: Counts, device: Device, workers: int = 1) -> Calibration:
     Raises:
         StageError: If a process fails.
     """
-    from proxy_training.sweep import WORKER_ENVIRONMENT
-
     settings, step = counts.settings, _training_seconds(counts, device)
     short = replace(
         settings,
@@ -375,24 +370,13 @@ def calibrated(counts: Counts, device: Device, workers: int = 1) -> Calibration:
     )
     per_token = _training_seconds(counted(short, counts.vocabulary, kind=counts.kind), device) / short.tokens_per_step
     scale = step / settings.tokens_per_step / per_token
-    job = json.dumps({"settings": asdict(short), "vocabulary": counts.vocabulary, "repeats": CALIBRATIONS})
-    paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [sys.executable, "-c", "import sys, proxy_training.cost as cost; cost._calibrate(sys.argv[1])", job]
-    environment = {**os.environ, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
+    layout = replace(layout, micro_batch=min(layout.micro_batch, short.batch_size))
     start = time.time()
-    team = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(workers)
-    ]
-    costs, startups = [], []
-    for process in team:
-        output, errors = process.communicate()
-        if process.returncode:
-            raise StageError(f"the calibration failed: {(errors.strip().splitlines() or ['no message'])[-1]}")
-        answer = json.loads(output.splitlines()[-1])
-        costs.append(statistics.median(answer["seconds_per_token"]))
-        ends = [start, *answer["ends"]]
-        lengths = [after - before for before, after in itertools.pairwise(ends)]
+    team = measured(short, counts.vocabulary, [layout] * CALIBRATIONS, workers)
+    costs = [statistics.median(speed.seconds_per_token for speed in of_one) for of_one in team]
+    startups = []
+    for of_one in team:
+        lengths = [after - before for before, after in itertools.pairwise([start, *(s.ended for s in of_one)])]
         startups.append(max(lengths[0] - statistics.median(lengths[1:]), 0.0))
     return Calibration(scale * statistics.mean(costs), max(startups))
 
@@ -400,27 +384,6 @@ def calibrated(counts: Counts, device: Device, workers: int = 1) -> Calibration:
 def _training_seconds(counts: Counts, device: Device) -> float:
     """The floor of a step without validation."""
     return sum(p.seconds(device, counts.precision) for p in counts.parts if p.name != VALIDATION)
-
-
-def _calibrate(job: str) -> None:
-    """What a calibrating process does."""
-    from proxy_training.worker import seconds_per_token
-
-    wanted = json.loads(job)
-    settings = TrainSettings(**wanted["settings"])
-    costs, ends = [], []
-    for _ in range(wanted["repeats"]):
-        costs.append(seconds_per_token(settings, wanted["vocabulary"]))
-        ends.append(time.time())
-    print(json.dumps({"seconds_per_token": costs, "ends": ends}))
-
-
-def predicted_seconds(calibration: Calibration, settings: TrainSettings, num_domains: int, num_runs: int) -> float:
-    """How long a process that trains `num_runs` one after another takes, from its start to its last file."""
-    scored = settings.evaluations * settings.valid_tokens * num_domains
-    tokens = settings.num_steps * settings.tokens_per_step + SCORING * scored
-    run = tokens * calibration.seconds_per_token + RUN_SECONDS
-    return calibration.startup_seconds + num_runs * run
 
 
 def _table(counts: Counts, device: Device) -> list[str]:
@@ -454,7 +417,7 @@ def _totals(counts: Counts, device: Device, num_runs: int, num_domains: int, sta
         held += f", which does NOT fit into {_bytes(device.memory)}"
     runs = f"{num_runs:,} run{'s' if num_runs > 1 else ''}"
     one = floor_seconds(counts, device)
-    all_ = longest_share(num_runs, workers, stack) * one
+    all_ = longest_share(num_runs, workers) * one
     scoring = _share(counts.other[-1:], counts, device)
     lines = {
         "parameters": f"{counts.num_parameters:,} without embedding and head, {counts.total_parameters:,} with them",

@@ -5,6 +5,7 @@ pieces of a batch add up to the same gradient but for rounding. So it is chosen 
 """
 
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from proxy_training.model import activation_bytes, total_parameters
@@ -44,18 +45,26 @@ def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = 
         available: Bytes of memory for one process; what is free on the device when left out.
     """
     device = device_here()
-    if isinstance(settings.stack, int):
-        stack = settings.stack
-    else:
-        room = (available or free_bytes(device)) // (2 * bytes_of_a_proxy(settings, vocabulary))
-        stack = 1 if device == "cpu" and settings.shape.width >= WIDE else TOGETHER[device]
-        stack = max(1, min(stack, room))
+    stack = usual_stack(settings, vocabulary, device, available or free_bytes(device))
     if isinstance(settings.micro_batch, int):
         micro_batch = settings.micro_batch
     else:
         micro_batch = fitting_micro_batch(settings, device, stack)
     precision = precision_here(settings, device)
     return Layout(device, precision, stack, min(micro_batch, settings.batch_size), settings.compile is True)
+
+
+def usual_stack(settings: TrainSettings, vocabulary: int, device: str, available: int) -> int:
+    """Proxies in a process: what `settings` say, or what usually is fastest on such a device and fits into its memory."""
+    if isinstance(settings.stack, int):
+        return settings.stack
+    usual = 1 if device == "cpu" and settings.shape.width >= WIDE else TOGETHER[device]
+    return min(usual, fitting_stack(settings, vocabulary, available))
+
+
+def fitting_stack(settings: TrainSettings, vocabulary: int, available: int) -> int:
+    """Proxies that fit into half of so many bytes; one at least."""
+    return max(1, available // (2 * bytes_of_a_proxy(settings, vocabulary)))
 
 
 def fitting_micro_batch(settings: TrainSettings, device: str, stack: int) -> int:
@@ -66,9 +75,16 @@ def fitting_micro_batch(settings: TrainSettings, device: str, stack: int) -> int
 
 def device_here() -> str:
     """cuda where there is a GPU, else cpu."""
+    return "cuda" if has_gpu() else "cpu"
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a GPU."""
+    if version("torch").endswith("+cpu"):  # spares the common case an import of seconds
+        return False
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.cuda.is_available()
 
 
 def precision_here(settings: TrainSettings, device: str) -> str:

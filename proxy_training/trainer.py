@@ -304,4 +304,3 @@ class _Validation:
             means = [part.mean(dim=1) for part in torch.cat(per_block, dim=1).split(list(self.blocks.values()), dim=1)]
             values = torch.stack(means, dim=1).tolist()
         return [dict(zip(self.blocks, row, strict=True)) for row in values]
-

@@ -1,7 +1,6 @@
 """What a sweep costs: counts that reproduce the published ones, the floor that follows from them, and their errors."""
 
 import csv
-import json
 import re
 from dataclasses import replace
 
@@ -9,8 +8,8 @@ import pytest
 from proxies import TINY, VOCABULARY, write_mixtures, write_tokens
 
 from proxy_training import cost as cost_module
+from proxy_training.calibration import Speed
 from proxy_training.cost import (
-    Calibration,
     Part,
     calibrated,
     cost,
@@ -18,13 +17,13 @@ from proxy_training.cost import (
     floor_seconds,
     longest_share,
     money,
-    predicted_seconds,
 )
 from proxy_training.devices import DEVICES, Device, device_named, is_at_hand, measured_device
+from proxy_training.layout import Layout
 from proxy_training.model import flops_per_token
 from proxy_training.settings import SHAPES, TrainSettings
 from proxymix.cli import main
-from proxymix.errors import InputError, StageError
+from proxymix.errors import InputError
 
 REGMIX = TrainSettings(
     model="1m", sequence_length=2048, batch_size=512, tokens=1_048_576_000, evaluations=10, valid_tokens=1_048_576
@@ -123,54 +122,27 @@ def test_precision_is_that_of_the_device_unless_it_is_set():
 
 def test_the_busiest_device_sets_the_time():
     assert [longest_share(10, workers) for workers in (1, 2, 3, 20)] == [10, 5, 4, 1]
-    assert longest_share(64, workers=2, stack=16) == 32
-    assert longest_share(48, workers=2, stack=16) == 32, "two stacks on one device, one on the other"
-    assert longest_share(5, workers=2, stack=8) == 5, "one stack, which one device trains"
 
 
 def test_money_is_price_times_hours():
     assert money(2.5, seconds=7200) == 5 and money(2.5, seconds=7200, workers=4) == 20
 
 
-def test_a_prediction_counts_training_scoring_files_and_the_start():
-    calibration = Calibration(seconds_per_token=1e-3, startup_seconds=7)
-    scored = 0.4 * TINY.evaluations * TINY.valid_tokens * 2
-    assert predicted_seconds(calibration, TINY, 2, num_runs=3) == pytest.approx(7 + 3 * (1.280 + scored * 1e-3 + 0.3))
+LAYOUT = Layout("cpu", "fp32", stack=1, micro_batch=8, compile=False)
 
 
 def test_a_calibration_takes_the_median_of_what_its_processes_measure(monkeypatch):
-    class Process:
-        returncode = 0
+    def measured(settings, vocabulary, layouts, workers=1):
+        times = [1e-4, 3e-4, 2e-4, 2e-4]
+        return [[Speed(cost, 1e10 + 2 * k) for k, cost in enumerate(times)]] * workers
 
-        def __init__(self, command, **_):
-            self.job = json.loads(command[-1])
-
-        def communicate(self):
-            times = [1e-4, 3e-4, 2e-4]
-            return "noise\n" + json.dumps({"seconds_per_token": times, "ends": [1e10, 1e10 + 2, 1e10 + 4]}) + "\n", ""
-
-    monkeypatch.setattr(cost_module.subprocess, "Popen", Process)
+    monkeypatch.setattr(cost_module, "measured", measured)
     monkeypatch.setattr(cost_module.time, "time", lambda: 1e10 - 9)
-    found = calibrated(counted(TINY, VOCABULARY), DEVICES["h200"], workers=2)
+    found = calibrated(counted(TINY, VOCABULARY), DEVICES["h200"], LAYOUT, workers=2)
     assert found.seconds_per_token == pytest.approx(2e-4) and found.startup_seconds == pytest.approx(7)
     # RegMix's step takes minutes on a core: fewer sequences are trained, whose floor a token is hardly higher.
     core = Device("core", "cpu", {"fp32": 1e11}, 1e10, 1e9)
-    assert 2e-4 * 0.8 < calibrated(counted(REGMIX, 50_432, kind="cpu"), core).seconds_per_token < 2e-4
-
-
-def test_a_calibration_that_fails_says_why(monkeypatch):
-    class Process:
-        returncode = 1
-
-        def __init__(self, *_, **__):
-            pass
-
-        def communicate(self):
-            return "", "Traceback\nMemoryError: no room\n"
-
-    monkeypatch.setattr(cost_module.subprocess, "Popen", Process)
-    with pytest.raises(StageError, match="the calibration failed: MemoryError: no room"):
-        calibrated(counted(TINY, VOCABULARY), DEVICES["h200"])
+    assert 2e-4 * 0.8 < calibrated(counted(REGMIX, 50_432, kind="cpu"), core, LAYOUT).seconds_per_token < 2e-4
 
 
 def test_this_machine_is_measured():
@@ -210,7 +182,6 @@ def test_a_device_is_at_hand_where_training_would_happen_on_it(monkeypatch, gpu,
         ({"vocabulary": 0}, "--vocabulary is 0"),
         ({"num_domains": 0}, "--num_domains is 0"),
         ({"num_runs": 0}, "--num_runs is 0"),
-        ({"stack": 0}, "--stack is 0"),
         ({"price": -1.0}, r"--price is -1\.0"),
     ],
 )
@@ -255,9 +226,9 @@ def test_mixtures_say_how_many_runs_where_nothing_else_does(tmp_path, capsys):
 
 
 def test_a_stack_that_does_not_fit_is_said_to(capsys):
-    cost(replace(REGMIX, model="60m"), 50_432, device="l4", stack=2)
+    cost(replace(REGMIX, model="60m", stack=2), 50_432, num_runs=2, device="l4")
     assert "does NOT fit into 24 GB" in capsys.readouterr().out
-    cost(TINY, VOCABULARY, device="l4", stack=2)
+    cost(replace(TINY, stack=2), VOCABULARY, num_runs=2, device="l4")
     assert "NOT" not in capsys.readouterr().out
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
 
-from proxy_training import sweep as sweep_module
+from proxy_training import team as team_module
 from proxy_training.sweep import Run, default_workers, estimate_seconds, sweep, train_runs
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_yaml
@@ -118,7 +118,7 @@ def test_a_full_disk_stops_the_sweep_with_the_systems_own_error(tokens, tmp_path
     def answers(self):
         return {"failed": "x1", "error": "No space left on device", "kind": "OSError", "errno": errno.ENOSPC}
 
-    monkeypatch.setattr(sweep_module._Worker, "answer", answers)
+    monkeypatch.setattr(team_module.Worker, "answer", answers)
     runs = [Run(f"x{number}", {"a": 1.0}, 0) for number in range(50)]
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as error:
         train_runs(runs, tokens, tmp_path, TINY, workers=1)
@@ -126,7 +126,7 @@ def test_a_full_disk_stops_the_sweep_with_the_systems_own_error(tokens, tmp_path
 
 
 def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeypatch):
-    monkeypatch.setitem(sweep_module.WORKER_ENVIRONMENT, "PYTHONHOME", str(tmp_path / "nowhere"))
+    monkeypatch.setitem(team_module.WORKER_ENVIRONMENT, "PYTHONHOME", str(tmp_path / "nowhere"))
     with pytest.raises(StageError, match=r"n00001: the worker died: exit status 1(.*\n)+5 of 5 runs are missing"):
         sweep(mixtures, tokens, tmp_path / "out", TINY, workers=1, wandb="disabled")
 
@@ -134,7 +134,7 @@ def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeyp
 def test_a_failing_wandb_is_said_once_and_changes_nothing(
     tokens, mixtures, uninterrupted, tmp_path, monkeypatch, capfd
 ):
-    monkeypatch.setitem(sweep_module.WORKER_ENVIRONMENT, "WANDB__SERVICE_WAIT", "not a number")
+    monkeypatch.setitem(team_module.WORKER_ENVIRONMENT, "WANDB__SERVICE_WAIT", "not a number")
     sweep(mixtures, tokens, tmp_path, LONGER, workers=1)
     assert capfd.readouterr().err.count("wandb failed") == 1
     assert contents(tmp_path) == uninterrupted
@@ -177,7 +177,7 @@ def test_a_sweep_that_grows_keeps_its_bundles_and_adds_others(tokens, tmp_path):
     assert bundles(tmp_path / "out") == [["n00001", "n00002"], ["n00003"], ["n00004", "n00005"]]
     # other settings are another sweep
     sweep(more, tokens, tmp_path / "out", replace(TINY, stack=4, learning_rate=0.02), workers=1, wandb="disabled")
-    assert bundles(tmp_path / "out") == [["n00001", "n00002", "n00003", "n00004"], ["n00005"]]
+    assert bundles(tmp_path / "out") == [["n00001", "n00002", "n00003"], ["n00004", "n00005"]]
 
 
 def test_diverged_runs_are_named_marked_and_not_trained_again(tokens, tmp_path, capfd):

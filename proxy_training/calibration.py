@@ -1,0 +1,189 @@
+"""What training costs on this device, measured in seconds of it: how proxies are laid out here, and how long a sweep takes.
+
+A layout that was measured is remembered in the user's cache, so that the next sweep of the same kind starts at once.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_preparation.shards import TokenDomain
+from proxy_training.layout import Layout, device_here, fitting_stack, free_bytes, layout_of
+from proxy_training.model import flops_per_token
+from proxy_training.settings import Run, TrainSettings
+from proxy_training.team import Worker
+from proxy_training.train import TokenData, plan_of
+from proxymix.errors import StageError
+from proxymix.files import replacing
+from proxymix.progress import say
+from proxymix.schemas import TokensManifest
+
+SECONDS = 2.5  # of training, for one measurement
+STEPS = {"cpu": 1, "cuda": 20}  # a GPU waits whenever the clock is read
+STACKS = (1, 4, 16, 64)  # proxies in a process that are tried
+BETTER = 1.03  # a larger stack must be faster by this: smaller ones lose less when interrupted, and spread more evenly
+WORTH_FLOP = {
+    "cpu": 3e12,
+    "cuda": 3e15,
+}  # of a worker's whole share, a minute or so: less is done before it is measured
+SCORING = 0.4  # of a training step: scoring the same tokens, which is a forward pass
+RUN_SECONDS = 0.3  # of a run: wandb and files
+WORTH_COMPILING = 1200.0  # seconds of a worker's whole share
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one measurement found.
+
+    Attributes:
+        seconds_per_token: Of training, for a token of one proxy, over all proxies of the process.
+        ended: When it ended, as time.time().
+    """
+
+    seconds_per_token: float
+    ended: float
+
+
+def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, workers: int) -> Layout:
+    """What `settings` leave open, fitted to this device: by a rule for a short sweep, by what is fastest for a longer one.
+
+    Args:
+        settings: How proxies are trained.
+        vocabulary: Ids of the tokenizer.
+        num_runs: Proxies to train.
+        workers: Processes that share them.
+    """
+    share, device = -(-num_runs // workers), device_here()  # runs of one process
+    available = free_bytes(device) // (workers if device == "cpu" else 1)
+    usual = layout_of(settings, vocabulary, available)
+    usual = replace(usual, stack=min(usual.stack, share))
+    flop = flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.tokens * share
+    if "auto" not in (settings.stack, settings.compile) or flop < WORTH_FLOP[device]:
+        return usual
+    stacks = [usual.stack]
+    if settings.stack == "auto":
+        most = min(share, fitting_stack(settings, vocabulary, available))
+        stacks = sorted({k for k in STACKS if k <= most} | {usual.stack})
+    known = _Known([asdict(settings), vocabulary, share, stacks, usual.device, usual.precision])
+    if known.layout is None:
+        known.layout = _fastest(settings, vocabulary, stacks, share)
+    return known.layout or usual
+
+
+def _fastest(settings: TrainSettings, vocabulary: int, stacks: Sequence[int], share: int) -> Layout:
+    """The fastest of the layouts that `settings` allow; says what was measured."""
+    start = time.monotonic()
+    tried = [layout_of(replace(settings, stack=k), vocabulary) for k in stacks]
+    speeds = [speed.seconds_per_token for speed in measured(settings, vocabulary, tried)[0]]
+    best, seconds = tried[0], speeds[0]
+    for layout, found in zip(tried[1:], speeds[1:], strict=True):
+        if found * BETTER < seconds:
+            best, seconds = layout, found
+    figures = ", ".join(f"{1 / s:,.0f} with {layout.stack}" for layout, s in zip(tried, speeds, strict=True))
+    if settings.compile == "auto" and seconds * settings.tokens * share > WORTH_COMPILING:
+        compiled = replace(best, compile=True)
+        with contextlib.suppress(StageError):  # no compiler here
+            found = measured(settings, vocabulary, [compiled])[0][0].seconds_per_token
+            figures += f", {1 / found:,.0f} with {best.stack} compiled"
+            if found * BETTER < seconds:
+                best = compiled
+    say(f"calibrated in {time.monotonic() - start:.0f} s: tokens/s of a process by proxies in it: {figures}")
+    return best
+
+
+def measured(
+    settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout], workers: int = 1
+) -> list[list[Speed]]:
+    """Train on random tokens for a few seconds in each layout, one after another in as many processes as a sweep has.
+
+    Returns:
+        For each worker the speed of each layout.
+
+    Raises:
+        StageError: If a process fails.
+    """
+    job = {"settings": asdict(settings), "vocabulary": vocabulary, "layouts": [asdict(layout) for layout in layouts]}
+    with ExitStack() as stack:
+        team = [stack.enter_context(Worker(job)) for _ in range(workers)]
+        answers = [[worker.answer() for _ in layouts] for worker in team]
+        if any(not answer for of_one in answers for answer in of_one):
+            raise StageError(f"no worker could train a first step: {team[0].last_words()}")
+    return [[Speed(**answer) for answer in of_one] for of_one in answers]
+
+
+def predicted_seconds(seconds_per_token: float, settings: TrainSettings, num_domains: int, num_runs: int) -> float:
+    """How long a process takes that trains `num_runs`, without its start, from what a token of one proxy costs it."""
+    scored = settings.evaluations * settings.valid_tokens * num_domains
+    tokens = settings.num_steps * settings.tokens_per_step + SCORING * scored
+    return num_runs * (tokens * seconds_per_token + RUN_SECONDS)
+
+
+def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) -> float:
+    """What a training token of one proxy costs in this process, from a few seconds of training on random tokens."""
+    from proxy_training.trainer import fit
+
+    steps = STEPS[layout.device]  # between two readings of the clock, of which there are a hundred at most
+    short = replace(settings, tokens=100 * steps * settings.tokens_per_step, evaluations=1, simulated_budget=None)
+    ids = np.random.default_rng(0).integers(vocabulary, size=64 * settings.sequence_length + 1)
+    domain = TokenDomain([ids], settings.sequence_length)
+    manifest = TokensManifest({"vocabulary": vocabulary}, "uint32", {"train": {}, "valid": {}}, {}, {})
+    data = TokenData(Path(), manifest, "", {"random": domain}, {"random": domain})
+    runs = [Run("calibration", {"random": 1.0}, seed) for seed in range(layout.stack)]
+    times: list[float] = []
+
+    def stop_when_known(_: int) -> None:
+        times.append(time.perf_counter())
+        if len(times) > 3 and times[-1] - times[0] > SECONDS:
+            raise _Enough
+
+    with contextlib.suppress(_Enough):
+        fit(runs, [plan_of(run, data, short) for run in runs], data, short, layout, on_steps=stop_when_known)
+    # after all steps the last reading comes twice
+    return statistics.median(np.diff(times[:100]).tolist()) / (steps * settings.tokens_per_step * layout.stack)
+
+
+class _Enough(Exception):
+    pass
+
+
+class _Known:
+    """A layout in the user's cache, of the same settings on the same machine and software."""
+
+    def __init__(self, what: list[object]) -> None:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        self._path = Path(cache) / "proxymix" / "layouts.json"
+        self._key = json.dumps([platform.node(), version("torch"), *what])
+
+    @property
+    def layout(self) -> Layout | None:
+        """What is remembered, if anything that can be read."""
+        try:
+            return Layout(**self._content()[self._key])
+        except (KeyError, TypeError):
+            return None
+
+    @layout.setter
+    def layout(self, layout: Layout) -> None:
+        with contextlib.suppress(OSError):  # a home that cannot be written only costs the seconds again
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            content = json.dumps({**self._content(), self._key: asdict(layout)}, indent=1)
+            with replacing(self._path) as temporary:
+                temporary.write_text(content, encoding="utf-8")
+
+    def _content(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}

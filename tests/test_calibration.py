@@ -1,0 +1,119 @@
+"""What is fastest here is measured where it matters, chosen, and remembered."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from proxies import TINY, VOCABULARY
+
+from proxy_training import calibration
+from proxy_training.calibration import Speed, chosen_layout, measured, predicted_seconds
+from proxy_training.layout import Layout
+from proxymix.errors import StageError
+
+LONG = replace(TINY, tokens=10**9)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "proxymix" / "layouts.json"
+
+
+class Bench:
+    """Measures by a table, stack or (stack, "compiled") -> seconds, and keeps what it was asked."""
+
+    def __init__(self, table) -> None:
+        self.table, self.asked = table, []
+
+    def __call__(self, settings, vocabulary, layouts, workers=1):
+        keys = [(layout.stack, "compiled") if layout.compile else layout.stack for layout in layouts]
+        self.asked += keys
+        if any(self.table[key] is None for key in keys):
+            raise StageError("no compiler")
+        return [[Speed(self.table[key], 0.0) for key in keys]] * workers
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    def made(**options):
+        table = {1: 8e-5, 4: 6e-5, 8: 6e-5, 16: 5e-5, 64: 7e-5, (16, "compiled"): 4e-5, **options.get("table", {})}
+        found = Bench(table)
+        monkeypatch.setattr(calibration, "measured", found)
+        return found
+
+    return made
+
+
+def test_a_short_sweep_goes_by_rule_and_a_long_one_by_what_is_fastest(bench, capfd):
+    found = bench()
+    assert chosen_layout(TINY, VOCABULARY, 100, 1).stack == 8
+    assert not found.asked
+    assert chosen_layout(LONG, VOCABULARY, 100, 1).stack == 16
+    assert found.asked == [1, 4, 8, 16, 64, (16, "compiled")]
+    assert "12,500 with 1, 16,667 with 4, 16,667 with 8, 20,000 with 16, 14,286 with 64, 25,000 with 16 compiled" in (
+        capfd.readouterr().err
+    )
+
+
+def test_a_larger_stack_must_be_faster_by_more_than_noise(bench):
+    bench(table={16: 5.9e-5, (4, "compiled"): 6e-5})
+    assert chosen_layout(LONG, VOCABULARY, 100, 1).stack == 4
+
+
+def test_no_more_are_tried_than_a_process_has_runs(bench):
+    found = bench(table={(5, "compiled"): 1.0, 5: 5e-5})
+    chosen_layout(LONG, VOCABULARY, 10, 2)
+    assert found.asked == [1, 4, 5, (5, "compiled")]
+
+
+def test_compiling_is_tried_where_it_may_pay_and_taken_where_it_does(bench):
+    assert chosen_layout(LONG, VOCABULARY, 100, 1).compile if bench() else None
+    bench(table={(16, "compiled"): 4.95e-5})
+    assert not chosen_layout(replace(LONG, valid_tokens=32), VOCABULARY, 100, 1).compile
+    bench(table={(16, "compiled"): None})  # there is no compiler
+    assert not chosen_layout(replace(LONG, valid_tokens=48), VOCABULARY, 100, 1).compile
+    found = bench()  # a quarter of an hour
+    assert not chosen_layout(replace(LONG, tokens=10**6), VOCABULARY, 18, 1).compile
+    assert found.asked == [1, 4, 8, 16]
+
+
+def test_what_is_asked_for_is_not_measured(bench):
+    found = bench()
+    layout = chosen_layout(replace(LONG, stack=3, compile=False), VOCABULARY, 100, 1)
+    assert (layout.stack, layout.compile, found.asked) == (3, False, [])
+
+
+def test_what_was_measured_is_remembered_for_its_settings(bench, cache):
+    chosen = chosen_layout(LONG, VOCABULARY, 100, 1) if bench() else None
+    found = bench()
+    assert chosen_layout(LONG, VOCABULARY, 100, 1) == chosen
+    assert not found.asked
+    chosen_layout(LONG, 2 * VOCABULARY, 100, 1)
+    assert found.asked
+    for damaged in ("{", "[]", cache.read_text().replace('"stack"', '"stock"')):
+        cache.write_text(damaged)
+        assert chosen_layout(LONG, VOCABULARY, 100, 1) == chosen
+
+
+def test_a_layout_that_does_not_fit_is_not_chosen(bench):
+    bench(table={16: math.inf, 64: math.inf, (4, "compiled"): 1.0})
+    assert chosen_layout(LONG, VOCABULARY, 100, 1).stack == 4
+
+
+def test_a_measurement_trains_in_processes_of_its_own():
+    layouts = [Layout("cpu", "fp32", stack=k, micro_batch=4, compile=False) for k in (1, 4)]
+    found = measured(TINY, VOCABULARY, layouts, workers=2)
+    assert [len(of_one) for of_one in found] == [2, 2]
+    assert all(0 < speed.seconds_per_token < 1 for of_one in found for speed in of_one)
+    assert all(first.ended < second.ended for first, second in found)
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(StageError, match=r"no worker could train a first step: exit status 1: .*fp7"):
+        measured(TINY, VOCABULARY, [Layout("fp7", "fp32", 1, 4, False)])
+
+
+def test_a_prediction_counts_training_scoring_and_files():
+    scored = 0.4 * TINY.evaluations * TINY.valid_tokens * 2
+    assert predicted_seconds(1e-3, TINY, 2, num_runs=3) == pytest.approx(3 * (1.280 + scored * 1e-3 + 0.3))
