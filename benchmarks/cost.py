@@ -21,7 +21,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 import numpy as np
 
 from data_preparation.shards import ShardWriter
-from proxy_training.cost import calibrated, counted, floor_seconds, predicted_seconds
+from proxy_training.calibration import chosen_layout, predicted_seconds
+from proxy_training.cost import calibrated, counted, floor_seconds
 from proxy_training.devices import measured_device
 from proxy_training.settings import TrainSettings
 from proxymix.files import write_json
@@ -50,7 +51,9 @@ def write_random_tokens(folder: Path, vocabulary: int) -> None:
 
 def sweep_seconds(settings: TrainSettings, tokens: Path, mixtures: Path, out: Path) -> float:
     """Wall clock of `proxymix sweep`, from its start to its end."""
-    flags = [text for key, value in asdict(settings).items() for text in (f"--train.{key}", str(value))]
+    flags = [
+        text for key, value in asdict(settings).items() if value is not None for text in (f"--train.{key}", str(value))
+    ]
     paths = ["--mixtures", str(mixtures), "--tokens", str(tokens), "--out", str(out)]
     start = time.perf_counter()
     command = [sys.executable, "-m", "proxymix.cli", "sweep", *paths, "--workers", "1", *flags]
@@ -74,13 +77,15 @@ def main() -> None:
         for vocabulary, case in CASES:
             tokens = Path(folder) / str(vocabulary)
             write_random_tokens(tokens, vocabulary)
-            first = calibrated(counted(case, vocabulary, NUM_DOMAINS, device.kind), device)
+            layout = chosen_layout(case, vocabulary, NUM_RUNS, 1)
+            first = calibrated(counted(case, vocabulary, NUM_DOMAINS, device.kind), device, layout)
             settings = replace(case, tokens=int(options.seconds / first.seconds_per_token))
             counts = counted(settings, vocabulary, NUM_DOMAINS, device.kind)
             predicted, measured = [], []
             for repeat in range(options.repeats):
-                calibration = calibrated(counts, device)
-                predicted.append(predicted_seconds(calibration, settings, NUM_DOMAINS, NUM_RUNS))
+                calibration = calibrated(counts, device, layout)
+                training = predicted_seconds(calibration.seconds_per_token, settings, NUM_DOMAINS, NUM_RUNS)
+                predicted.append(calibration.startup_seconds + training)
                 measured.append(sweep_seconds(settings, tokens, mixtures, Path(folder) / f"{vocabulary}-{repeat}"))
             told, took = statistics.median(predicted), statistics.median(measured)
             floor = NUM_RUNS * floor_seconds(counts, device)

@@ -1,0 +1,261 @@
+"""How fast proxies train: `litgpt pretrain`, a plain loop over litgpt.GPT, and ours with K of them in a process.
+
+python benchmarks/proxies.py [--cases tiny 1m 1m_50k] [--stacks 1 4 16 64] [--rounds 7] [--command_runs 2]
+
+Steady: each contender is a process of its own, they take turns, a few steps each, and printed is the median over rounds of
+how many times as many tokens a second of processor time it trains as the plain loop in the same round (on a GPU a second of
+the clock). One thread a process: that is how a sweep runs, and two collapse on a busy machine.
+
+Commands: what a sweep pays in all, start and end included, for proxies that train for about ten seconds. `litgpt pretrain`
+is started once for every proxy, as its compiled default and with compilation off; `proxymix sweep` once for eight.
+
+- plain: fp32 and AdamW as litgpt's pretrain has them, full logits, gradients clipped by one norm.
+- ours: what `proxymix sweep` does for a step, in fp32, and in bf16 where the processor multiplies it; with K proxies, and
+  compiled.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from cost import write_random_tokens
+
+from proxy_training.layout import Layout, bytes_of_a_proxy, device_here, free_bytes, multiplies_bf16
+from proxy_training.settings import Run, TrainSettings
+from proxy_training.team import WORKER_ENVIRONMENT
+from proxymix.files import write_text
+from proxymix.schemas import write_mixture
+
+SHORT: dict[str, Any] = {"valid_tokens": 512, "evaluations": 1, "precision": "fp32"}
+CASES = {
+    "tiny": (512, TrainSettings("80k", sequence_length=64, batch_size=8, tokens=250_000, **SHORT)),
+    "1m": (4096, TrainSettings("1m", sequence_length=128, batch_size=8, tokens=50_000, **SHORT)),
+    "1m_50k": (50_432, TrainSettings("1m", sequence_length=128, batch_size=8, tokens=8_192, **SHORT)),
+}
+NUM_RUNS = 8
+DOMAINS = [f"d{number}" for number in range(10)]
+
+
+def main() -> None:
+    """Print the tables, row by row."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
+    parser.add_argument("--stacks", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--command_runs", type=int, default=2, help="times that each command is measured; 0 leaves them out"
+    )
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.contender:
+        contend(**json.loads(options.contender))
+        return
+    for name in options.cases:
+        vocabulary, settings = CASES[name]
+        print(
+            f"\n{name}: {settings.model}, vocabulary {vocabulary:,}, {settings.batch_size} x {settings.sequence_length}\n"
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            write_random_tokens(Path(folder) / "tokens", vocabulary)
+            steady(name, settings, vocabulary, Path(folder), options.stacks, options.rounds)
+            if options.command_runs:
+                commands(settings, vocabulary, Path(folder), options.command_runs)
+
+
+def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, stacks: list[int], rounds: int) -> None:
+    """A row for each contender."""
+    device = device_here()
+    layouts = [Layout(device, "fp32", k, settings.batch_size, False) for k in stacks]
+    layouts.append(Layout(device, "fp32", 1, settings.batch_size, True))
+    if device == "cuda" or multiplies_bf16():
+        layouts += [replace(layout, precision="bf16") for layout in layouts]
+    fitting = [
+        each for each in layouts if each.stack * bytes_of_a_proxy(settings, vocabulary) < 0.7 * free_bytes(device)
+    ]
+    team = {"plain loop": Contender(case, folder, None)}
+    for each in fitting:
+        title = f"ours, K = {each.stack}, {each.precision}{', compiled' if each.compile else ''}"
+        team[title] = Contender(case, folder, each)
+    found: dict[str, list[float]] = {title: [] for title in team}
+    for _ in range(rounds):
+        for title, contender in team.items():
+            found[title].append(contender.tokens_per_second())
+    for contender in team.values():
+        contender.close()
+    print("| steady | tokens/s | of the plain loop |\n|---|---|---|")
+    for title, speeds in found.items():
+        ratios = [speed / plain for speed, plain in zip(speeds, found["plain loop"], strict=True)]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        print(f"| {title} | {statistics.median(speeds):,.0f} | {spread} |", flush=True)
+
+
+class Contender:
+    """A process that trains when told to."""
+
+    def __init__(self, case: str, folder: Path, layout: Layout | None) -> None:
+        what = {"case": case, "folder": str(folder), "layout": layout and asdict(layout)}
+        command = [sys.executable, __file__, "--contender", json.dumps(what)]
+        environment = {**os.environ, **(WORKER_ENVIRONMENT if layout else {})}
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            text=True,
+        )
+        self._told()  # until it has begun, so that nobody's start falls into another's turn
+
+    def tokens_per_second(self) -> float:
+        """Train for its turn."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("go\n")
+        self._process.stdin.flush()
+        return self._told()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+    def _told(self) -> float:
+        assert self._process.stdout is not None
+        return float(self._process.stdout.readline())
+
+
+def contend(case: str, folder: str, layout: dict[str, Any] | None) -> None:
+    """What a contender's process does: a turn of about a second for every line that comes."""
+    import torch
+
+    vocabulary, settings = CASES[case]
+    torch.set_num_threads(1)
+    long = replace(settings, tokens=2**24)
+    take_step, per_step = ours(long, Path(folder), Layout(**layout)) if layout else plain(long, vocabulary)
+    clock = time.perf_counter if device_here() == "cuda" else time.process_time
+    for _ in range(2):
+        take_step()
+    start = clock()
+    take_step()
+    steps = max(2, round(1 / (clock() - start)))
+    print(0.0, flush=True)
+    for _ in sys.stdin:
+        start = clock()
+        for _ in range(steps):
+            take_step()
+        if device_here() == "cuda":
+            torch.cuda.synchronize()
+        print(steps * per_step / (clock() - start), flush=True)
+
+
+def plain(settings: TrainSettings, vocabulary: int) -> tuple[Callable[[], None], int]:
+    """A step of a loop as one writes it, and its tokens."""
+    import torch
+    from litgpt import GPT
+    from torch.nn.functional import cross_entropy
+
+    from proxy_training.model import proxy_config
+
+    model = GPT(proxy_config(settings.model, vocabulary, settings.sequence_length)).to(device_here())
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+
+    def take_step() -> None:
+        ids = torch.randint(vocabulary, (settings.batch_size, settings.sequence_length + 1), device=device_here())
+        cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return take_step, settings.tokens_per_step
+
+
+def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callable[[], None], int]:
+    """A step of a sweep, data and clipping included, and its tokens."""
+    from proxy_training.train import TokenData, plan_of
+    from proxy_training.trainer import _Training
+
+    data = TokenData.open(folder / "tokens", settings)
+    runs = [Run(f"n{k}", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), k) for k in range(layout.stack)]
+    training = _Training(runs, [plan_of(run, data, settings) for run in runs], data, settings, layout)
+    return training._take_step, layout.stack * settings.tokens_per_step
+
+
+PRETRAIN = """
+model_name: proxy
+model_config: {{name: proxy, block_size: {sequence}, vocab_size: {vocabulary}, padded_vocab_size: {vocabulary},
+  n_layer: {layers}, n_head: {heads}, n_embd: {width}, rotary_percentage: 1.0, parallel_residual: false, bias: false,
+  norm_class_name: RMSNorm, mlp_class_name: LLaMAMLP, intermediate_size: {mlp}}}
+data:
+  class_path: proxy_training.data_module.MixtureData
+  init_args: {{tokens: {folder}/tokens, mixture: {folder}/mixtures/n00001.yaml, train_tokens: {tokens}, valid_tokens: 512}}
+train: {{max_tokens: {tokens}, global_batch_size: {batch}, micro_batch_size: {batch}, lr_warmup_steps: 2, save_interval: null}}
+eval: {{interval: 100000, initial_validation: false, final_validation: true}}
+precision: 32-true
+devices: 1
+logger_name: csv
+out_dir: {folder}/out
+"""
+
+
+def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int) -> None:
+    """A row for each command: processor seconds a proxy, all in."""
+    for index in range(1, NUM_RUNS + 1):
+        write_mixture(folder / "mixtures" / f"n{index:05d}.yaml", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), {})
+    shape = {**asdict(settings.shape), "batch": settings.batch_size, "sequence": settings.sequence_length}
+    text = PRETRAIN.format(vocabulary=vocabulary, folder=folder, tokens=settings.tokens, **shape)
+    write_text(folder / "pretrain.yaml", text)
+    litgpt = [sys.executable, "-m", "litgpt", "pretrain", "--config", str(folder / "pretrain.yaml")]
+    flags = [
+        part for key, value in asdict(settings).items() if value is not None for part in (f"--train.{key}", str(value))
+    ]
+    paths = ["--mixtures", str(folder / "mixtures"), "--tokens", str(folder / "tokens")]
+    found: dict[str, list[float]] = {"`litgpt pretrain`": [], "the same, not compiled": [], "`proxymix sweep`": []}
+    for k in range(times):
+        sweep = [
+            sys.executable,
+            "-m",
+            "proxymix.cli",
+            "sweep",
+            *paths,
+            *flags,
+            "--workers",
+            "1",
+            "--out",
+            f"{folder}/{k}",
+        ]
+        found["`litgpt pretrain`"].append(processor_seconds(litgpt, folder))
+        found["the same, not compiled"].append(processor_seconds(litgpt, folder, TORCHDYNAMO_DISABLE="1"))
+        found["`proxymix sweep`"].append(processor_seconds(sweep, folder) / NUM_RUNS)
+    theirs = min(statistics.median(seconds) for title, seconds in found.items() if "sweep" not in title)
+    print(f"\n| commands, {settings.tokens:,} tokens a proxy | processor s a proxy | times as fast |\n|---|---|---|")
+    for title, seconds in found.items():
+        print(f"| {title} | {statistics.median(seconds):.1f} | {theirs / statistics.median(seconds):.2f} |", flush=True)
+
+
+def processor_seconds(command: list[str], folder: Path, **environment: str) -> float:
+    """What a command and its processes take; on a GPU, the seconds of the clock."""
+    root = str(Path(__file__).parents[1])
+    environment = {**os.environ, "PYTHONPATH": root, **environment}
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}: {done.stderr[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if device_here() == "cuda":
+        return time.perf_counter() - start
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    main()
