@@ -95,7 +95,7 @@ class Proxies(torch.nn.Module):
         super().__init__()
         self.stack, self.layout = stack, layout
         if layout.compile:
-            stack.compile()
+            stack.compile(dynamic=False)
 
     def forward(self, inputs: torch.Tensor, targets: torch.Tensor, each_token: bool = False) -> torch.Tensor:
         """Mean loss of each proxy, shape (K,), differentiable; or the loss of each token, shape of targets. In nats.
