@@ -79,6 +79,7 @@ def synthesize(
     limits: dict[str, Any] | None = None,
     groups: dict[str, list[str]] | None = None,
     include: list[str] | None = None,
+    repeat_seeds: int = 1,
     around: Path | None = None,
     holdout: int = 0,
     extend: int | None = None,
@@ -121,6 +122,9 @@ def synthesize(
         groups: Sources and their topics, for `limits`: {web: [news, forums], code: [code_*]}; a group may hold groups.
         include: Mixtures to begin with: prior, uniform, temperature, unimax, capped, vertices (every domain as far as
             its bounds allow), or a mixture's YAML. They keep to epochs and limits, not to maximum_usage.
+        repeat_seeds: Times that each of them is there, to be trained on as many seeds: how far those runs are apart is the
+            noise floor of every target, which `fit` reports. Where nothing is included, the prior is repeated. They
+            count among num_mixtures.
         around: The mixture (YAML) that the design `around` draws near, such as a first round's optimal_mixture.yaml.
         holdout: Further mixtures from the same law, for testing a regression, in OUT/holdout/. An extension adds none.
         extend: Add this many mixtures to those in OUT, with their settings unless others are given, and away from them;
@@ -146,6 +150,7 @@ def synthesize(
         )
     )
     law = law_of(len(table), preset, given, recorded)
+    include = include or (["prior"] if repeat_seeds > 1 else [])
     total = num_mixtures if present is None or extend is None else len(present.weights) + extend
     settings = {
         "seed": seed,
@@ -160,31 +165,31 @@ def synthesize(
         **({} if present is not None or not holdout else {"holdout": holdout}),
         **({} if present is None else {"extended_from": len(present.weights)}),
     }
-    check_settings(settings, max_epochs, around, extend)
+    check_settings({**settings, "repeat_seeds": repeat_seeds}, max_epochs, around, extend)
     try:
         caps = catalogue.epochs(budget, max_epochs)
         usage = np.minimum(law.maximum_usage * catalogue.prior, 1.0)
         bounds = limits_of(catalogue.names, limits or {}, groups or {}, caps, usage)
         loose = limits_of(catalogue.names, limits or {}, groups or {}, caps, np.ones(len(table)))
-        anchors = anchor_steps(catalogue, include or [], law, loose, budget, max_epochs, present)
+        once = anchor_steps(catalogue, include, law, loose, budget, max_epochs)
+        anchors = repeated(once, repeat_seeds, grid_steps(law.minimum), len(table), present)
         drawn = total - (0 if present is None else len(present.weights)) - len(anchors)
-        if drawn < 0:
+        if drawn < (fewest := 1 if repeat_seeds > 1 and present is None else 0):  # repeats alone are nothing to fit
             raise InputError(
                 f"{'num_mixtures' if present is None else 'extend'} is {drawn + len(anchors)}, and include alone gives "
-                f"{len(anchors)}; raise the first"
+                f"{len(anchors)}{f' ({repeat_seeds} of each)' if repeat_seeds > 1 else ''}; raise the first to {len(anchors) + fewest}"
             )
         center = catalogue.center(law, around)
         rng = np.random.default_rng(seed if present is None else [seed, len(present.weights)])
         steps, held, draw = draw_design(center, drawn, 0 if present else holdout, rng, law, bounds, anchors, present)
     except InputError as error:
         raise InputError(f"{domains}: {error}") from None
-    steps = np.concatenate([np.array(list(anchors.values()), dtype=np.int32).reshape(-1, len(table)), steps])
+    steps = np.concatenate([anchors.steps, steps])
     say_what_to_know(str(domains), catalogue, bounds, steps, draw, law, present)
-    labels = [yaml.safe_dump({"anchor": name}, allow_unicode=True) for name in anchors]
     if present is not None:
-        present.append(Path(out), catalogue.names, steps, draw.num_steps, settings, labels)
+        present.append(Path(out), catalogue.names, steps, draw.num_steps, settings, anchors.labels)
         return
-    write_sweep(Path(out), catalogue.names, steps, draw.num_steps, settings, labels)
+    write_sweep(Path(out), catalogue.names, steps, draw.num_steps, settings, anchors.labels)
     if holdout:
         write_sweep(Path(out) / "holdout", catalogue.names, held, draw.num_steps, settings, [])
     else:  # those of an earlier draw say nothing about this one
@@ -250,7 +255,6 @@ def anchor_steps(
     limits: Limits,
     budget: int | None,
     max_epochs: float,
-    present: "Sweep | None",
 ) -> dict[str, np.ndarray]:
     """The mixtures of `include` within `limits`, in its order: name -> steps of the grid, shape (num_domains,).
 
@@ -279,13 +283,48 @@ def anchor_steps(
     for name, row in shares.items():
         steps = grid.round(grid.fill(row[None]), num_steps)[0]
         same = next((other for other, there in anchors.items() if np.array_equal(there, steps)), None)
-        if present is not None and (np.abs(present.weights - steps / num_steps).sum(axis=1) < 1 / num_steps).any():
-            continue
         if same is None:
             anchors[name] = steps
         else:
             say(f"include: {name} is the same mixture as {same} here, so it is there once")
     return anchors
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """The first rows of a sweep: steps of the grid, shape (num_rows, num_domains), and what each one's YAML ends with."""
+
+    steps: np.ndarray
+    labels: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def repeated(
+    anchors: Mapping[str, np.ndarray], repeat_seeds: int, num_steps: int, num_domains: int, present: "Sweep | None"
+) -> Anchors:
+    """Each anchor `repeat_seeds` times, all of them once before any is there twice, less those that are there.
+
+    What tells the rows of an anchor apart is the number of the repeat, from which training has the seed.
+
+    Raises:
+        InputError: If one is there nearly, so that none would be a repeat of it.
+    """
+    there = dict.fromkeys(anchors, 0)
+    for name, steps in anchors.items():
+        if present is None:
+            break
+        apart = np.abs(present.weights - steps / num_steps).sum(axis=1)
+        there[name] = int((apart < 1e-9).sum())
+        if not there[name] and (apart < 1 / num_steps).any():  # on a coarser grid than the sweep's
+            if repeat_seeds > 1:
+                raise InputError(f"repeat_seeds: {name} is there on a finer grid; leave minimum as it is in the sweep")
+            there[name] = 1
+    rows = [(name, k) for k in range(repeat_seeds) for name in anchors if k >= there[name]]
+    labels = [{"anchor": name, **({"repeat": k} if k else {})} for name, k in rows]
+    steps = np.array([anchors[name] for name, _ in rows], dtype=np.int32).reshape(len(rows), num_domains)
+    return Anchors(steps, [yaml.safe_dump(label, allow_unicode=True) for label in labels])
 
 
 def draw_design(
@@ -295,7 +334,7 @@ def draw_design(
     rng: np.random.Generator,
     law: Law,
     limits: Limits,
-    anchors: Mapping[str, np.ndarray],
+    anchors: Anchors,
     present: "Sweep | None",
 ) -> tuple[np.ndarray, np.ndarray, Draw]:
     """Steps of the mixtures and of the held-out ones, and what drawing them took."""
@@ -303,7 +342,7 @@ def draw_design(
     if num_mixtures + holdout == 0:
         nothing = np.zeros((0, len(center)), dtype=np.int32)
         return nothing, nothing, Draw(nothing, num_steps, 0, 0, 0)
-    taken = np.array(list(anchors.values()), dtype=np.int32).reshape(-1, len(center))
+    taken = anchors.steps
     if present is not None:
         taken = np.concatenate([np.rint(present.all * num_steps).astype(np.int32), taken])
     most = min(MOST_CANDIDATES, 10_000_000 // len(center))
@@ -357,6 +396,7 @@ def check_settings(settings: Mapping[str, Any], max_epochs: float, around: Path 
         "max_strength": (settings["min_strength"], 1e9, "at least min_strength"),
         "minimum": (1e-6, 1, "from 1e-6 to 1"),
         "sample_multiplier": (1, math.inf, "at least 1"),
+        "repeat_seeds": (1, math.inf, "at least 1"),
         "maximum_usage": (1, math.inf, "at least 1 (the caps are multiples of the prior, which must fit below them)"),
     }
     for name, (smallest, largest, wanted) in rules.items():

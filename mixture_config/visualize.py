@@ -76,11 +76,15 @@ def visualize(
 
 @dataclass(frozen=True)
 class Sweep:
-    """Mixtures, the anchor that each is ("" for most), and the sampler's settings where its YAMLs tell."""
+    """Mixtures, the anchor that each is ("" for most), and the sampler's settings where its YAMLs tell.
+
+    repeats: Rows that are an anchor again, for another seed; they have no name of their own.
+    """
 
     mixtures: Mixtures
     anchors: list[str]
     settings: dict[str, Any]
+    repeats: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,9 @@ def sweep_figures(sweep: Sweep, corpus: Corpus, given: dict[str, dict[str, float
     if len(weights) < 3 or not np.ptp(weights, axis=0).any():
         say("no map and no distances: these take three mixtures, and some that differ")
     else:
-        figures += [coverage_figure(weights, sweep, corpus, given), distances_figure(weights, sweep.mixtures.index)]
+        others = np.delete(np.arange(len(weights)), list(sweep.repeats))
+        distances = distances_figure(weights[others], [sweep.mixtures.index[row] for row in others])
+        figures += [coverage_figure(weights, sweep, corpus, given), distances]
     if corpus.per_epoch is None:
         missing = "--domains" if corpus.tokens is None else "--budget"
         say(f"no epochs: these take {missing}")
@@ -433,7 +439,7 @@ def _read_sweep(path: Path) -> Sweep:
             if not (path / "mixtures.csv").exists():
                 raise
     settings: dict[str, Any] = {}
-    anchors = ["" for _ in found.index]
+    anchors, repeats = ["" for _ in found.index], []
     if found.index[0] in files:
         first, settings = recorded_settings(files[found.index[0]])
         row = dict(zip(found.domains, found.weights[0], strict=True))
@@ -443,9 +449,13 @@ def _read_sweep(path: Path) -> Sweep:
             )
             return Sweep(found, anchors, {})
         for position, index in enumerate(found.index):
-            named = re.search(r"^anchor: *(.+?) *$", files[index].read_text("utf-8"), re.M) if index in files else None
-            anchors[position] = named[1].strip("'\"") if named else ""
-    return Sweep(found, anchors, settings)
+            text = files[index].read_text("utf-8") if index in files else ""
+            named = re.search(r"^anchor: *(.+?) *$", text, re.M)
+            if re.search(r"^repeat:", text, re.M):
+                repeats.append(position)
+            elif named:
+                anchors[position] = named[1].strip("'\"")
+    return Sweep(found, anchors, settings, tuple(repeats))
 
 
 def _labels(paths: Sequence[str]) -> dict[str, Path]:

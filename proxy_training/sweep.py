@@ -44,7 +44,8 @@ def sweep(
         train: How a proxy is trained.
         launcher: Where runs are trained; local is processes on this machine.
         workers: Processes at a time; by default one per physical core that memory allows, and one where there is a GPU.
-        seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only.
+        seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only; a
+            repeat of a mixture (`synthesize --repeat_seeds`) has its number added.
         wandb: Where the mirror of the metrics goes; offline needs no account and no network.
 
     Raises:

@@ -43,7 +43,8 @@ def train(
         out: Where the runs' folders go.
         runs: Runs to train, by the names of their mixtures (n00001 n00002).
         train: How a proxy is trained.
-        seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only.
+        seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only; a
+            repeat of a mixture (`synthesize --repeat_seeds`) has its number added.
         wandb: Where the mirror of the metrics goes; offline needs no account and no network.
     """
     wanted = read_runs(mixtures, seed, runs)
@@ -64,6 +65,8 @@ def train(
 def read_runs(mixtures: Path, seed: int, only: Sequence[str] | None = None) -> list[Run]:
     """A folder of mixture YAMLs -> runs named after the files, in their order.
 
+    A run's seed is `seed`, plus the number that a repeat of a mixture has as `repeat` in its file.
+
     Raises:
         InputError: If there is none, or one of `only` is not there.
     """
@@ -75,7 +78,15 @@ def read_runs(mixtures: Path, seed: int, only: Sequence[str] | None = None) -> l
             raise InputError(
                 f"{mixtures}: no mixture {name}.yaml; there are {len(paths)}, from {min(paths)} to {max(paths)}"
             )
-    return [Run(name, read_mixture(paths[name])[0], seed) for name in (only or paths)]
+    return [_run(paths[name], seed) for name in (only or paths)]
+
+
+def _run(path: Path, seed: int) -> Run:
+    weights, content = read_mixture(path)
+    repeat = content.get("repeat", 0)
+    if isinstance(repeat, bool) or not isinstance(repeat, int) or repeat < 0:
+        raise InputError(f"{path}: repeat is {repeat!r:.60}; a whole number at least 0 is wanted")
+    return Run(path.stem, weights, seed + repeat)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def confirm(
         objective: What is to be low: mean, zscore, worst, a loss column or its domain, {domain: weight}, or a YAML of
             such weights or of {minimise, ceilings}; that of the proposal when left out.
         num_seeds: Fresh seeds per mixture; with fewer than 5 the intervals are wide.
-        seed: The sweep's seed; the fresh ones are those that follow it.
+        seed: The sweep's seed; the fresh ones are those that follow it, after those of its repeated mixtures.
         workers: Runs trained at a time; one per core when left out.
         wandb: Where the mirror of the metrics goes; offline needs no account and no network.
 
@@ -94,6 +94,7 @@ def confirm(
     """
     from proxy_training.sweep import train_runs
     from regression.fit import load_fit
+    from regression.validation import same_mixtures
 
     if num_seeds < 2:
         raise InputError(f"num_seeds is {num_seeds}; a difference with an interval needs at least 2")
@@ -107,7 +108,8 @@ def confirm(
     compared, origin = candidates(proposal, heuristic, catalogue, swept, goal)
     same_as = repeated(compared)
     names = [name for name in compared if name not in same_as]
-    seeds = range(seed + 1, seed + 1 + num_seeds)
+    first = seed + int(np.bincount(same_mixtures(swept.weights)).max())  # the last of k repeats has seed + k - 1
+    seeds = range(first, first + num_seeds)
     runs = [Run(f"{name}-s{s}", _mapping(fitted.domains, compared[name]), s) for s in seeds for name in names]
     say(f"{len(names)} mixtures ({', '.join(names)}) on {num_seeds} fresh seeds each: {len(runs)} proxies")
     train_runs(

@@ -11,7 +11,7 @@ from regression import figures, pictures
 from regression.confirm import PROPOSAL, WORDS
 from regression.evidence import Evidence
 from regression.paired import interval
-from regression.validation import OBJECTIVE
+from regression.validation import OBJECTIVE, noise_floor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,6 +175,7 @@ def predicted_figure(found: Evidence) -> Figure | None:
     ]
     table = pd.DataFrame([*table.to_dict("records"), *confirmed], columns=["kind", *objective.columns])
     table.attrs["spearman"] = rank_text(found, objective)
+    table.attrs["noise"] = noise_floor(found.runs, found.objective).get(OBJECTIVE)
     alt = f"Predicted against measured objective of {len(objective)} runs out of fold, Spearman {table.attrs['spearman']}."
     return Figure(
         "predicted", _with_unit(table, found), pictures.predicted_against_measured, alt, height=500, narrow_height=400

@@ -19,11 +19,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mixture_config.mixtures import some
 from proxymix.cli import run
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_text, remove, sha256, write_json
 from proxymix.progress import say
-from proxymix.schemas import write_table
+from proxymix.schemas import loss_domain, write_table
 from regression.ensemble import Ensemble
 from regression.fitted import Fit
 from regression.learning_curve import learning_curve, sentence
@@ -82,7 +83,7 @@ def fit(
     alike, the one whose pick loses least against the best run. Models that are far behind on a few targets are not tried
     on the others; the best few are stacked into an ensemble. Curves of a given shape (laws, lines) are not chosen alone,
     since they do not know where the shape is wrong: a Gaussian process has a quarter of the ensemble at least. Predicting the mean is scored beside them, and the
-    noise floor where mixtures were trained on several seeds.
+    noise floor of every target where mixtures were trained on several seeds (`synthesize --repeat_seeds`).
 
     Args:
         mixtures: Table of the runs' mixtures: index, train_<domain>, ...
@@ -129,7 +130,8 @@ def fit(
     folds = split(same, num_folds, num_repeats or _num_repeats(runs), seed)
     tried = compare(runs, model, goal, folds, workers)
     chosen, validation, fitted = tried.chosen, tried.validation, tried.fitted
-    scores = [*tried.scores, *tried.dropped, *_noise_rows(noise_floor(runs, goal))]
+    floor = noise_floor(runs, goal)
+    scores = [*tried.scores, *tried.dropped, *_noise_rows(floor)]
     if preset == "regmix" and test is not None:
         fitted[chosen] = [_stopped_early(runs, test, t) for t in range(len(runs.targets))]
     result = _result(runs, chosen, preset, goal, fitted[chosen], validation, _inputs(mixtures, losses))
@@ -144,6 +146,7 @@ def fit(
     predictions = held_out(result, validation.mean[chosen], validation.std[chosen])
     save_fit(out, result, tables, predictions, settings)
     _say_scores(scores, chosen, goal, tried.dropped)
+    _say_noise(floor, runs, len(same) - num_mixtures)
     _say_test(tables["test_scores"], chosen, preset)
     say(sentence(curve, len(runs.index), goal.unit))
     if not result.ranks:
@@ -419,6 +422,15 @@ def _say_scores(
     best = next(row for row in rows if row["model"] == chosen)
     if best["spearman"] < POOR:
         say("No model ranks held-out runs well: train more proxies, or longer ones, before trusting an optimum.")
+
+
+def _say_noise(floor: Mapping[str, float], runs: Runs, num_repeats: int) -> None:
+    """The noise floor per target, the largest part of a target's spread first."""
+    if not floor:
+        return
+    parts = {t: floor[t] / column.std(ddof=1) for t, column in zip(runs.targets, runs.losses.T, strict=True)}
+    noisy = [f"{loss_domain(t)} {floor[t]:.4g} ({part:.0%})" for t, part in sorted(parts.items(), key=lambda x: -x[1])]
+    say(f"Noise over seeds from {num_repeats} repeats, and its part of the spread of the runs: {some(noisy)}")
 
 
 def _digits(value: float) -> str:

@@ -24,6 +24,7 @@ from regression.objective import Objective
 from regression.region import Region
 from regression.search import descend, wide
 from regression.table import Runs
+from regression.validation import best_runs
 
 Method = Literal["improvement", "climb"]
 CANDIDATES = 120  # drawn for each mixture picked
@@ -189,8 +190,7 @@ def _curve(fitted: Fit, goal: Objective, X: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _best_runs(fitted: Fit, goal: Objective) -> np.ndarray:
-    order = np.argsort(goal.value(fitted.runs.losses), kind="stable")
-    return fitted.runs.weights[order[:NUM_BEST]]
+    return fitted.runs.weights[best_runs(fitted.runs, goal)[:NUM_BEST]]
 
 
 def _near_and_far(fitted: Fit, goal: Objective, region: Region, num: int, rng: np.random.Generator) -> np.ndarray:

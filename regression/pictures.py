@@ -69,7 +69,8 @@ def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: measured and predicted, a row per run; optional std, a run's predicted standard deviation, and kind: "out of
-            fold", or the name of a confirmed mixture. Its attrs may hold spearman, as text.
+            fold", or the name of a confirmed mixture. Its attrs may hold spearman, as text, and noise, the standard
+            deviation of the measured over seeds of one mixture.
         axes: Where to draw.
     """
     unseen = table[table["kind"] == "out of fold"] if "kind" in table else table
@@ -79,6 +80,12 @@ def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     few = len(unseen) < MOST_DOTS
     axes.grid()
     axes.plot([low - room, high + room], [low - room, high + room], color=MUTED, linewidth=0.9, linestyle=(0, (3, 3)))
+    if noise := table.attrs.get("noise"):
+        ends = np.array([low - room, high + room])
+        axes.fill_between(
+            ends, ends - NORMAL_95 * noise, ends + NORMAL_95 * noise, color=FAINT, alpha=0.35, linewidth=0,
+            label="95% of runs by the noise over seeds alone",
+        )  # fmt: skip
     lines = [f"n = {len(unseen)}", f"Spearman {table.attrs.get('spearman') or _spearman(unseen)}"]
     if "std" in unseen and (unseen["std"] > 0).any():
         reach = NORMAL_95 * unseen["std"]

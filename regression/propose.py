@@ -39,6 +39,7 @@ from regression.region import Region
 from regression.search import Found, descend, search
 from regression.table import align_domains
 from regression.uncertainty import CONFIDENCE, Support, interval, lowest_of, near_optimal, support
+from regression.validation import best_runs
 
 NORMAL = 1.644854  # standard deviations to either side that hold 90% of a normal distribution
 FEASIBLE = 1e-9
@@ -330,7 +331,7 @@ def _surface(fitted: Fit, goal: Objective, prior: np.ndarray, how: How) -> Surfa
 
 
 def _best_runs(fitted: Fit, goal: Objective) -> np.ndarray:
-    order = np.argsort(goal.value(fitted.runs.losses), kind="stable")
+    order = best_runs(fitted.runs, goal)
     return fitted.runs.weights[order[: max(3, len(order) // BEST_RUNS)]]
 
 

@@ -650,14 +650,19 @@ def _scores_table(found: Evidence) -> str:
     rows = scores[(scores["model"] == chosen) & (scores["target"] != OBJECTIVE)].set_index("target")
     order = [t for t in found.targets if t in rows.index]
     of_losses = [text.replace(found.objective.unit, found.loss_unit) for text in header[1:]]
-    per_target = page.table(["loss on", *of_losses], [row(rows.loc[t].to_dict(), loss_domain(t)) for t in order])
+    of_seeds = scores[scores["model"] == NOISE].set_index("target")["rmse"]
+    noise = [f"noise over seeds ({found.loss_unit})"] if floor else []
+    per_target = page.table(
+        ["loss on", *of_losses, *noise],
+        [[*row(rows.loc[t].to_dict(), loss_domain(t)), *(f"{of_seeds[t]:.4f}" for _ in noise)] for t in order],
+    )
     return (
         compared
         + page.remark(
             "On the objective, for runs held out of the fit (± over repeated splits). Error: root mean square. Regret: how much "
             "worse than the best held-out run is the one that the model would have picked."
             + (
-                f" Runs of one mixture on several seeds are apart by {floor[0]:.4f}: no error can be lower."
+                f" Runs of one mixture on several seeds are apart by {floor[0]:.4f} (standard deviation), which no regression can foresee."
                 if floor
                 else ""
             )

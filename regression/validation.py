@@ -69,10 +69,18 @@ def same_mixtures(weights: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(first))[number.ravel()]
 
 
+def best_runs(runs: Runs, goal: Objective) -> np.ndarray:
+    """Rows by the objective, the lowest first, and of a mixture trained on several seeds its lowest; shape (num_mixtures,)."""
+    order = np.argsort(goal.value(runs.losses), kind="stable")
+    _, first = np.unique(same_mixtures(runs.weights)[order], return_index=True)
+    return np.asarray(order[np.sort(first)])
+
+
 def noise_floor(runs: Runs, goal: Objective) -> dict[str, float]:
     """Standard deviation of a target (and of the objective) over seeds of one mixture; empty if none was repeated.
 
-    Pooled over mixtures that were trained more than once: no regression can have a smaller error.
+    Pooled over mixtures that were trained more than once. No regression predicts a run on another seed better; runs of one
+    seed it may, since the part of the noise that the seed does to all mixtures alike cancels among them.
     """
     mixtures = same_mixtures(runs.weights)
     groups = [np.flatnonzero(mixtures == m) for m in np.unique(mixtures) if (mixtures == m).sum() > 1]

@@ -139,6 +139,19 @@ def write_sweep(folder: Path, law: Law, num_runs: int = 40, seed: int = 0) -> No
         write_table(folder / name, ("index", *columns), [(i, *row.tolist()) for i, row in enumerate(values, start=1)])
 
 
+def repeat_first(folder: Path, law: Law, seeds: Sequence[int]) -> None:
+    """Append the first mixture of the sweep on other seeds to its tables, and fit them anew."""
+    from regression.fit import fit
+
+    mixtures, losses = (read_table(folder / name) for name in ("mixtures.csv", "losses.csv"))
+    first, last = mixtures.iloc[0].to_numpy()[1:], len(mixtures)
+    rows = [(last + k, *first.tolist()) for k in range(1, len(seeds) + 1)]
+    measured = [(last + k, *law.measure(first, seed).tolist()) for k, seed in enumerate(seeds, start=1)]
+    for name, table, more in (("mixtures.csv", mixtures, rows), ("losses.csv", losses, measured)):
+        write_table(folder / name, list(table.columns), [*table.itertuples(index=False, name=None), *more])
+    fit(folder / "mixtures.csv", folder / "losses.csv", folder / "regression", model="gp", num_repeats=1, workers=1)
+
+
 def write_data(folder: Path, law: Law) -> None:
     """domains.csv, heuristic_mixture.yaml and a token manifest."""
     counted = list(zip(law.domains, law.tokens.tolist(), strict=True))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_study import Law, confirm_study, write_study
+from synthetic_study import Law, confirm_study, repeat_first, write_study
 
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
@@ -100,6 +100,12 @@ def test_mixtures_that_are_equal_are_found_whatever_their_names():
         "heuristic": "prior",
         "uniform": "proposal",
     }
+
+
+def test_the_fresh_seeds_are_none_of_a_repeated_mixtures(copy):
+    """A sweep that has a mixture on the seeds 7, 8 and 9 has seen what they do."""
+    repeat_first(copy, Law(5), seeds=(8, 9))
+    assert {run.seed for run in confirm_study(copy, Law(5), num_seeds=2, seed=7)} == {10, 11}
 
 
 def test_every_mixture_is_trained_on_the_same_fresh_seeds(copy):

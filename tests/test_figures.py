@@ -268,6 +268,19 @@ def test_predicted_against_measured_counts_runs_ranks_and_runs_within_their_inte
     assert found == "n = 4\nSpearman 1.000\n75% in their intervals"
 
 
+def test_the_noise_over_seeds_is_a_band_around_a_right_prediction():
+    table = predicted_table(6)
+    assert (
+        not axes_of(table, pictures.predicted_against_measured)
+        .get_legend_handles_labels()[1][0]
+        .startswith("95% of runs")
+    )
+    table.attrs["noise"] = 0.01
+    handles, labels = axes_of(table, pictures.predicted_against_measured).get_legend_handles_labels()
+    band = handles[labels.index("95% of runs by the noise over seeds alone")].get_paths()[0].vertices
+    assert np.abs(band[:, 1] - band[:, 0]).max() == pytest.approx(0.0196, rel=1e-3)
+
+
 def test_confirmed_mixtures_are_no_runs_of_the_sweep():
     table = predicted_table(6).assign(kind="out of fold")
     table.loc[len(table)] = [3.05, 3.0, np.nan, "proposal"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from planted import DOMAINS, TARGETS, planted_losses, planted_runs, write_runs
+from scipy.stats import chi2
 
 from proxymix.errors import InputError
 from proxymix.schemas import read_table
@@ -21,7 +22,7 @@ from regression.predict import predict
 from regression.regressors import REGRESSORS, make_regressor
 from regression.table import Runs, read_runs
 from regression.trees import LightGBM
-from regression.validation import choose, measures, same_mixtures, split
+from regression.validation import best_runs, choose, measures, same_mixtures, split
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 ONE = {"num_repeats": 1, "workers": 1}
@@ -287,6 +288,34 @@ def test_runs_of_one_mixture_are_in_one_fold_and_give_the_noise_floor(tmp_path):
     table = read_table(tmp_path / "fit" / "scores.csv")
     floor = table[(table["model"] == "noise floor") & (table["target"] != "objective")]
     assert 0.014 < floor["rmse"].mean() < 0.026
+
+
+def test_the_noise_floor_of_every_target_is_that_of_its_own_seeds(tmp_path, capsys):
+    """Over k repeats, k (floor / noise)^2 is a chi-square of k degrees of freedom; 99.9% of them lie in these bounds."""
+    weights, losses = planted_runs(30, noise=0.0)
+    weights, losses = np.vstack([weights, *[weights[:4]] * 5]), np.vstack([losses, *[losses[:4]] * 5])
+    noise = np.array([0.04, 0.005, 0.02, 0.01])
+    losses = losses + np.random.default_rng(3).normal(size=losses.shape) * noise
+    fit(*write_runs(tmp_path, weights, losses), tmp_path / "fit", model="linear", **ONE)
+    table = read_table(tmp_path / "fit" / "scores.csv")
+    floor = table[table["model"] == "noise floor"].set_index("target")["rmse"]
+    assert list(floor.index) == ["objective", *TARGETS]
+    low, high = noise * np.sqrt(chi2.ppf([[0.0005], [0.9995]], 20) / 20)
+    assert ((low < floor[TARGETS]) & (floor[TARGETS] < high)).all()
+    mean = np.sqrt((noise**2).sum()) / 4
+    assert mean * low[0] / noise[0] < floor["objective"] < mean * high[0] / noise[0]
+    said = next(line for line in capsys.readouterr().err.splitlines() if "Noise over seeds" in line)
+    assert "from 20 repeats" in said and all(
+        f"{domain} {floor[t]:.4g} (" in said for domain, t in zip(DOMAINS, TARGETS, strict=True)
+    )
+    parts = list(map(int, re.findall(r"\((\d+)%\)", said)))
+    assert parts == sorted(parts, reverse=True)
+
+
+def test_the_best_runs_name_a_repeated_mixture_once():
+    weights = np.array([[0.5, 0.5], [0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
+    runs = Runs([1, 2, 3, 4], ["a", "b"], ["loss"], weights, np.array([[2.0], [3.0], [1.0], [1.5]]))
+    assert best_runs(runs, Objective.of("mean", runs.targets, runs.losses)).tolist() == [2, 3, 1]
 
 
 def test_regret_is_what_the_pick_of_a_fold_loses():

@@ -59,7 +59,7 @@ def test_the_section_on_mixtures_runs_as_written(tmp_path):
     (tmp_path / "mixture_config").symlink_to(ROOT / "mixture_config")
     script = commands("Mixtures")
     assert (
-        script.count("synthesize.py") == 3 and "proxymix visualize" in script and script.count("proxymix export") == 3
+        script.count("synthesize.py") == 4 and "proxymix visualize" in script and script.count("proxymix export") == 3
     )
     paste(script, tmp_path)
     sweep = read_mixtures(tmp_path / "demo")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_study import Law, confirm_study, write_data, write_study, write_sweep
+from synthetic_study import Law, confirm_study, repeat_first, write_data, write_study, write_sweep
 
 from proxymix.errors import InputError
 from proxymix.figures import ROLES, percent, shorten, signed
@@ -228,6 +228,19 @@ def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(s
     write_mixture(copy / "optimal_mixture.yaml", dict.fromkeys(weights, 0.2), extra)
     report(copy, copy / "report")
     assert not {path.stem for path in (copy / "report").glob("*.png")} & found
+
+
+def test_the_noise_floor_is_shown_where_a_mixture_was_repeated(study, tmp_path):
+    copy = shutil.copytree(study, tmp_path / "study")
+    assert "noise over seeds (nats" not in words((copy / "report" / "index.html").read_text())
+    repeat_first(copy, Law(5), seeds=(1, 2, 3))
+    report(copy, copy / "report")
+    scores = read_table(copy / "regression" / "scores.csv")
+    floor = scores[scores["model"] == "noise floor"].set_index("target")["rmse"]
+    text = words((copy / "report" / "index.html").read_text())
+    assert f"apart by {floor['objective']:.4f} (standard deviation), which no regression can foresee" in text
+    assert "noise over seeds (nats/token)" in text and "95% of runs by the noise over seeds alone" in text
+    assert len(floor) == 6 and all(f"{sd:.4f}" in text for sd in floor)
 
 
 def test_a_confirmation_of_another_proposal_is_not_shown(study, tmp_path):

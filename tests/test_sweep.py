@@ -10,14 +10,20 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
 
+from mixture_config.synthesize import synthesize
 from proxy_training import team as team_module
+from proxy_training.collect import collect
 from proxy_training.sweep import Run, default_workers, estimate_seconds, sweep, train_runs
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_yaml
+from regression.objective import Objective
+from regression.table import read_runs
+from regression.validation import noise_floor
 
 LONGER = replace(TINY, tokens=64 * 100, stack=2)
 MIXTURES = [{"a": share / 10, "b": 1 - share / 10} for share in (1, 3, 5, 7, 9)]
@@ -95,6 +101,36 @@ def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, m
     assert len(manifests(tmp_path)) >= 3
     sweep(mixtures, tokens, tmp_path, LONGER, workers=1, wandb="disabled")
     assert contents(tmp_path) == uninterrupted
+
+
+def test_repeats_of_a_mixture_are_trained_alike_on_seeds_of_their_own(tokens, tmp_path):
+    """So their losses differ by noise alone; every other run ends with the bytes that it has in an unrepeated sweep."""
+    (tmp_path / "domains.csv").write_text("domain,tokens\na,2000\nb,1000\n")
+    alone = replace(TINY, stack=1)
+    for name, repeat_seeds in (("once", 1), ("thrice", 3)):
+        out = tmp_path / name
+        synthesize(tmp_path / "domains.csv", out, num_mixtures=4, include=["prior"], repeat_seeds=repeat_seeds)
+        sweep(out / "mixtures", tokens, out / "proxies", alone, workers=1, seed=5, wandb="disabled")
+        collect(out / "proxies", out)
+    of_prior = [tmp_path / "thrice" / "proxies" / f"n0000{number}" for number in (1, 2, 3)]
+    found = [read_yaml(folder / "manifest.yaml") for folder in of_prior]
+    assert [manifest["seed"] for manifest in found] == [5, 6, 7]
+    for key in ("weights", "declared_tokens", "realised_tokens", "settings"):
+        assert found[0][key] == found[1][key] == found[2][key]
+    runs = read_runs(tmp_path / "thrice" / "mixtures.csv", tmp_path / "thrice" / "losses.csv")
+    assert (np.ptp(runs.losses[:3], axis=0) > 1e-4).all() and (np.ptp(runs.weights[:3], axis=0) == 0).all()
+    assert set(noise_floor(runs, Objective.of("mean", runs.targets, runs.losses))) == {"objective", *runs.targets}
+    assert contents(of_prior[0]) == contents(tmp_path / "once" / "proxies" / "n00001")
+    seeds = {read_yaml(path)["seed"] for path in manifests(tmp_path / "once" / "proxies")}
+    assert seeds == {5} == {read_yaml(tmp_path / "thrice" / "proxies" / "n00004" / "manifest.yaml")["seed"]}
+
+
+@pytest.mark.parametrize("repeat", ["-1", "true", "one", "1.5"])
+def test_a_repeat_that_is_no_number_is_named(tokens, tmp_path, repeat):
+    mixtures = write_mixtures(tmp_path / "mixtures", MIXTURES[:1])
+    (mixtures / "n00001.yaml").write_text((mixtures / "n00001.yaml").read_text() + f"repeat: {repeat}\n")
+    with pytest.raises(InputError, match=r"n00001\.yaml: repeat is .*; a whole number at least 0 is wanted"):
+        sweep(mixtures, tokens, tmp_path / "out", TINY, wandb="disabled")
 
 
 def test_a_failing_run_is_reported_at_the_end_and_stops_no_other(tokens, tmp_path, capfd):

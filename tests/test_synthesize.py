@@ -293,6 +293,60 @@ def test_no_draw_repeats_an_anchor(tmp_path):
     assert sorted(map(tuple, read_csv(tmp_path))) == [(0.0, 1.0), (0.5, 0.5), (1.0, 0.0)]
 
 
+def labels_of(folder: Path, number: int) -> tuple[str | None, int | None]:
+    extra = read_mixture(folder / "mixtures" / f"n{number:05d}.yaml")[1]
+    return extra.get("anchor"), extra.get("repeat")
+
+
+def test_repeated_anchors_are_mixtures_of_their_own_that_only_their_number_tells_apart(domains, tmp_path):
+    given = {"include": ["prior", "uniform"], "budget": 20_000, "max_epochs": 4, "holdout": 4}
+    for name, repeat_seeds in (("once", 1), ("thrice", 3)):
+        synthesize(domains, tmp_path / name, num_mixtures=12, repeat_seeds=repeat_seeds, **given)
+    weights, folder = read_csv(tmp_path / "thrice"), tmp_path / "thrice" / "mixtures"
+    np.testing.assert_array_equal(weights[:6], np.tile(weights[:2], (3, 1)))
+    assert len(np.unique(np.vstack([weights, read_csv(tmp_path / "thrice" / "holdout")]), axis=0)) == 2 + 6 + 4
+    assert [labels_of(tmp_path / "thrice", number) for number in range(1, 8)] == [
+        *(("prior", None), ("uniform", None), ("prior", 1), ("uniform", 1), ("prior", 2), ("uniform", 2)),
+        (None, None),
+    ]
+    for name in ("n00001.yaml", "n00002.yaml"):
+        assert (folder / name).read_bytes() == (tmp_path / "once" / "mixtures" / name).read_bytes()
+    assert (folder / "n00005.yaml").read_text() == (folder / "n00001.yaml").read_text() + "repeat: 2\n"
+
+
+def test_the_prior_is_repeated_where_nothing_is_included(domains, tmp_path):
+    synthesize(domains, tmp_path, num_mixtures=5, repeat_seeds=2)
+    np.testing.assert_allclose(read_csv(tmp_path)[:2], [[0.6, 0.3, 0.1]] * 2, rtol=0, atol=1e-12)
+    assert [labels_of(tmp_path, number) for number in (1, 2, 3)] == [("prior", None), ("prior", 1), (None, None)]
+
+
+def test_repeats_leave_a_mixture_to_draw(domains, tmp_path):
+    with pytest.raises(InputError, match=r"num_mixtures is 6, and include alone gives 6 \(3 of each\); .* to 7"):
+        synthesize(domains, tmp_path, num_mixtures=6, include=["prior", "uniform"], repeat_seeds=3)
+    with pytest.raises(InputError, match="repeat_seeds is 0; a number at least 1 is wanted"):
+        synthesize(domains, tmp_path, repeat_seeds=0)
+    assert not (tmp_path / "mixtures.csv").exists()
+
+
+def test_an_extension_brings_anchors_to_their_number_of_seeds_and_counts_on(domains, tmp_path):
+    """A number that came twice would be the same run twice, and its noise zero."""
+    synthesize(domains, tmp_path, num_mixtures=10, include=["prior", "uniform"], repeat_seeds=2)
+    before = contents(tmp_path)
+    synthesize(domains, tmp_path, extend=3, include=["prior", "uniform"], repeat_seeds=2)  # both are there twice
+    assert [labels_of(tmp_path, number) for number in (11, 12, 13)] == [(None, None)] * 3
+    synthesize(domains, tmp_path, extend=5, include=["temperature", "prior"], repeat_seeds=3)
+    assert [labels_of(tmp_path, number) for number in range(14, 19)] == [
+        *(("temperature", None), ("temperature", 1), ("temperature", 2), ("prior", 2)),
+        (None, None),
+    ]
+    weights = read_csv(tmp_path)
+    np.testing.assert_array_equal(weights[16], weights[0])
+    assert len(np.unique(weights, axis=0)) == 3 + 6 + 3 + 1
+    assert before.items() - contents(tmp_path).items() == {("mixtures.csv", before["mixtures.csv"])}
+    with pytest.raises(InputError, match="repeat_seeds: prior is there on a finer grid; leave minimum as it is"):
+        synthesize(domains, tmp_path, extend=1, repeat_seeds=4, minimum=0.3)
+
+
 def test_caps_too_tight_for_rejection_still_give_all_mixtures(tmp_path, capsys):
     """5% over the prior leaves nearly no draw; the mixtures asked for come nevertheless, within the caps."""
     domains = catalogue(tmp_path / "domains.csv", TOKENS)

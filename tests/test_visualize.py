@@ -189,6 +189,16 @@ def test_the_tables_hold_the_numbers(tmp_path, capsys):
     np.testing.assert_allclose(at.loc[("anchor", "prior")], at.loc[("mixture", "3")])
 
 
+def test_a_repeat_of_an_anchor_is_no_mark_of_its_own_on_the_map(tmp_path, unpainted):
+    folder = write_sweep(tmp_path)
+    (folder / "n00005.yaml").write_text((folder / "n00003.yaml").read_text() + "repeat: 1\n")
+    visualize(tmp_path / "figures", folder)
+    coverage = pd.read_csv(tmp_path / "figures" / "coverage.csv")
+    assert coverage[coverage["kind"] == "anchor"]["name"].tolist() == ["prior", "uniform"]
+    assert (coverage["kind"] == "mixture").sum() == 5
+    assert set(pd.read_csv(tmp_path / "figures" / "distances.csv")["index"]) == {1, 2, 3, 4}
+
+
 def test_a_mixture_is_drawn_beside_the_prior_and_the_baselines(tmp_path, unpainted):
     out = tmp_path / "figures"
     given = [
