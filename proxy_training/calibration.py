@@ -1,6 +1,6 @@
 """What training costs on this device, measured in seconds of it: how proxies are laid out here, and how long a sweep takes.
 
-A layout that was measured is remembered in the user's cache, so that the next sweep of the same kind starts at once.
+A speed that was measured is remembered in the user's cache, so that the next sweep of the same kind starts at once.
 """
 
 import contextlib
@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -75,31 +74,54 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
     if settings.stack == "auto":
         most = min(share, fitting_stack(settings, vocabulary, available))
         stacks = sorted({k for k in STACKS if k <= most} | {usual.stack})
-    known = _Known([asdict(settings), vocabulary, share, stacks, usual.device, usual.precision])
-    if known.layout is None:
-        known.layout = _fastest(settings, vocabulary, stacks, share)
-    return known.layout or usual
-
-
-def _fastest(settings: TrainSettings, vocabulary: int, stacks: Sequence[int], share: int) -> Layout:
-    """The fastest of the layouts that `settings` allow; says what was measured."""
-    start = time.monotonic()
     tried = [layout_of(replace(settings, stack=k), vocabulary) for k in stacks]
-    speeds = [speed.seconds_per_token for speed in measured(settings, vocabulary, tried)[0]]
-    best, seconds = tried[0], speeds[0]
-    for layout, found in zip(tried[1:], speeds[1:], strict=True):
-        if found * BETTER < seconds:
-            best, seconds = layout, found
-    figures = ", ".join(f"{1 / s:,.0f} with {layout.stack}" for layout, s in zip(tried, speeds, strict=True))
-    if settings.compile == "auto" and seconds * settings.tokens * share > WORTH_COMPILING:
+    costs = _costs(settings, vocabulary, tried)
+    best, least = tried[0], costs[0]
+    for layout, found in zip(tried[1:], costs[1:], strict=True):
+        if found * BETTER < least:
+            best, least = layout, found
+    if settings.compile == "auto" and least * settings.tokens * share > WORTH_COMPILING:
         compiled = replace(best, compile=True)
         with contextlib.suppress(StageError):  # no compiler here
-            found = measured(settings, vocabulary, [compiled])[0][0].seconds_per_token
-            figures += f", {1 / found:,.0f} with {best.stack} compiled"
-            if found * BETTER < seconds:
+            if _costs(settings, vocabulary, [compiled])[0] * BETTER < least:
                 best = compiled
-    say(f"calibrated in {time.monotonic() - start:.0f} s: tokens/s of a process by proxies in it: {figures}")
     return best
+
+
+def _costs(settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout]) -> list[float]:
+    """Seconds per token of each layout, as remembered; those that are not are measured, said, and remembered."""
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proxymix" / "speeds.json"
+    known = _read(path)
+    what = [
+        platform.node(),
+        version("torch"),
+        settings.model,
+        settings.sequence_length,
+        settings.batch_size,
+        vocabulary,
+    ]
+    keys = [json.dumps([*what, asdict(layout)]) for layout in layouts]
+    missing = {key: layout for key, layout in zip(keys, layouts, strict=True) if not isinstance(known.get(key), float)}
+    if missing:
+        start = time.monotonic()
+        found = [speed.seconds_per_token for speed in measured(settings, vocabulary, list(missing.values()))[0]]
+        known |= dict(zip(missing, found, strict=True))
+        with contextlib.suppress(OSError), replacing(path) as temporary:  # no such home only costs the seconds again
+            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        figures = ", ".join(
+            f"{1 / cost:,.0f} with {layout.stack}{' compiled' if layout.compile else ''}"
+            for cost, layout in zip(found, missing.values(), strict=True)
+        )
+        say(f"measured in {time.monotonic() - start:.0f} s: tokens/s of a process by proxies in it: {figures}")
+    return [known[key] for key in keys]
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def measured(
@@ -155,35 +177,3 @@ def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) 
 
 class _Enough(Exception):
     pass
-
-
-class _Known:
-    """A layout in the user's cache, of the same settings on the same machine and software."""
-
-    def __init__(self, what: list[object]) -> None:
-        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        self._path = Path(cache) / "proxymix" / "layouts.json"
-        self._key = json.dumps([platform.node(), version("torch"), *what])
-
-    @property
-    def layout(self) -> Layout | None:
-        """What is remembered, if anything that can be read."""
-        try:
-            return Layout(**self._content()[self._key])
-        except (KeyError, TypeError):
-            return None
-
-    @layout.setter
-    def layout(self, layout: Layout) -> None:
-        with contextlib.suppress(OSError):  # a home that cannot be written only costs the seconds again
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            content = json.dumps({**self._content(), self._key: asdict(layout)}, indent=1)
-            with replacing(self._path) as temporary:
-                temporary.write_text(content, encoding="utf-8")
-
-    def _content(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}

@@ -53,8 +53,8 @@ def rounds(
     """Train further rounds of proxies, each where the runs before it leave most to be learnt about the best mixture.
 
     The sweep is the first round. Before every other one the runs so far are fitted (Gaussian processes), and the mixtures
-    picked that are worth training next; so 3 rounds of 24 find a better optimum than 72 mixtures drawn at once
-    (benchmarks/rounds.py). Runs that are done are kept, so the same command continues, and ends with the same bytes.
+    picked that are worth training next; so, over a dozen domains, 3 rounds of 24 find a better optimum than 72 mixtures
+    drawn at once (benchmarks/rounds.py). Runs that are done are kept, so the same command continues, and ends with the same bytes.
 
     Args:
         mixtures: The sweep's mixtures.
