@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from data_preparation.shards import TokenDomain, open_domain
 from proxy_training.layout import Layout, is_out_of_memory, layout_of
-from proxy_training.model import flops_per_token, total_parameters
+from proxy_training.model import flops_per_token, proxy_config, total_parameters, write_checkpoint
 from proxy_training.plan import Plan, training_plan
 from proxy_training.settings import Run, TrainSettings
 from proxymix.cli import run as run_stage
@@ -23,7 +23,10 @@ from proxymix.progress import progress, say
 from proxymix.schemas import TokensManifest, loss_column, read_mixture, read_tokens_manifest, write_table
 
 if TYPE_CHECKING:
-    from proxy_training.trainer import Result
+    from proxy_training.trainer import Result, Weights
+
+CHECKPOINT = "checkpoint"
+"""A run's folder of final weights, in its own."""
 
 
 def train(
@@ -34,6 +37,7 @@ def train(
     train: TrainSettings = TrainSettings(),  # noqa: B008
     seed: int = 0,
     wandb: Literal["offline", "online", "disabled"] = "offline",
+    save: bool = False,
 ) -> None:
     """Train the listed runs in this process, `train.stack` of them together; runs that are done are skipped.
 
@@ -45,19 +49,23 @@ def train(
         train: How a proxy is trained.
         seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only.
         wandb: Where the mirror of the metrics goes; offline needs no account and no network.
+        save: Keep the final weights in OUT/<run>/checkpoint, as litgpt has them; a run that is done and has none is
+            trained again.
     """
     wanted = read_runs(mixtures, seed, runs)
     data = TokenData.open(tokens, train)
     for run in wanted:
         data.check(run)
-    todo = [run for run in wanted if not is_done(out / run.id, run, train, data.sha256)]
+    todo = left_to_train(wanted, data, out, train, save)
     if done := [run.id for run in wanted if run not in todo]:
         say(f"{', '.join(done)}: done already")
     layout = layout_of(train, data.vocabulary)
     with progress("train proxies", len(todo) * train.num_steps, "steps") as bar:
         for start in range(0, len(todo), layout.stack):
             bundle = todo[start : start + layout.stack]
-            for name, what in train_bundle(bundle, data, out, train, layout, wandb, on_steps=bar.advance).items():
+            for name, what in train_bundle(
+                bundle, data, out, train, layout, wandb, on_steps=bar.advance, save=save
+            ).items():
                 say(f"{name}: {what}")
 
 
@@ -135,13 +143,27 @@ def _too_small(domain: TokenDomain) -> str:
     )
 
 
-def is_done(folder: Path, run: Run, settings: TrainSettings, tokens_sha256: str) -> bool:
-    """Whether a run's folder holds the results of exactly this run."""
+def is_done(folder: Path, run: Run, settings: TrainSettings, tokens_sha256: str, save: bool = False) -> bool:
+    """Whether a run's folder holds the results of exactly this run, its checkpoint among them where one is to be saved."""
     if not (folder / "manifest.yaml").exists():
         return False
     manifest = read_yaml(folder / "manifest.yaml")
     identity = _identity(run, settings, tokens_sha256)
-    return all(manifest.get(key) == value for key, value in identity.items())
+    if any(manifest.get(key) != value for key, value in identity.items()):
+        return False
+    return not save or "diverged" in manifest or (folder / CHECKPOINT).exists()
+
+
+def left_to_train(
+    runs: Sequence[Run], data: TokenData, out: Path, settings: TrainSettings, save: bool = False
+) -> list[Run]:
+    """The runs that are not done; says which of them are trained again for their checkpoints only."""
+    todo = [run for run in runs if not is_done(out / run.id, run, settings, data.sha256, save)]
+    again = [run.id for run in todo if save and is_done(out / run.id, run, settings, data.sha256)]
+    if again:
+        names = ", ".join(again[:8]) + (", ..." if len(again) > 8 else "")
+        say(f"{names}: done, but without the checkpoint that is asked for now; training again")
+    return todo
 
 
 def _identity(run: Run, settings: TrainSettings, tokens_sha256: str) -> dict[str, Any]:
@@ -164,6 +186,7 @@ def train_bundle(
     group: str = "",
     on_steps: Callable[[int], None] = lambda count: None,
     warn: Callable[[str], None] = say,
+    save: bool = False,
 ) -> dict[str, str]:
     """Train proxies together and write each one's folder: metrics.csv, losses.csv, and manifest.yaml last.
 
@@ -180,6 +203,7 @@ def train_bundle(
         group: wandb's name for the runs that belong together.
         on_steps: Told how many more steps are done, of all runs together, about a hundred times.
         warn: Told what went wrong without stopping the bundle.
+        save: Whether the final weights are kept, in checkpoint/ of each run's folder.
 
     Returns:
         Runs that diverged -> what happened. They are done (training them again would end the same), their losses are
@@ -191,13 +215,19 @@ def train_bundle(
     from proxy_training.mirror import open_mirror
     from proxy_training.trainer import fit
 
-    todo = {run.id for run in runs if not is_done(out / run.id, run, settings, data.sha256)}
+    todo = {run.id for run in runs if not is_done(out / run.id, run, settings, data.sha256, save)}
     plans = [plan_of(run, data, settings) for run in runs]
     details = [_details(run, plan, data, settings, layout) for run, plan in zip(runs, plans, strict=True)]
     state = out / f".{runs[0].id}.state"
     for run in runs:
         if run.id in todo:
-            for stale in ("manifest.yaml", "losses.csv", "metrics.csv", "wandb"):  # the manifest first: it says "done"
+            for stale in (
+                "manifest.yaml",
+                "losses.csv",
+                "metrics.csv",
+                "wandb",
+                CHECKPOINT,
+            ):  # the manifest first: it says "done"
                 remove(out / run.id / stale)
             (out / run.id).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
@@ -218,9 +248,16 @@ def train_bundle(
         def log(position: int, rows: list[dict[str, float]]) -> None:
             mirrors[position].log(rows)
 
+        def keep(position: int, weights: "Weights") -> None:
+            if runs[position].id in todo:
+                config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
+                write_checkpoint(
+                    out / runs[position].id / CHECKPOINT, config, weights, data.folder, data.manifest.tokenizer
+                )
+
         while True:
             try:
-                results = fit(runs, plans, data, settings, layout, log, on_steps, state)
+                results = fit(runs, plans, data, settings, layout, log, on_steps, state, keep if save else None)
                 break
             except Exception as error:
                 if not is_out_of_memory(error) or layout.micro_batch == 1:

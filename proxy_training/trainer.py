@@ -20,7 +20,7 @@ from proxy_training.layout import Layout
 from proxy_training.model import build_proxy, proxy_config
 from proxy_training.plan import Plan, evenly_spaced
 from proxy_training.settings import Run, TrainSettings
-from proxy_training.stack import clip_each, stacked
+from proxy_training.stack import clip_each, stacked, weights_of
 from proxymix.files import replacing
 from proxymix.schemas import loss_column
 
@@ -36,6 +36,7 @@ STATE_SECONDS = 600  # between two states written down
 DIVERGED = 3.0  # times the loss of guessing, ln(vocabulary), from which on a proxy will not come back
 
 Rows = list[dict[str, float]]
+Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def fit(
     on_rows: Callable[[int, Rows], None] = lambda position, rows: None,
     on_steps: Callable[[int], None] = lambda count: None,
     state: Path | None = None,
+    on_weights: Callable[[int, Weights], None] | None = None,
 ) -> list[Result]:
     """Train K proxies along their plans.
 
@@ -76,6 +78,7 @@ def fit(
         on_rows: Told the new rows of the proxy at a position, about a hundred times.
         on_steps: Told how many more steps are done, of all proxies together.
         state: A file to write the state to every ten minutes, and to continue from where it is of these runs.
+        on_weights: Given the final weights of the proxy at a position, unless it diverged, as a litgpt.GPT loads them.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same sums in the same order wherever it runs, and one process a core is faster
@@ -83,7 +86,12 @@ def fit(
         training = _Training(runs, plans, data, settings, layout)
         if state is not None:
             training.continue_from(state)
-        return training.finish(on_rows, on_steps, state)
+        results = training.finish(on_rows, on_steps, state)
+        if on_weights is not None:
+            for position, result in enumerate(results):
+                if not result.diverged:
+                    on_weights(position, weights_of(training.model.stack, position))
+        return results
     finally:
         torch.set_num_threads(threads)
 

@@ -69,6 +69,7 @@ def serve(read: Callable[[], dict[str, Any]], answer: Callable[[Answer], None]) 
                 job["group"],
                 on_steps=lambda count: answer({"steps": count}),
                 warn=lambda message: answer({"warning": message}),
+                save=job["save"],
             )
             answer({"done": [run.id for run in runs], "diverged": diverged})
         except Exception as error:
