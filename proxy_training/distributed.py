@@ -243,14 +243,19 @@ def train_on(
 
 def _environment(rank: int, devices: int) -> dict[str, str]:
     """torchrun's variables; whatever these processes say to each other stays on this machine."""
-    import psutil
-
     variables = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     variables |= {"WORLD_SIZE": str(devices), "LOCAL_WORLD_SIZE": str(devices)}
+    return variables | {key: loopback() for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
+
+
+def loopback() -> str:
+    """The name of the network interface that leads to this machine itself."""
+    import psutil
+
     for name, addresses in psutil.net_if_addrs().items():
         if any(address.family == socket.AF_INET and address.address == "127.0.0.1" for address in addresses):
-            variables |= {key: os.environ.get(key, name) for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
-    return variables
+            return name
+    return "lo"
 
 
 def _what_failed(run: Run, rank: int, answer: dict[str, Any], workers: Sequence[Worker], out: str) -> Exception:

@@ -1,6 +1,7 @@
 """One run on several devices: the losses, tokens and weights of one device, and no process left behind."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,8 +13,9 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from proxies import TINY, write_mixtures, write_tokens
+from proxies import TINY, contents, write_mixtures, write_tokens
 
+from proxy_training.distributed import loopback
 from proxy_training.layout import Layout
 from proxy_training.settings import Run
 from proxy_training.train import TokenData, plan_of, train
@@ -55,8 +57,7 @@ def same_training(found: Path, wanted: Path, tolerance: float) -> None:
     manifests = [read_yaml(folder / "manifest.yaml") for folder in (found, wanted)]
     for key in ("declared_tokens", "realised_tokens", "settings", "weights"):
         assert manifests[0][key] == manifests[1][key]
-    files = [{path.relative_to(folder) for path in folder.rglob("*")} for folder in (found, wanted)]
-    assert files[0] == files[1]
+    assert set(contents(found)) == set(contents(wanted))
     weights = [
         torch.load(folder / "checkpoint" / "lit_model.pth", weights_only=True)["model"] for folder in (found, wanted)
     ]
@@ -66,11 +67,21 @@ def same_training(found: Path, wanted: Path, tolerance: float) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(tokens, mixture, alone, tmp_path):
-    train(mixture, tokens, tmp_path, train=PIECES, wandb="disabled", save=True, devices=2)
-    same_training(tmp_path / "optimal_mixture", alone, 1e-4)
-    assert read_yaml(tmp_path / "optimal_mixture" / "manifest.yaml")["devices"] == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["optimal_mixture"], "its state goes when it is done"
+def test_two_processes_train_what_one_does_by_the_command_that_the_readme_shows(tokens, mixture, alone, tmp_path):
+    section = re.search(r"^## Train the target\n.*?^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    assert section is not None
+    command = section[1].replace("STUDY/tokens", str(tokens)).replace("STUDY/optimal_mixture.yaml", str(mixture))
+    changes = {"devices": "2", "train.micro_batch": "1", "train.valid_tokens": "64", "train.evaluations": "2"}
+    changes |= {f"train.{key}": str(getattr(PIECES, key)) for key in ("model", "tokens", "sequence_length")}
+    changes |= {f"train.{key}": str(getattr(PIECES, key)) for key in ("batch_size", "learning_rate")}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT), "PATH": path}
+    script = command.strip() + "".join(f" --{key} {value}" for key, value in changes.items())
+    done = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    same_training(tmp_path / "TARGET" / "optimal_mixture", alone, 1e-4)
+    assert read_yaml(tmp_path / "TARGET" / "optimal_mixture" / "manifest.yaml")["devices"] == 2
+    assert [path.name for path in (tmp_path / "TARGET").iterdir()] == ["optimal_mixture"], "its state goes with its end"
 
 
 @pytest.mark.slow
@@ -90,7 +101,7 @@ def test_the_same_command_under_torchrun_is_one_of_its_processes(tokens, mixture
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command += ["proxy_training/train.py", "--save", "--train.micro_batch", "1"]
     command += [f"--{key}={value}" for key, value in flags.items()]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": loopback(), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     same_training(tmp_path / "out" / "optimal_mixture", alone, 1e-4)
@@ -148,7 +159,12 @@ torch.save({**content, "before": len(wild.rows)}, f"rank{devices.rank}")
 @pytest.mark.slow
 def test_stopped_and_continued_on_two_and_divergence_stops_both(tokens, tmp_path):
     (tmp_path / "one_of_two.py").write_text(ONE_OF_TWO)
-    variables = {"CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    variables = {
+        "CUDA_VISIBLE_DEVICES": "",
+        "GLOO_SOCKET_IFNAME": loopback(),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
     variables["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     processes = [
         subprocess.Popen(
@@ -187,7 +203,7 @@ def test_a_process_that_fails_or_dies_ends_all_and_says_why(tokens, mixture, tmp
 
     killer = threading.Thread(target=kill)
     killer.start()
-    long = replace(TINY, tokens=64 * 1_000_000)
+    long = replace(TINY, tokens=64 * 100_000)
     with pytest.raises(StageError, match=r"optimal_mixture: the process of device 1 died: it was killed"):
         train(mixture, tokens, tmp_path / "out", train=long, devices=2)
     killer.join()
