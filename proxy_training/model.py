@@ -1,15 +1,20 @@
-"""The name of a proxy and a vocabulary -> a litgpt.GPT with litgpt's own initialisation.
+"""The name of a proxy and a vocabulary -> a litgpt.GPT with litgpt's own initialisation; its weights -> a checkpoint.
 
 All proxies are RegMix's architecture: pre-norm RMSNorm, rotary positions on the whole head, SwiGLU, no biases, a head
 that is not tied to the embedding. The vocabulary is not padded: a padded row would take part in the softmax, and the
 loss would be over ids that no text has.
 """
 
-from typing import TYPE_CHECKING
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from proxy_training.settings import SHAPES
+from proxymix.files import replacing, write_json
 
 if TYPE_CHECKING:
+    import torch
     from litgpt import GPT, Config
 
 
@@ -51,6 +56,61 @@ def build_proxy(config: "Config", seed: int) -> "GPT":
         model = GPT(config)
         initialize_weights(OneDevice(), model, n_layer=config.n_layer, n_embd=config.n_embd)
     return model
+
+
+def write_checkpoint(
+    folder: Path,
+    config: "Config",
+    weights: Mapping[str, "torch.Tensor"],
+    tokens: Path,
+    tokenizer: Mapping[str, Any],
+) -> None:
+    """Write a folder that litgpt loads (generate, evaluate, finetune, convert_from_litgpt), whole or not at all.
+
+    litgpt chooses its conversion to Hugging Face by the name and the MLP: ours is no family's name and LLaMAMLP, so it
+    takes LLaMA's, which splits the joined query, key and value. config.json says the same to Hugging Face, whose
+    LlamaForCausalLM then takes the converted weights as they are; `litgpt evaluate` copies it along.
+
+    Args:
+        folder: What becomes lit_model.pth, model_config.yaml, config.json and the tokenizer's two files.
+        config: The model's.
+        weights: Its state dict, as litgpt.GPT has it.
+        tokens: The folder of the shards, whose tokenizer.json goes along; without one litgpt loads the model, but reads
+            no text.
+        tokenizer: What the shards' manifest says of it: eos and eos_token end a document.
+    """
+    import torch
+    from litgpt.utils import save_config
+
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        torch.save({"model": dict(weights)}, temporary / "lit_model.pth")
+        save_config(config, temporary)
+        write_json(
+            temporary / "config.json",
+            {
+                "architectures": ["LlamaForCausalLM"],
+                "model_type": "llama",
+                "vocab_size": config.padded_vocab_size,
+                "hidden_size": config.n_embd,
+                "intermediate_size": config.intermediate_size,
+                "num_hidden_layers": config.n_layer,
+                "num_attention_heads": config.n_head,
+                "num_key_value_heads": config.n_query_groups,
+                "max_position_embeddings": config.block_size,
+                "rms_norm_eps": config.norm_eps,
+                "rope_theta": config.rope_base,
+                "hidden_act": "silu",
+                "tie_word_embeddings": False,
+                "torch_dtype": "float32",
+                "bos_token_id": None,
+                "eos_token_id": tokenizer["eos"],
+            },
+        )
+        if (tokens / "tokenizer.json").exists():
+            shutil.copyfile(tokens / "tokenizer.json", temporary / "tokenizer.json")
+            settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": tokenizer["eos_token"]}
+            write_json(temporary / "tokenizer_config.json", {**settings, "add_bos_token": False})
 
 
 def flops_per_token(model: str, vocabulary: int, sequence_length: int) -> int:

@@ -15,7 +15,7 @@ from proxy_training.layout import ACTIVATION_BYTES, Layout, described, has_gpu
 from proxy_training.model import activation_bytes, total_parameters
 from proxy_training.settings import Run, TrainSettings
 from proxy_training.team import Team
-from proxy_training.train import TokenData, is_done, read_runs
+from proxy_training.train import TokenData, left_to_train, read_runs
 from proxymix.cli import run as run_stage
 from proxymix.errors import StageError
 from proxymix.progress import progress, say
@@ -34,6 +34,7 @@ def sweep(
     workers: int | None = None,
     seed: int = 0,
     wandb: Literal["offline", "online", "disabled"] = "offline",
+    save: bool = False,
 ) -> None:
     """Train a proxy on every mixture; runs that are done are skipped, so the same command continues a sweep.
 
@@ -47,13 +48,15 @@ def sweep(
         seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only; a
             repeat of a mixture (`synthesize --repeat_seeds`) has its number added.
         wandb: Where the mirror of the metrics goes; offline needs no account and no network.
+        save: Keep the final weights in OUT/<run>/checkpoint, as litgpt has them; a run that is done and has none is
+            trained again.
 
     Raises:
         InputError: If a mixture asks for a domain that the tokens do not have.
         StageError: If runs failed; the others are trained, and what failed is named.
     """
     group = Path(out).resolve().parent.name
-    train_runs(read_runs(mixtures, seed), tokens, out, train, workers, wandb, group, "train proxies")
+    train_runs(read_runs(mixtures, seed), tokens, out, train, workers, wandb, group, "train proxies", save)
 
 
 def train_runs(
@@ -65,6 +68,7 @@ def train_runs(
     wandb: Literal["offline", "online", "disabled"] = "offline",
     group: str = "",
     description: str = "train proxies",
+    save: bool = False,
 ) -> None:
     """Train runs that are not done, each in out/<run id>, in bundles (see bundles.py); a free worker takes the next.
 
@@ -77,6 +81,7 @@ def train_runs(
         wandb: Where the mirror of the metrics goes.
         group: wandb's name for these runs.
         description: What the progress bar says.
+        save: Whether the final weights are kept, in checkpoint/ of each run's folder.
 
     Raises:
         InputError: If a mixture asks for a domain that the tokens do not have.
@@ -85,7 +90,7 @@ def train_runs(
     data = TokenData.open(tokens, settings)
     for run in runs:
         data.check(run)
-    todo = [run for run in runs if not is_done(Path(out) / run.id, run, settings, data.sha256)]
+    todo = left_to_train(runs, data, Path(out), settings, save)
     if len(todo) < len(runs):
         say(f"{len(runs) - len(todo)} of {len(runs)} runs are done already")
     if not todo:
@@ -98,7 +103,7 @@ def train_runs(
     layout, bundles = bundled(Path(out), runs, todo, settings, data.sha256, count, choose)
     say(f"{len(todo)} runs: {described(layout, max(map(len, bundles)))}, {min(count, len(bundles))} processes")
     job: dict[str, Any] = {"settings": asdict(settings), "layout": asdict(layout)}
-    job |= {"tokens": str(tokens), "out": str(out), "wandb": wandb, "group": group}
+    job |= {"tokens": str(tokens), "out": str(out), "wandb": wandb, "group": group, "save": save}
     with progress(description, sum(map(len, bundles)) * settings.num_steps, "steps") as bar:
         team = Team(job, bundles, settings.num_steps, bar.advance)
         team.work(min(count, len(bundles)))

@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from proxy_training.settings import Run
@@ -36,9 +37,9 @@ WORKER_ENVIRONMENT = {
 
 
 class Worker:
-    """A worker process: a job at its start, then runs; its answers in order."""
+    """A worker process: a job at its start, then runs; its answers in order. Environment variables of its own, if any."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: dict[str, Any], variables: Mapping[str, str] = MappingProxyType({})) -> None:
         # wandb's temporary files go with the worker, which ends without cleaning up.
         self._scratch = tempfile.TemporaryDirectory(prefix="proxymix-", ignore_cleanup_errors=True)
         self._stderr = Path(self._scratch.name) / "stderr"
@@ -51,7 +52,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env={**os.environ, **WORKER_ENVIRONMENT, **environment},
+                env={**os.environ, **WORKER_ENVIRONMENT, **environment, **variables},
                 text=True,
             )
         self.send(job)
@@ -79,6 +80,11 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         return json.loads(line) if line.endswith("\n") else {}
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is no more."""
+        return self._process.poll() is not None
 
     def last_words(self) -> str:
         """How the worker ended."""

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from litgpt.pretrain import get_lr
 
+from proxy_training.distributed import OneDevice
 from proxy_training.head import linear_cross_entropy, token_losses
 from proxy_training.layout import Layout
 from proxy_training.model import build_proxy, proxy_config
 from proxy_training.plan import Plan, evenly_spaced
 from proxy_training.settings import Run, TrainSettings
-from proxy_training.stack import clip_each, stacked
-from proxymix.files import replacing
+from proxy_training.stack import stacked
 from proxymix.schemas import loss_column
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ STATE_SECONDS = 600  # between two states written down
 DIVERGED = 3.0  # times the loss of guessing, ln(vocabulary), from which on a proxy will not come back
 
 Rows = list[dict[str, float]]
+Weights = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def fit(
     on_rows: Callable[[int, Rows], None] = lambda position, rows: None,
     on_steps: Callable[[int], None] = lambda count: None,
     state: Path | None = None,
+    on_weights: Callable[[int, Weights], None] | None = None,
+    devices: OneDevice = OneDevice(),  # noqa: B008
 ) -> list[Result]:
     """Train K proxies along their plans.
 
@@ -76,14 +79,21 @@ def fit(
         on_rows: Told the new rows of the proxy at a position, about a hundred times.
         on_steps: Told how many more steps are done, of all proxies together.
         state: A file to write the state to every ten minutes, and to continue from where it is of these runs.
+        on_weights: Given the final weights of the proxy at a position, unless it diverged, as a litgpt.GPT loads them.
+        devices: This process alone, or with the others that train the same proxy.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the same sums in the same order wherever it runs, and one process a core is faster
     try:
-        training = _Training(runs, plans, data, settings, layout)
+        training = _Training(runs, plans, data, settings, layout, devices)
         if state is not None:
             training.continue_from(state)
-        return training.finish(on_rows, on_steps, state)
+        results = training.finish(on_rows, on_steps, state)
+        if on_weights is not None:
+            for position, result in enumerate(results):
+                if not result.diverged:
+                    on_weights(position, devices.weights(training.model, position))
+        return results
     finally:
         torch.set_num_threads(threads)
 
@@ -118,16 +128,25 @@ class _Training:
     """K proxies, their optimiser, and where they have got to."""
 
     def __init__(
-        self, runs: Sequence[Run], plans: Sequence[Plan], data: "TokenData", settings: TrainSettings, layout: Layout
+        self,
+        runs: Sequence[Run],
+        plans: Sequence[Plan],
+        data: "TokenData",
+        settings: TrainSettings,
+        layout: Layout,
+        devices: OneDevice,
     ) -> None:
-        self.runs, self.settings, self.layout, self.k = runs, settings, layout, len(runs)
+        self.runs, self.settings, self.layout, self.devices, self.k = runs, settings, layout, devices, len(runs)
         config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
-        self.model = Proxies(stacked([build_proxy(config, run.seed) for run in runs]), layout).to(layout.device)
-        self.parameters = list(self.model.parameters())
-        self.optimizer = torch.optim.AdamW(
-            self.parameters, betas=(settings.beta1, settings.beta2), weight_decay=settings.weight_decay, fused=True
+        betas = (settings.beta1, settings.beta2)
+        self.model, self.optimizer = devices.setup(
+            Proxies(stacked([build_proxy(config, run.seed) for run in runs]), layout),
+            lambda parameters: torch.optim.AdamW(
+                parameters, betas=betas, weight_decay=settings.weight_decay, fused=True
+            ),
+            layout.device,
         )
-        self.batches = _Batches(plans, data, settings, layout)
+        self.batches = _Batches(plans, data, settings, layout, devices)
         self.validation = _Validation(data, settings, layout, self.k)
         steps, peak = settings.num_steps, settings.learning_rate
         self.rates = [
@@ -157,7 +176,7 @@ class _Training:
                 self._report(self.step in evaluate_at, on_rows)
                 on_steps((self.step - reported) * self.k)
                 reported = self.step
-                if state is not None and time.monotonic() - written > STATE_SECONDS:
+                if state is not None and self.devices.agreed(time.monotonic() - written > STATE_SECONDS):
                     self._write(state)
                     written = time.monotonic()
         on_steps((steps - reported) * self.k)
@@ -168,12 +187,13 @@ class _Training:
 
     def _take_step(self) -> None:
         settings = self.settings
-        for inputs, targets in self.batches.take(self.step):
-            share = targets.shape[1] / settings.tokens_per_step
-            losses = self.model(inputs, targets) * share
-            losses.sum().backward()
+        for number, (inputs, targets) in enumerate(self.batches.take(self.step), start=1):
+            share = targets.shape[1] / self.batches.tokens_per_step
+            with self.devices.piece(self.model, last=number == self.batches.num_pieces):
+                losses = self.model(inputs, targets) * share
+                self.devices.backward(losses.sum())
             self.losses[self.step] += losses.detach()
-        clip_each(self.parameters, settings.gradient_clip)
+        self.devices.clip(self.model, self.optimizer, settings.gradient_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rates[self.step]
         self.optimizer.step()
@@ -183,8 +203,8 @@ class _Training:
     def _report(self, evaluate: bool, on_rows: Callable[[int, Rows], None]) -> None:
         """Rows of the steps since the last report; proxies that have diverged get no more."""
         first = min(len(rows) for rows, gone in zip(self.rows, self.diverged, strict=True) if not gone)
-        train = self.losses[first : self.step].tolist()
-        scored = self.validation.losses(self.model) if evaluate else []
+        train = self.devices.mean(self.losses[first : self.step]).tolist()
+        scored = self.devices.agreed(self.validation.losses(self.model) if evaluate else [])
         for k, rows in enumerate(self.rows):
             if self.diverged[k]:
                 continue
@@ -212,45 +232,56 @@ class _Training:
         )
 
     def _who(self) -> list[Any]:
-        return [[run.id, run.seed, run.weights] for run in self.runs] + [self.settings.identity, vars(self.layout)]
+        return [[run.id, run.seed, run.weights] for run in self.runs] + [
+            self.settings.identity,
+            self.devices.depends_on(self.layout),
+        ]
 
     def _write(self, path: Path) -> None:
         content = {"who": self._who(), "step": self.step, "losses": self.losses, "rows": self.rows}
-        content |= {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-        with replacing(path) as temporary:
-            torch.save({**content, "diverged": self.diverged}, temporary)
+        self.devices.write(path, {**content, "diverged": self.diverged}, self.model, self.optimizer)
 
     def continue_from(self, path: Path) -> None:
         """Take up the state of an earlier attempt, if it is of the same runs laid out the same way."""
-        if not path.exists():
+        if not self.devices.agreed(path.exists()):
             return
-        content = torch.load(path, map_location=self.layout.device, weights_only=True)
-        if content["who"] != self._who():
+        content = self.devices.read(path, self._who(), self.model, self.optimizer, self.layout.device)
+        if not content:
             return
-        self.model.load_state_dict(content["model"])
-        self.optimizer.load_state_dict(content["optimizer"])
         self.step, self.losses, self.rows = content["step"], content["losses"], content["rows"]
         self.diverged = content["diverged"]
 
 
 class _Batches:
-    """K plans' items as batches of ids, gathered many steps at a time."""
+    """K plans' items as batches of ids, gathered many steps at a time; of several devices, this one's part of each."""
 
-    def __init__(self, plans: Sequence[Plan], data: "TokenData", settings: TrainSettings, layout: Layout) -> None:
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        data: "TokenData",
+        settings: TrainSettings,
+        layout: Layout,
+        devices: OneDevice,
+    ) -> None:
         self.data, self.settings, self.layout, self.k = data, settings, layout, len(plans)
+        self.batch = settings.batch_size // devices.size
+        self.tokens_per_step = self.batch * settings.sequence_length
+        self.num_pieces = math.ceil(self.batch / layout.micro_batch)
         self.names = list(data.train)
         number = {name: i for i, name in enumerate(self.names)}
         of_plan = [np.array([number.get(name, -1) for name in plan.domains]) for plan in plans]
-        self.domain = np.stack([known[plan.domain] for known, plan in zip(of_plan, plans, strict=True)])
-        self.block = np.stack([plan.block for plan in plans])
+        self.domain_of_all = np.stack([known[plan.domain] for known, plan in zip(of_plan, plans, strict=True)])
+        parts = (self.k, -1, devices.size, self.batch)
+        self.domain = self.domain_of_all.reshape(parts)[:, :, devices.rank].reshape(self.k, -1)
+        self.block = np.stack([plan.block for plan in plans]).reshape(parts)[:, :, devices.rank].reshape(self.k, -1)
         self.domains_of = [plan.domains for plan in plans]
-        per_step = self.k * settings.batch_size * (settings.sequence_length + 1)
-        self.ahead = max(1, AHEAD_TOKENS // per_step) * settings.batch_size
+        per_step = self.k * self.batch * (settings.sequence_length + 1)
+        self.ahead = max(1, AHEAD_TOKENS // per_step) * self.batch
         self.first, self.ids = 0, np.empty((self.k, 0, settings.sequence_length + 1), dtype=np.int64)
 
     def take(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batch of step 0, 1, ... in pieces: inputs of shape (K * n, sequence), targets of shape (K, n * sequence)."""
-        batch, piece = self.settings.batch_size, self.layout.micro_batch
+        batch, piece = self.batch, self.layout.micro_batch
         for start in range(step * batch, (step + 1) * batch, piece):
             stop = min(start + piece, (step + 1) * batch)
             if not self.first <= start < self.first + self.ids.shape[1]:
@@ -269,7 +300,7 @@ class _Batches:
     def fed(self, num_steps: int) -> list[dict[str, int]]:
         """Tokens that each proxy was fed in its first steps, per domain."""
         length, items = self.settings.sequence_length, num_steps * self.settings.batch_size
-        counts = [np.bincount(domain[:items], minlength=len(self.names)) for domain in self.domain]
+        counts = [np.bincount(domain[:items], minlength=len(self.names)) for domain in self.domain_of_all]
         number = {name: i for i, name in enumerate(self.names)}
         return [
             {name: int(count[number[name]]) * length if name in number else 0 for name in names}
@@ -292,10 +323,10 @@ class _Validation:
         stacked = torch.from_numpy(np.concatenate(list(ids.values()))).to(layout.device)
         self.batches = stacked.split(at_once)
 
-    def losses(self, model: "Proxies") -> list[dict[str, float]]:
+    def losses(self, model: torch.nn.Module) -> list[dict[str, float]]:
         """Mean loss of each proxy per domain, in nats per token."""
         per_block = []
-        with torch.inference_mode():
+        with torch.no_grad():  # and not inference_mode, which sharded weights would not leave again
             for ids in self.batches:
                 inputs = ids[:, :-1].repeat(self.k, 1)
                 targets = ids[:, 1:].flatten().expand(self.k, -1)

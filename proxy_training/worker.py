@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy_training.calibration import seconds_per_token
+from proxy_training.distributed import OneDevice, join, part_of
 from proxy_training.layout import Layout, is_out_of_memory
 from proxy_training.settings import Run, TrainSettings
 from proxy_training.train import TokenData, train_bundle
@@ -55,7 +56,13 @@ def serve(read: Callable[[], dict[str, Any]], answer: Callable[[Answer], None]) 
             answer({"seconds_per_token": cost, "ended": time.time()})
         return
     data = TokenData.open(Path(job["tokens"]), settings)
-    layout = Layout(**job["layout"])
+    devices: OneDevice = OneDevice()
+    if "rendezvous" in job:  # one of several that train every run together
+        devices = join(Path(job["rendezvous"]))
+        layout = part_of(settings, data.vocabulary, devices.size)
+    else:
+        layout = Layout(**job["layout"])
+    told = answer if devices.rank == 0 else _nothing
     while True:
         runs = [Run(**run) for run in read()["runs"]]
         try:
@@ -67,13 +74,19 @@ def serve(read: Callable[[], dict[str, Any]], answer: Callable[[Answer], None]) 
                 layout,
                 job["wandb"],
                 job["group"],
-                on_steps=lambda count: answer({"steps": count}),
+                on_steps=lambda count: told({"steps": count}),
                 warn=lambda message: answer({"warning": message}),
+                save=job["save"],
+                devices=devices,
             )
             answer({"done": [run.id for run in runs], "diverged": diverged})
         except Exception as error:
             code = error.errno if isinstance(error, OSError) else None
             answer({"failed": runs[0].id, "error": str(error), "kind": type(error).__name__, "errno": code})
+
+
+def _nothing(answer: Answer) -> None:
+    """Tell no one."""
 
 
 if __name__ == "__main__":

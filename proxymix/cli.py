@@ -223,6 +223,7 @@ class Parser:
 
         self._parser.set_defaults(self._filled)
         arguments = [_whole(a, self._keys.get(_flag_before(arguments, i))) for i, a in enumerate(arguments)]
+        arguments = self._switches(arguments)
         try:
             parsed = self._parser.parse_args(arguments)
         except argparse.ArgumentError as error:
@@ -240,6 +241,20 @@ class Parser:
             values[name] = kind(**values[name])
         self.extras = {k: v for k, v in parsed.as_dict().items() if k not in values}
         return values
+
+    def _switches(self, arguments: Sequence[str]) -> list[str]:
+        """`--save true` (or =true) as the switch --save, `--save false` as --no_save."""
+        plain: list[str] = []
+        for argument in arguments:
+            flag, _, value = argument.partition("=") if "=" in argument else (plain[-1] if plain else "", "", argument)
+            parameter = self._keys.get(flag.removeprefix("--")) if flag.startswith("--") else None
+            if value in ("true", "false") and parameter is not None and parameter.type is bool:
+                if "=" not in argument:
+                    plain.pop()
+                plain.append(flag if value == "true" else f"--no_{flag.removeprefix('--')}")
+            else:
+                plain.append(argument)
+        return plain
 
     def _explain(self, arguments: Sequence[str], message: str) -> str:
         flags = [a.split("=")[0].removeprefix("--") for a in arguments if a.startswith("--")]

@@ -23,7 +23,7 @@ from proxymix.schemas import read_domains
 from proxymix.stages import SHARED, SHARED_KEY, STAGES, Parameter, Stage, parameters
 
 State = Literal["done", "stale", "missing"]
-EXECUTION = ("workers", "wandb", "launcher")  # how the work is done; the results do not depend on it
+EXECUTION = ("workers", "wandb", "launcher", "save")  # how the work is done; the results do not depend on it
 VERSIONED = ("numpy", "scipy", "pandas", "scikit-learn", "lightgbm", "torch", "litgpt", "tokenizers")
 
 
@@ -337,4 +337,4 @@ class Study:
 
 
 def _volatile(relative: Path) -> bool:
-    return any(part.startswith(".") or part == "wandb" for part in relative.parts)
+    return any(part.startswith(".") or part in ("wandb", "checkpoint") for part in relative.parts)

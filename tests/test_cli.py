@@ -10,7 +10,7 @@ import pytest
 
 from proxymix.cli import Parser, main
 from proxymix.errors import InputError
-from proxymix.stages import parameters
+from proxymix.stages import parameters, stage_named
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,21 @@ def test_every_type_of_flag_is_understood():
     values = parse("--pot", "p", "--names", "a", "b", "--boil", "--objective", "{law: 1}", "--budget", "25e9")
     assert values["names"] == ["a", "b"] and values["boil"] is True
     assert values["objective"] == {"law": 1.0} and values["budget"] == 25_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value"),
+    [
+        (["--save"], True),
+        (["--save", "true"], True),
+        (["--save=false", "--devices", "2"], False),
+        (["--no_save"], False),
+    ],
+)
+def test_a_switch_is_also_given_as_true_or_false(arguments, value):
+    parser = Parser("train", "")
+    parser.add(parameters(stage_named("train").load()))
+    assert parser.parse(arguments)["save"] is value
 
 
 def test_help_shows_what_can_be_chosen():

@@ -223,3 +223,8 @@ def test_diverged_runs_are_named_marked_and_not_trained_again(tokens, tmp_path, 
     assert "x1 diverged: the training loss is" in capfd.readouterr().err
     train_runs([Run("x1", {"a": 1.0}, 0)], tokens, tmp_path, wild, workers=1, wandb="disabled")
     assert "1 of 1 runs are done already" in capfd.readouterr().err
+
+
+def test_a_sweep_keeps_the_weights_of_every_run_when_asked(tokens, mixtures, tmp_path):
+    sweep(mixtures, tokens, tmp_path, TINY, workers=2, wandb="disabled", save=True)
+    assert len(list(tmp_path.glob("n*/checkpoint/lit_model.pth"))) == len(MIXTURES)

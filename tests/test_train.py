@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proxies import TINY, VOCABULARY, contents, train_run, write_mixtures, write_tokens
 
+from proxy_training.layout import layout_of
 from proxy_training.model import build_proxy, flops_per_token, proxy_config, total_parameters
 from proxy_training.plan import evenly_spaced, training_plan
 from proxy_training.settings import SHAPES, Run, TrainSettings
-from proxy_training.train import TokenData, is_done, train
+from proxy_training.train import TokenData, is_done, train, train_bundle
 from proxymix.errors import InputError
-from proxymix.files import read_yaml
+from proxymix.files import read_json, read_yaml, write_json
 from proxymix.schemas import read_table
 
 EVEN = Run("n00001", {"a": 0.5, "b": 0.25, "c": 0.25}, seed=0)
@@ -241,6 +242,104 @@ def test_a_run_is_done_only_for_the_same_settings_seed_mixture_and_tokens(data, 
     assert not is_done(folder, EVEN, replace(TINY, learning_rate=0.02), data.sha256)
     assert not is_done(folder, EVEN, TINY, "another")
     assert not is_done(Path(tmp_path / "nowhere"), EVEN, TINY, data.sha256)
+
+
+def validation_losses(model, data: TokenData, settings: TrainSettings = TINY) -> dict[str, float]:
+    """Mean nats per token of every validation domain, by GPT.forward and torch's cross entropy."""
+    import torch
+
+    found = {}
+    with torch.no_grad():
+        for domain, blocks in data.valid.items():
+            wanted = settings.valid_tokens // settings.sequence_length
+            ids = torch.from_numpy(blocks.gather(evenly_spaced(blocks.num_blocks, wanted)))
+            loss = torch.nn.functional.cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten())
+            found[domain] = loss.item()
+    return found
+
+
+def test_litgpt_loads_a_checkpoint_and_measures_the_recorded_losses(data, tmp_path):
+    import torch
+    from litgpt import GPT, Config
+
+    layout = layout_of(replace(TINY, stack=2), VOCABULARY)
+    runs = [EVEN, Run("n00002", {"b": 1.0}, seed=0)]
+    train_bundle(runs, data, tmp_path, TINY, layout, save=True)
+    for run in runs:
+        folder = tmp_path / run.id
+        content = torch.load(folder / "checkpoint" / "lit_model.pth", weights_only=True)
+        model = GPT(Config.from_file(folder / "checkpoint" / "model_config.yaml"))
+        model.load_state_dict(content["model"])
+        recorded = read_table(folder / "losses.csv").set_index("domain")["loss_nats"]
+        assert validation_losses(model, data) == pytest.approx(recorded.to_dict(), abs=1e-5)
+    assert not list(tmp_path.rglob("tokenizer*")), "these shards have none"
+
+
+def test_litgpt_converts_a_checkpoint_to_llama_as_hugging_face_names_it(data, tmp_path):
+    import torch
+    from litgpt.scripts.convert_lit_checkpoint import convert_lit_checkpoint
+
+    train_bundle([EVEN], data, tmp_path, TINY, layout_of(TINY, VOCABULARY), save=True)
+    checkpoint = tmp_path / EVEN.id / "checkpoint"
+    convert_lit_checkpoint(checkpoint, tmp_path / "converted")
+    theirs = torch.load(tmp_path / "converted" / "model.pth", weights_only=True)
+    ours = torch.load(checkpoint / "lit_model.pth", weights_only=True)["model"]
+    joined = [theirs[f"model.layers.1.self_attn.{name}_proj.weight"] for name in "qkv"]
+    torch.testing.assert_close(torch.cat(joined), ours["transformer.h.1.attn.qkv.weight"])
+    torch.testing.assert_close(theirs["model.layers.0.mlp.gate_proj.weight"], ours["transformer.h.0.mlp.fc_1.weight"])
+    torch.testing.assert_close(theirs["lm_head.weight"], ours["lm_head.weight"])
+    assert sum(value.numel() for value in theirs.values()) == total_parameters("50k", VOCABULARY)
+    described = read_json(checkpoint / "config.json")
+    assert described["model_type"] == "llama" and described["num_hidden_layers"] == 2
+
+
+def test_the_shards_tokenizer_goes_along_so_that_litgpt_reads_text(data, tmp_path):
+    from litgpt.tokenizer import Tokenizer
+    from litgpt.utils import check_valid_checkpoint_dir
+
+    from data_preparation.tokenization import train_tokenizer
+
+    tokens = write_tokens(tmp_path / "tokens", {"a": 500})
+    train_tokenizer(["some text, and some more"], 300).save(str(tokens / "tokenizer.json"))
+    manifest = read_json(tokens / "manifest.json")
+    manifest["tokenizer"] |= {"eos_token": "<|endoftext|>"}
+    write_json(tokens / "manifest.json", manifest)
+    run = Run("n00001", {"a": 1.0}, seed=0)
+    train_bundle([run], TokenData.open(tokens, TINY), tmp_path, TINY, layout_of(TINY, VOCABULARY), save=True)
+    check_valid_checkpoint_dir(tmp_path / run.id / "checkpoint", raise_error=True)
+    tokenizer = Tokenizer(tmp_path / run.id / "checkpoint")
+    assert tokenizer.decode(tokenizer.encode("some text")) == "some text"
+    assert tokenizer.eos_id == tokenizer.token_to_id("<|endoftext|>")
+
+
+def test_keeping_the_weights_changes_no_result_and_trains_again_what_has_none(tmp_path, capsys):
+    tokens = write_tokens(tmp_path / "tokens", {"a": 500, "b": 500})
+    mixtures = write_mixtures(tmp_path / "mixtures", [{"a": 0.5, "b": 0.5}, {"a": 1.0, "b": 0.0}])
+    out, runs = tmp_path / "out", ["n00001", "n00002"]
+    train(mixtures, tokens, out, runs, TINY, wandb="disabled")
+    without = contents(out)
+    train(mixtures, tokens, out, runs[:1], TINY, wandb="disabled", save=True)
+    assert "n00001: done, but without the checkpoint that is asked for now; training again" in capsys.readouterr().err
+    train(mixtures, tokens, out, runs, TINY, wandb="disabled", save=True)
+    assert "n00001: done already" in capsys.readouterr().err
+    found = contents(out)
+    assert {name for name in found if name not in without} == {
+        f"{run}/checkpoint/{name}" for run in runs for name in ("lit_model.pth", "model_config.yaml", "config.json")
+    }
+    assert {name: found[name] for name in without if "manifest" not in name} == {
+        name: value for name, value in without.items() if "manifest" not in name
+    }
+    train(mixtures, tokens, out, runs, TINY, wandb="disabled")
+    assert contents(out) == found, "a checkpoint stays when it is not asked for again"
+    train(mixtures, tokens, out, runs, replace(TINY, learning_rate=0.005), wandb="disabled")
+    assert not list(out.rglob("checkpoint")), "those of other settings go with their runs"
+
+
+def test_a_proxy_that_diverged_has_no_checkpoint_and_is_done(data, tmp_path):
+    wild = replace(TINY, learning_rate=1e30, gradient_clip=1e30)
+    train_bundle([EVEN], data, tmp_path, wild, layout_of(wild, VOCABULARY), save=True)
+    assert is_done(tmp_path / EVEN.id, EVEN, wild, data.sha256, save=True)
+    assert not (tmp_path / EVEN.id / "checkpoint").exists()
 
 
 def test_defaults_are_valid():
