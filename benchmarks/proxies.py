@@ -182,12 +182,14 @@ def plain(settings: TrainSettings, vocabulary: int) -> tuple[Callable[[], None],
 
 def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callable[[], None], int]:
     """A step of a sweep, data and clipping included, and its tokens."""
+    from proxy_training.distributed import OneDevice
     from proxy_training.train import TokenData, plan_of
     from proxy_training.trainer import _Training
 
     data = TokenData.open(folder / "tokens", settings)
     runs = [Run(f"n{k}", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), k) for k in range(layout.stack)]
-    training = _Training(runs, [plan_of(run, data, settings) for run in runs], data, settings, layout)
+    plans = [plan_of(run, data, settings) for run in runs]
+    training = _Training(runs, plans, data, settings, layout, OneDevice())
     return training._take_step, layout.stack * settings.tokens_per_step
 
 
