@@ -76,7 +76,7 @@ sweep(Path({str(mixtures)!r}), Path({str(tokens)!r}), Path({str(tmp_path)!r}), {
     assert len(workers) == 2
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    assert not psutil.wait_procs(workers, timeout=10)[1], "a worker outlived its parent"
+    assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its parent"
     done = {path: path.stat().st_mtime_ns for path in manifests(tmp_path)}
     assert 1 <= len(done) < len(MIXTURES)
 
