@@ -30,6 +30,7 @@ from proxymix.schemas import TokensManifest
 
 SECONDS = 2.5  # of training, for one measurement
 STEPS = {"cpu": 1, "cuda": 20}  # a GPU waits whenever the clock is read
+STEP_FLOP = {"cpu": 1e11, "cuda": 1e15}  # a second or two
 STACKS = (1, 4, 16, 64)  # proxies in a process that are tried
 BETTER = 1.03  # a larger stack must be faster by this: smaller ones lose less when interrupted, and spread more evenly
 WORTH_FLOP = {
@@ -155,6 +156,11 @@ def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) 
     """What a training token of one proxy costs in this process, from a few seconds of training on random tokens."""
     from proxy_training.trainer import fit
 
+    flop = (
+        flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.sequence_length * layout.stack
+    )
+    batch = max(1, min(settings.batch_size, int(STEP_FLOP[layout.device] // flop)))  # of a long step a part will do
+    settings = replace(settings, batch_size=batch)
     steps = STEPS[layout.device]  # between two readings of the clock, of which there are a hundred at most
     short = replace(settings, tokens=100 * steps * settings.tokens_per_step, evaluations=1, simulated_budget=None)
     ids = np.random.default_rng(0).integers(vocabulary, size=64 * settings.sequence_length + 1)
@@ -166,9 +172,10 @@ def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) 
 
     def stop_when_known(_: int) -> None:
         times.append(time.perf_counter())
-        if len(times) > 3 and times[-1] - times[0] > SECONDS:
+        if len(times) > 1 and times[-1] - times[0] > SECONDS:
             raise _Enough
 
+    layout = replace(layout, micro_batch=min(layout.micro_batch, batch))
     with contextlib.suppress(_Enough):
         fit(runs, [plan_of(run, data, short) for run in runs], data, short, layout, on_steps=stop_when_known)
     # after all steps the last reading comes twice
