@@ -7,7 +7,7 @@ how many times as many tokens a second of processor time it trains as the plain 
 the clock). One thread a process: that is how a sweep runs, and two collapse on a busy machine.
 
 Commands: what a sweep pays in all, start and end included, for proxies that train for about ten seconds. `litgpt pretrain`
-is started once for every proxy, as its compiled default and with compilation off; `proxymix sweep` once for eight.
+is started once for every proxy, as its compiled default and with compilation off; `proxymix sweep` once for thirty-two.
 
 - plain: fp32 and AdamW as litgpt's pretrain has them, full logits, gradients clipped by one norm.
 - ours: what `proxymix sweep` does for a step, in fp32, and in bf16 where the processor multiplies it; with K proxies, and
@@ -45,7 +45,7 @@ CASES = {
     "1m": (4096, TrainSettings("1m", sequence_length=128, batch_size=8, tokens=50_000, **SHORT)),
     "1m_50k": (50_432, TrainSettings("1m", sequence_length=128, batch_size=8, tokens=8_192, **SHORT)),
 }
-NUM_RUNS = 8
+NUM_RUNS = 32  # the least sweep that says anything
 DOMAINS = [f"d{number}" for number in range(10)]
 
 

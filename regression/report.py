@@ -206,7 +206,9 @@ def _question(found: Evidence) -> str:
         strengths = f"concentration {sampler['min_strength']:g} to {sampler['max_strength']:g}"
         chosen = "far from each other among " if sampler.get("design") == "space_filling" else ""
         how = f"({chosen}Dirichlet draws around {center}, {strengths})"
-        items.append(("Mixtures", f"{len(found.runs.index)} drawn", how))
+        picked = len(list((found.folder / "rounds" / "mixtures").glob("*.yaml")))
+        later = f", {picked} picked in further rounds by the runs before them" if picked else ""
+        items.append(("Mixtures", f"{len(found.runs.index) - picked} drawn{later}", how))
     question = f"Which mixture of {len(found.domains)} domains gives the lowest {found.objective_phrase}?"
     return page.section("question", "What was asked", question, page.definitions(items))
 

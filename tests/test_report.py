@@ -363,3 +363,7 @@ def test_the_page_says_how_the_mixtures_were_drawn_as_their_files_record_it(tabl
     report(tables, tables / "report")
     text = (tables / "report" / "index.html").read_text()
     assert "far from each other among Dirichlet draws around the prior to the power 0.3, concentration 2 to 16" in text
+    assert "picked" not in text
+    write_mixture(tables / "rounds" / "mixtures" / "n00002.yaml", {"a": 0.5, "b": 0.5}, {"round": 2})
+    report(tables, tables / "report")
+    assert "drawn, 1 picked in further rounds" in (tables / "report" / "index.html").read_text()
