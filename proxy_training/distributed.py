@@ -122,6 +122,11 @@ class SeveralDevices(OneDevice):
     def agreed(self, value: T) -> T:
         return self.fabric.broadcast(value)
 
+    def leave(self) -> None:
+        """Part from the others, when all are done: a process that ends while its group still talks may abort."""
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
     def depends_on(self, layout: Layout) -> dict[str, Any]:
         return {"device": layout.device, "precision": layout.precision, "strategy": type(self.fabric.strategy).__name__}
 

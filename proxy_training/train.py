@@ -139,6 +139,7 @@ def _train_as_one_of_several(
     diverged: dict[str, str] = {}
     for run in runs:
         diverged |= train_bundle([run], data, out, settings, layout, on_steps=on_steps, devices=devices, **how)
+    devices.leave()
     return diverged
 
 

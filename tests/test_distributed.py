@@ -153,6 +153,7 @@ Path("state").unlink(missing_ok=True)
 wild = fit(replace(TINY, learning_rate=1e30, gradient_clip=1e30))
 content = {"first": taken[0], "rows": found.rows, "fed": found.tokens_fed, "diverged": wild.diverged}
 torch.save({**content, "before": len(wild.rows)}, f"rank{devices.rank}")
+devices.leave()
 """
 
 
