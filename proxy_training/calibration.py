@@ -33,10 +33,7 @@ STEPS = {"cpu": 1, "cuda": 20}  # a GPU waits whenever the clock is read
 STEP_FLOP = {"cpu": 1e11, "cuda": 1e15}  # a second or two
 STACKS = (1, 4, 16, 64)  # proxies in a process that are tried
 BETTER = 1.03  # a larger stack must be faster by this: smaller ones lose less when interrupted, and spread more evenly
-WORTH_FLOP = {
-    "cpu": 3e12,
-    "cuda": 3e15,
-}  # of a worker's whole share, a minute or so: less is done before it is measured
+WORTH_FLOP = {"cpu": 3e12, "cuda": 3e15}  # of a worker's share, a minute or so: less is done before it is measured
 SCORING = 0.4  # of a training step: scoring the same tokens, which is a forward pass
 RUN_SECONDS = 0.3  # of a run: wandb and files
 WORTH_COMPILING = 1200.0  # seconds of a worker's whole share

@@ -4,9 +4,9 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Literal
 
+from proxy_training.layout import has_gpu
 from proxymix.cli import nearest
 from proxymix.errors import InputError
 
@@ -71,11 +71,11 @@ def device_named(name: str, precision: str) -> Device:
 
 def gpu_name() -> str:
     """This machine's GPU as its driver calls it; empty where torch sees none."""
-    if version("torch").endswith("+cpu"):  # spares the common case an import of seconds
+    if not has_gpu():
         return ""
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return torch.cuda.get_device_name()
 
 
 def is_at_hand(device: str) -> bool:

@@ -311,13 +311,8 @@ def train_bundle(
     state = out / f".{runs[0].id}.state"
     for run in runs:
         if run.id in todo:
-            for stale in (
-                "manifest.yaml",
-                "losses.csv",
-                "metrics.csv",
-                "wandb",
-                CHECKPOINT,
-            ):  # the manifest first: it says "done"
+            # the manifest first: it says "done"
+            for stale in ("manifest.yaml", "losses.csv", "metrics.csv", "wandb", CHECKPOINT):
                 remove(out / run.id / stale)
             (out / run.id).mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
