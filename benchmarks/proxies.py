@@ -7,7 +7,8 @@ how many times as many tokens a second of processor time it trains as the plain 
 the clock). One thread a process: that is how a sweep runs, and two collapse on a busy machine.
 
 Commands: what a sweep pays in all, start and end included, for proxies that train for about ten seconds. `litgpt pretrain`
-is started once for every proxy, as its compiled default and with compilation off; `proxymix sweep` once for thirty-two.
+is started once for every proxy, as its compiled default (what it compiled before is there, as in all but the first run of a
+sweep) and with compilation off; `proxymix sweep` once for thirty-two, with nothing compiled or measured before, and again.
 
 - plain: fp32 and AdamW as litgpt's pretrain has them, full logits, gradients clipped by one norm.
 - ours: what `proxymix sweep` does for a step, in fp32, and in bf16 where the processor multiplies it; with K proxies, and
@@ -23,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -221,28 +223,23 @@ def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int)
     flags = [
         part for key, value in asdict(settings).items() if value is not None for part in (f"--train.{key}", str(value))
     ]
-    paths = ["--mixtures", str(folder / "mixtures"), "--tokens", str(folder / "tokens")]
-    found: dict[str, list[float]] = {"`litgpt pretrain`": [], "the same, not compiled": [], "`proxymix sweep`": []}
+    paths = ["--mixtures", str(folder / "mixtures"), "--tokens", str(folder / "tokens"), "--workers", "1"]
+    sweep = [sys.executable, "-m", "proxymix.cli", "sweep", *paths, *flags, "--out"]
+    found: dict[str, list[float]] = defaultdict(list)
+    processor_seconds(litgpt, folder)
     for k in range(times):
-        sweep = [
-            sys.executable,
-            "-m",
-            "proxymix.cli",
-            "sweep",
-            *paths,
-            *flags,
-            "--workers",
-            "1",
-            "--out",
-            f"{folder}/{k}",
-        ]
         found["`litgpt pretrain`"].append(processor_seconds(litgpt, folder))
         found["the same, not compiled"].append(processor_seconds(litgpt, folder, TORCHDYNAMO_DISABLE="1"))
-        found["`proxymix sweep`"].append(processor_seconds(sweep, folder) / NUM_RUNS)
-    theirs = min(statistics.median(seconds) for title, seconds in found.items() if "sweep" not in title)
+        for title in ("`proxymix sweep`, the first of its kind", "the next"):
+            seconds = processor_seconds(
+                [*sweep, f"{folder}/{k}-{title[0]}"], folder, XDG_CACHE_HOME=f"{folder}/cache{k}"
+            )
+            found[title].append(seconds / NUM_RUNS)
     print(f"\n| commands, {settings.tokens:,} tokens a proxy | processor s a proxy | times as fast |\n|---|---|---|")
     for title, seconds in found.items():
-        print(f"| {title} | {statistics.median(seconds):.1f} | {theirs / statistics.median(seconds):.2f} |", flush=True)
+        ratios = [statistics.median(found["`litgpt pretrain`"]) / each for each in seconds]
+        spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        print(f"| {title} | {statistics.median(seconds):.1f} | {spread} |", flush=True)
 
 
 def processor_seconds(command: list[str], folder: Path, **environment: str) -> float:

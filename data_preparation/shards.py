@@ -102,7 +102,6 @@ class TokenDomain:
         self.num_tokens = sum(len(shard) for shard in self.shards)
         blocks = [max(len(shard) - 1, 0) // sequence_length for shard in self.shards]
         self._first_blocks = np.concatenate([[0], np.cumsum(blocks, dtype=np.int64)]).astype(np.int64)
-        self._offsets = np.arange(sequence_length + 1)
 
     @property
     def num_blocks(self) -> int:
@@ -127,8 +126,8 @@ class TokenDomain:
         tokens = np.empty((len(blocks), self.sequence_length + 1), dtype=np.int64)
         for shard in np.unique(shard_of):
             rows = shard_of == shard
-            starts = (blocks[rows] - self._first_blocks[shard]) * self.sequence_length
-            tokens[rows] = self.shards[shard][starts[:, None] + self._offsets]
+            windows = np.lib.stride_tricks.sliding_window_view(self.shards[shard], self.sequence_length + 1)
+            tokens[rows] = windows[:: self.sequence_length][blocks[rows] - self._first_blocks[shard]]
         return tokens
 
 

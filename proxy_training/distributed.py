@@ -61,6 +61,10 @@ class OneDevice:
         """The mean over the devices."""
         return values
 
+    def gathered(self, values: torch.Tensor) -> torch.Tensor:
+        """The values of every device, shape (size, *values.shape)."""
+        return values[None]
+
     def agreed(self, value: T) -> T:
         """What the first device says."""
         return value
@@ -118,6 +122,11 @@ class SeveralDevices(OneDevice):
         mean = self.fabric.all_reduce(values.clone(), reduce_op="mean")
         assert isinstance(mean, torch.Tensor)
         return mean
+
+    def gathered(self, values: torch.Tensor) -> torch.Tensor:
+        every = self.fabric.all_gather(values)
+        assert isinstance(every, torch.Tensor)
+        return every
 
     def agreed(self, value: T) -> T:
         return self.fabric.broadcast(value)

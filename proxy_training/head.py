@@ -5,7 +5,8 @@ processor's cache, with the gradient taken on the spot and in place, the head ta
 a whole (benchmarks/README.md).
 """
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,15 +15,19 @@ CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**30}  # of logits in float32
 CHUNK_ROWS = 128  # at least: fewer leave a matrix product waiting for the weights
 
 
-def linear_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def linear_cross_entropy(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool = False
+) -> torch.Tensor:
     """Mean cross entropy of `hidden @ weight.T` per proxy, in nats, shape (K,); differentiable in hidden and weight.
 
     Args:
         hidden: Shape (K, num_tokens, width); its dtype is that of the matrix products (losses are taken in float32).
         weight: Shape (K, vocabulary, width), float32.
         targets: Ids, shape (K, num_tokens).
+        compiled: Whether what lies between the matrix products is one kernel, for a GPU: it is all passes over memory, and
+            a third of the bytes. A CPU is faster without, in place and in its cache.
     """
-    return _MeanLoss.apply(hidden, weight, targets)
+    return _MeanLoss.apply(hidden, weight, targets, compiled)
 
 
 def token_losses(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -37,17 +42,16 @@ def token_losses(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tens
 
 class _MeanLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool
+    ) -> torch.Tensor:
         weight_cast = weight.to(hidden.dtype)
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         losses = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
+        losses_and_gradient = _compiled() if compiled else _losses_and_gradient
         for ks, rows in _chunks(hidden, weight):
-            logits = torch.bmm(hidden[ks, rows], weight_cast[ks].transpose(1, 2)).float()
-            torch.log_softmax(logits, dim=2, out=logits)
-            losses[ks, rows] = _nats(logits, targets[ks, rows])
-            gradient = logits.exp_()  # of the sum over tokens: softmax minus one at the target
-            gradient.scatter_add_(2, targets[ks, rows, None], -torch.ones_like(gradient[..., :1]))
-            gradient = gradient.to(hidden.dtype)
+            logits = torch.bmm(hidden[ks, rows], weight_cast[ks].transpose(1, 2))
+            losses[ks, rows], gradient = losses_and_gradient(logits, targets[ks, rows])
             grad_hidden[ks, rows] = torch.bmm(gradient, weight_cast[ks])
             if hidden.dtype == weight.dtype:
                 grad_weight[ks].baddbmm_(gradient.transpose(1, 2), hidden[ks, rows])
@@ -57,10 +61,34 @@ class _MeanLoss(torch.autograd.Function):
         return losses.mean(dim=1)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+    def backward(ctx: Any, *grad_outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None, None]:
         grad_hidden, grad_weight = ctx.saved_tensors
         scale = (grad_outputs[0] / grad_hidden.shape[1])[:, None, None]
-        return grad_hidden.mul_(scale), grad_weight.mul_(scale), None
+        return grad_hidden.mul_(scale), grad_weight.mul_(scale), None, None
+
+
+def _losses_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of each token, float32, and the gradient of their sum by the logits, in their place and dtype."""
+    wide = logits.float()
+    torch.log_softmax(wide, dim=2, out=wide)
+    losses = _nats(wide, targets)
+    gradient = wide.exp_()  # softmax minus one at the target
+    gradient.scatter_(2, targets[..., None], gradient.gather(2, targets[..., None]) - 1)
+    return losses, gradient.to(logits.dtype)
+
+
+def _as_one_kernel(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """`_losses_and_gradient` without a step that a compiler cannot fuse."""
+    wide = logits.float()
+    total = torch.logsumexp(wide, dim=2, keepdim=True)
+    is_target = torch.arange(logits.shape[2], device=logits.device) == targets[..., None]
+    losses = total[..., 0] - torch.where(is_target, wide, 0.0).sum(dim=2)
+    return losses, ((wide - total).exp() - is_target.float()).to(logits.dtype)
+
+
+@functools.cache
+def _compiled() -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    return torch.compile(_as_one_kernel, dynamic=False)
 
 
 def _nats(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -66,6 +66,7 @@ def open_mirror(
             x_disable_stats=True,
             x_disable_meta=True,
             x_disable_machine_info=True,
+            x_save_requirements=False,  # a tenth of a second a run; the manifest has the versions that count
             silent=True,
         )
         return wandb.init(

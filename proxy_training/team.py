@@ -22,6 +22,7 @@ from typing import Any
 
 from proxy_training.settings import Run
 from proxymix.errors import InputError, StageError
+from proxymix.files import cache_folder
 from proxymix.progress import say
 
 # One thread a process and one process a core: two threads in one process collapse on a busy machine. The allocator
@@ -45,7 +46,7 @@ class Worker:
         self._stderr = Path(self._scratch.name) / "stderr"
         root = str(Path(__file__).resolve().parents[1])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name}
+        environment = {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name, **_compiler_cache()}
         with self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "proxy_training.worker"],
@@ -93,6 +94,16 @@ class Worker:
             return "it was killed, perhaps because memory ran out (then use fewer workers)"
         lines = self._stderr.read_text(errors="replace").strip().splitlines()
         return f"exit status {code}{': ' + lines[-1] if lines else ''}"
+
+
+def _compiler_cache() -> dict[str, str]:
+    """Where torch.compile keeps what it made: by default with temporary files, which would end with each worker."""
+    folder = cache_folder() / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # no such home
+        return {}
+    return {"TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR") or str(folder)}
 
 
 @dataclass

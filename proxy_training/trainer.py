@@ -5,8 +5,10 @@ losses so far, and the number of the step, so it can be written down and continu
 """
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,9 +84,7 @@ def fit(
         on_weights: Given the final weights of the proxy at a position, unless it diverged, as a litgpt.GPT loads them.
         devices: This process alone, or with the others that train the same proxy.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the same sums in the same order wherever it runs, and one process a core is faster
-    try:
+    with _same_arithmetic(layout.device):
         training = _Training(runs, plans, data, settings, layout, devices)
         if state is not None:
             training.continue_from(state)
@@ -94,8 +94,22 @@ def fit(
                 if not result.diverged:
                     on_weights(position, devices.weights(training.model, position))
         return results
+
+
+@contextmanager
+def _same_arithmetic(device: str) -> Iterator[None]:
+    """The same sums in the same order each time: one thread, which is also the fastest, and on a GPU no atomic additions."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for, before its first product
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
 
 
 class Proxies(torch.nn.Module):
@@ -121,7 +135,10 @@ class Proxies(torch.nn.Module):
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=low):
             hidden = transformer(inputs)
         hidden = hidden.to(torch.bfloat16 if low else torch.float32).view(*targets.shape, -1)
-        return (token_losses if each_token else linear_cross_entropy)(hidden, self.stack.lm_head.weight, targets)
+        weight = self.stack.lm_head.weight
+        if each_token:
+            return token_losses(hidden, weight, targets)
+        return linear_cross_entropy(hidden, weight, targets, compiled=self.layout.compile and hidden.is_cuda)
 
 
 class _Training:
@@ -147,7 +164,7 @@ class _Training:
             layout.device,
         )
         self.batches = _Batches(plans, data, settings, layout, devices)
-        self.validation = _Validation(data, settings, layout, self.k)
+        self.validation = _Validation(data, settings, layout, self.k, devices)
         steps, peak = settings.num_steps, settings.learning_rate
         self.rates = [
             get_lr(peak, step, int(settings.warmup * steps), steps, settings.min_learning_rate * peak)
@@ -204,7 +221,7 @@ class _Training:
         """Rows of the steps since the last report; proxies that have diverged get no more."""
         first = min(len(rows) for rows, gone in zip(self.rows, self.diverged, strict=True) if not gone)
         train = self.devices.mean(self.losses[first : self.step]).tolist()
-        scored = self.devices.agreed(self.validation.losses(self.model) if evaluate else [])
+        scored = self.validation.losses(self.model) if evaluate else []
         for k, rows in enumerate(self.rows):
             if self.diverged[k]:
                 continue
@@ -277,7 +294,7 @@ class _Batches:
         self.domains_of = [plan.domains for plan in plans]
         per_step = self.k * self.batch * (settings.sequence_length + 1)
         self.ahead = max(1, AHEAD_TOKENS // per_step) * self.batch
-        self.first, self.ids = 0, np.empty((self.k, 0, settings.sequence_length + 1), dtype=np.int64)
+        self.first, self.ids = 0, torch.empty((self.k, 0, settings.sequence_length + 1), dtype=torch.int64)
 
     def take(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The batch of step 0, 1, ... in pieces: inputs of shape (K * n, sequence), targets of shape (K, n * sequence)."""
@@ -286,16 +303,21 @@ class _Batches:
             stop = min(start + piece, (step + 1) * batch)
             if not self.first <= start < self.first + self.ids.shape[1]:
                 self._gather(step * batch)
-            rows = torch.from_numpy(self.ids[:, start - self.first : stop - self.first]).to(self.layout.device)
+            rows = self.ids[:, start - self.first : stop - self.first]
             yield rows[..., :-1].flatten(0, 1), rows[..., 1:].flatten(1)
 
     def _gather(self, start: int) -> None:
         items = slice(start, min(start + self.ahead, self.domain.shape[1]))
         domain, block = self.domain[:, items], self.block[:, items]
-        self.first, self.ids = start, np.empty((*domain.shape, self.settings.sequence_length + 1), dtype=np.int64)
+        ids = np.empty((*domain.shape, self.settings.sequence_length + 1), dtype=np.int64)
         for number in np.unique(domain):
             chosen = domain == number
-            self.ids[chosen] = self.data.train[self.names[number]].gather(block[chosen])
+            ids[chosen] = self.data.train[self.names[number]].gather(block[chosen])
+        self.first, self.ids = start, torch.from_numpy(ids)
+        if (
+            self.layout.device != "cpu"
+        ):  # from pages that stay where they are, so that the device need not be waited for
+            self.ids = self.ids.pin_memory().to(self.layout.device, non_blocking=True)
 
     def fed(self, num_steps: int) -> list[dict[str, int]]:
         """Tokens that each proxy was fed in its first steps, per domain."""
@@ -309,19 +331,19 @@ class _Batches:
 
 
 class _Validation:
-    """Fixed blocks of every validation domain, spread evenly over it and the same for every run."""
+    """Fixed blocks of every validation domain, spread evenly over it and the same for every run; shared by the devices."""
 
-    def __init__(self, data: "TokenData", settings: TrainSettings, layout: Layout, k: int) -> None:
+    def __init__(self, data: "TokenData", settings: TrainSettings, layout: Layout, k: int, devices: OneDevice) -> None:
         wanted = settings.valid_tokens // settings.sequence_length
         ids = {name: domain.gather(evenly_spaced(domain.num_blocks, wanted)) for name, domain in data.valid.items()}
-        self.k = k
+        self.k, self.devices = k, devices
         self.blocks = {name: len(blocks) for name, blocks in ids.items()}
         self.tokens = {name: count * settings.sequence_length for name, count in self.blocks.items()}
-        at_once = max(
-            layout.micro_batch, VALIDATION_TOKENS // settings.sequence_length
-        )  # of K no matter: the same sums
-        stacked = torch.from_numpy(np.concatenate(list(ids.values()))).to(layout.device)
-        self.batches = stacked.split(at_once)
+        at_once = max(layout.micro_batch, VALIDATION_TOKENS // settings.sequence_length)  # whatever K is: the same sums
+        blocks = np.concatenate(list(ids.values()))
+        share = np.arange(devices.rank, -(-len(blocks) // devices.size) * devices.size, devices.size)
+        mine = blocks[share.clip(max=len(blocks) - 1)]  # as many for each device: the last may score a block once more
+        self.batches = torch.from_numpy(mine).to(layout.device).split(at_once)
 
     def losses(self, model: torch.nn.Module) -> list[dict[str, float]]:
         """Mean loss of each proxy per domain, in nats per token."""
@@ -332,6 +354,8 @@ class _Validation:
                 targets = ids[:, 1:].flatten().expand(self.k, -1)
                 nats = model(inputs, targets, each_token=True)
                 per_block.append(nats.view(self.k, len(ids), -1).double().mean(dim=2))
-            means = [part.mean(dim=1) for part in torch.cat(per_block, dim=1).split(list(self.blocks.values()), dim=1)]
+            total = sum(self.blocks.values())
+            all_ = self.devices.gathered(torch.cat(per_block, dim=1)).permute(1, 2, 0).flatten(1)[:, :total]
+            means = [part.mean(dim=1) for part in all_.split(list(self.blocks.values()), dim=1)]
             values = torch.stack(means, dim=1).tolist()
         return [dict(zip(self.blocks, row, strict=True)) for row in values]

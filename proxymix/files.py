@@ -47,6 +47,11 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def cache_folder() -> Path:
+    """Where what was found out about this machine is kept for this user: $XDG_CACHE_HOME/proxymix, or ~/.cache/proxymix."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "proxymix"
+
+
 def remove(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():

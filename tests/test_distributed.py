@@ -26,7 +26,8 @@ from proxymix.schemas import read_table, write_mixture
 
 ROOT = Path(__file__).parent.parent
 MIXTURE = {"a": 0.3, "b": 0.7}
-PIECES = replace(TINY, micro_batch=1)  # two pieces on each of two devices, four on one
+# Two pieces on each of two devices, four on one; 15 blocks to score, of which each of two takes 8.
+PIECES = replace(TINY, micro_batch=1, valid_tokens=80)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def test_two_processes_train_what_one_does_by_the_command_that_the_readme_shows(
     section = re.search(r"^## Train the target\n.*?^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     assert section is not None
     command = section[1].replace("STUDY/tokens", str(tokens)).replace("STUDY/optimal_mixture.yaml", str(mixture))
-    changes = {"devices": "2", "train.micro_batch": "1", "train.valid_tokens": "64", "train.evaluations": "2"}
+    changes = {"devices": "2", "train.micro_batch": "1", "train.valid_tokens": "80", "train.evaluations": "2"}
     changes |= {f"train.{key}": str(getattr(PIECES, key)) for key in ("model", "tokens", "sequence_length")}
     changes |= {f"train.{key}": str(getattr(PIECES, key)) for key in ("batch_size", "learning_rate")}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"

@@ -66,7 +66,8 @@ def test_a_proxy_is_as_large_as_its_name_says_and_as_litgpt_counts(name):
     assert config.padded_vocab_size == 1000  # no rows that no text has
 
 
-def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatch):
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatch, compiled):
     import torch
 
     from proxy_training import head
@@ -79,7 +80,7 @@ def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatc
     logits = hidden @ weight.transpose(1, 2)
     wanted = torch.stack([torch.nn.functional.cross_entropy(logits[k], targets[k]) for k in range(2)])
     gradients = torch.autograd.grad((scale * wanted).sum(), (hidden, weight))
-    loss = head.linear_cross_entropy(hidden, weight, targets)
+    loss = head.linear_cross_entropy(hidden, weight, targets, compiled)
     torch.testing.assert_close(loss, wanted)
     for ours, theirs in zip(torch.autograd.grad((scale * loss).sum(), (hidden, weight)), gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
