@@ -56,10 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     parser.add_argument("--stacks", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument(
-        "--command_runs", type=int, default=2, help="times that each command is measured; 0 leaves them out"
-    )
+    parser.add_argument("--rounds", type=int, default=7, help="of turns when steady; 0 leaves that table out")
+    parser.add_argument("--command_runs", type=int, default=2, help="of each command; 0 leaves that table out")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.contender:
@@ -72,7 +70,8 @@ def main() -> None:
         )
         with tempfile.TemporaryDirectory() as folder:
             write_random_tokens(Path(folder) / "tokens", vocabulary)
-            steady(name, settings, vocabulary, Path(folder), options.stacks, options.rounds)
+            if options.rounds:
+                steady(name, settings, vocabulary, Path(folder), options.stacks, options.rounds)
             if options.command_runs:
                 commands(settings, vocabulary, Path(folder), options.command_runs)
 
