@@ -11,6 +11,7 @@ is started once for every proxy, as its compiled default (what it compiled befor
 sweep) and with compilation off; `proxymix sweep` once for thirty-two, with nothing compiled or measured before, and again.
 
 - plain: fp32 and AdamW as litgpt's pretrain has them, full logits, gradients clipped by one norm.
+- torch.func: K of them by `vmap` over `functional_call`, which is the short way to stack models.
 - ours: what `proxymix sweep` does for a step, in fp32, and in bf16 where the processor multiplies it; with K proxies, and
   compiled.
 """
@@ -86,10 +87,11 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
     fitting = [
         each for each in layouts if each.stack * bytes_of_a_proxy(settings, vocabulary) < 0.7 * free_bytes(device)
     ]
-    team = {"plain loop": Contender(case, folder, None)}
+    team = {"plain loop": Contender(case, folder)}
+    team |= {f"torch.func, K = {k}": Contender(case, folder, stack=k) for k in stacks if 1 < k <= 16}
     for each in fitting:
         title = f"ours, K = {each.stack}, {each.precision}{', compiled' if each.compile else ''}"
-        team[title] = Contender(case, folder, each)
+        team[title] = Contender(case, folder, layout=asdict(each))
     found: dict[str, list[float]] = {title: [] for title in team}
     for _ in range(rounds):
         for title, contender in team.items():
@@ -106,10 +108,9 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
 class Contender:
     """A process that trains when told to."""
 
-    def __init__(self, case: str, folder: Path, layout: Layout | None) -> None:
-        what = {"case": case, "folder": str(folder), "layout": layout and asdict(layout)}
-        command = [sys.executable, __file__, "--contender", json.dumps(what)]
-        environment = {**os.environ, **(WORKER_ENVIRONMENT if layout else {})}
+    def __init__(self, case: str, folder: Path, **which: Any) -> None:
+        command = [sys.executable, __file__, "--contender", json.dumps({"case": case, "folder": str(folder), **which})]
+        environment = {**os.environ, **(WORKER_ENVIRONMENT if which else {})}
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -136,14 +137,17 @@ class Contender:
         return float(self._process.stdout.readline())
 
 
-def contend(case: str, folder: str, layout: dict[str, Any] | None) -> None:
+def contend(case: str, folder: str, layout: dict[str, Any] | None = None, stack: int = 0) -> None:
     """What a contender's process does: a turn of about a second for every line that comes."""
     import torch
 
     vocabulary, settings = CASES[case]
     torch.set_num_threads(1)
     long = replace(settings, tokens=2**24)
-    take_step, per_step = ours(long, Path(folder), Layout(**layout)) if layout else plain(long, vocabulary)
+    if layout:
+        take_step, per_step = ours(long, Path(folder), Layout(**layout))
+    else:
+        take_step, per_step = vmapped(long, vocabulary, stack) if stack else plain(long, vocabulary)
     clock = time.perf_counter if device_here() == "cuda" else time.process_time
     for _ in range(2):
         take_step()
@@ -179,6 +183,40 @@ def plain(settings: TrainSettings, vocabulary: int) -> tuple[Callable[[], None],
         optimizer.zero_grad()
 
     return take_step, settings.tokens_per_step
+
+
+def vmapped(settings: TrainSettings, vocabulary: int, k: int) -> tuple[Callable[[], None], int]:
+    """A step of K models by torch.func, and its tokens. Flash attention has no rule for vmap's backward pass."""
+    import torch
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.nn.functional import cross_entropy
+
+    from proxy_training.model import build_proxy, proxy_config
+    from proxy_training.stack import clip_each
+
+    config = proxy_config(settings.model, vocabulary, settings.sequence_length)
+    models = [build_proxy(config, seed).to(device_here()) for seed in range(k)]
+    parameters = {name: torch.nn.Parameter(p) for name, p in torch.func.stack_module_state(models)[0].items()}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+
+    def loss(weights: dict[str, torch.Tensor], ids: torch.Tensor) -> torch.Tensor:
+        logits = torch.func.functional_call(models[0], weights, (ids[:, :-1],))
+        return cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+
+    gradients_of = torch.func.vmap(torch.func.grad(loss))
+
+    def take_step() -> None:
+        shape = (k, settings.batch_size, settings.sequence_length + 1)
+        ids = torch.randint(vocabulary, shape, device=device_here())
+        with sdpa_kernel(SDPBackend.MATH):
+            gradients = gradients_of({name: p.detach() for name, p in parameters.items()}, ids)
+        for name, p in parameters.items():
+            p.grad = gradients[name].contiguous()
+        clip_each(list(parameters.values()), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return take_step, k * settings.tokens_per_step
 
 
 def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callable[[], None], int]:

@@ -89,11 +89,11 @@ def has_gpu() -> bool:
 
 def precision_here(settings: TrainSettings, device: str) -> str:
     """The precision asked for; for auto bf16 where the processor multiplies it, but not for narrow proxies on a CPU."""
-    import torch
-
     if settings.precision != "auto":
         return settings.precision
     if device == "cuda":
+        import torch
+
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if settings.shape.width >= 128 and multiplies_bf16() else "fp32"
 
@@ -115,9 +115,12 @@ def bytes_of_a_proxy(settings: TrainSettings, vocabulary: int) -> int:
 def free_bytes(device: str) -> int:
     """Memory that is free on the device."""
     import psutil
+
+    if device == "cpu":
+        return int(psutil.virtual_memory().available)
     import torch
 
-    return int(torch.cuda.mem_get_info()[0]) if device == "cuda" else int(psutil.virtual_memory().available)
+    return int(torch.cuda.mem_get_info()[0])
 
 
 def is_out_of_memory(error: BaseException) -> bool:

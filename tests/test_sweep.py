@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from proxy_training.collect import collect
 from proxy_training.sweep import Run, default_workers, estimate_seconds, sweep, train_runs
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_yaml
+from proxymix.schemas import read_table
 from regression.objective import Objective
 from regression.table import read_runs
 from regression.validation import noise_floor
@@ -228,3 +230,20 @@ def test_diverged_runs_are_named_marked_and_not_trained_again(tokens, tmp_path, 
 def test_a_sweep_keeps_the_weights_of_every_run_when_asked(tokens, mixtures, tmp_path):
     sweep(mixtures, tokens, tmp_path, TINY, workers=2, wandb="disabled", save=True)
     assert len(list(tmp_path.glob("n*/checkpoint/lit_model.pth"))) == len(MIXTURES)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="wants a C++ compiler")
+def test_compiled_proxies_learn_the_same_and_what_was_compiled_is_kept(tokens, mixtures, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    runs = [Run(f"n{k:05d}", weights, 0) for k, weights in enumerate(MIXTURES[:2])]
+    for compiled in (False, True):
+        settings = replace(TINY, stack=2, compile=compiled)
+        train_runs(runs, tokens, tmp_path / str(compiled), settings, workers=1, wandb="disabled")
+    plain, same = ([read_table(path) for path in sorted(tmp_path.glob(f"{c}/*/losses.csv"))] for c in (False, True))
+    for ours, theirs in zip(same, plain, strict=True):
+        np.testing.assert_allclose(ours["loss_nats"], theirs["loss_nats"], atol=1e-4)
+    assert read_yaml(tmp_path / "True" / "n00000" / "manifest.yaml")["compile"] is True
+    kernels = list((tmp_path / "cache" / "proxymix" / "compiled").rglob("*.so"))
+    assert kernels, "compiled again by every worker"
