@@ -19,6 +19,7 @@ sweep) and with compilation off; `proxymix sweep` once for thirty-two, with noth
 import argparse
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -265,10 +266,13 @@ def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int)
     found: dict[str, list[float]] = defaultdict(list)
     processor_seconds(litgpt, folder)
     for k in range(times):
-        found["`litgpt pretrain`"].append(processor_seconds(litgpt, folder))
-        found["the same, not compiled"].append(processor_seconds(litgpt, folder, TORCHDYNAMO_DISABLE="1"))
+        seconds, output = processor_seconds(litgpt, folder)
+        found["`litgpt pretrain`"].append(seconds)
+        steps = [float(milliseconds) for milliseconds in re.findall(r"iter time: ([\d.]+) ms", output)]
+        found["its steps alone, as it times them"].append(settings.num_steps * statistics.median(steps) / 1000)
+        found["the same, not compiled"].append(processor_seconds(litgpt, folder, TORCHDYNAMO_DISABLE="1")[0])
         for title in ("`proxymix sweep`, the first of its kind", "the next"):
-            seconds = processor_seconds(
+            seconds, _ = processor_seconds(
                 [*sweep, f"{folder}/{k}-{title[0]}"], folder, XDG_CACHE_HOME=f"{folder}/cache{k}"
             )
             found[title].append(seconds / NUM_RUNS)
@@ -279,8 +283,8 @@ def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int)
         print(f"| {title} | {statistics.median(seconds):.1f} | {spread} |", flush=True)
 
 
-def processor_seconds(command: list[str], folder: Path, **environment: str) -> float:
-    """What a command and its processes take; on a GPU, the seconds of the clock."""
+def processor_seconds(command: list[str], folder: Path, **environment: str) -> tuple[float, str]:
+    """What a command and its processes take (on a GPU, the seconds of the clock), and what it prints."""
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, **environment}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
@@ -289,8 +293,8 @@ def processor_seconds(command: list[str], folder: Path, **environment: str) -> f
         sys.exit(f"{' '.join(command)}: {done.stderr[-2000:]}")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if device_here() == "cuda":
-        return time.perf_counter() - start
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return time.perf_counter() - start, done.stdout
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout
 
 
 if __name__ == "__main__":
