@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from proxy_training.team import Worker
 from proxy_training.train import TokenData, plan_of
 from proxymix.errors import StageError
 from proxymix.files import cache_folder, replacing
-from proxymix.progress import say
+from proxymix.progress import progress, say
 from proxymix.schemas import TokensManifest
 
 SECONDS = 2.5  # of training, for one measurement
@@ -103,6 +104,8 @@ def _costs(settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout]) 
     missing = {key: layout for key, layout in zip(keys, layouts, strict=True) if not isinstance(known.get(key), float)}
     if missing:
         start = time.monotonic()
+        if any(layout.compile for layout in missing.values()):
+            say("trying torch.compile, whose first time takes a minute")
         found = [speed.seconds_per_token for speed in measured(settings, vocabulary, list(missing.values()))[0]]
         known |= dict(zip(missing, found, strict=True))
         with contextlib.suppress(OSError), replacing(path) as temporary:  # no such home only costs the seconds again
@@ -137,7 +140,12 @@ def measured(
     job = {"settings": asdict(settings), "vocabulary": vocabulary, "layouts": [asdict(layout) for layout in layouts]}
     with ExitStack() as stack:
         team = [stack.enter_context(Worker(job)) for _ in range(workers)]
-        answers = [[worker.answer() for _ in layouts] for worker in team]
+        bar = stack.enter_context(progress("measure speed", len(layouts), "layouts"))
+        answers: list[list[dict[str, Any]]] = [[] for _ in team]
+        for _ in layouts:
+            for worker, of_one in zip(team, answers, strict=True):
+                of_one.append(worker.answer())
+            bar.advance()
         if any(not answer for of_one in answers for answer in of_one):
             raise StageError(f"no worker could train a first step: {team[0].last_words()}")
     return [[Speed(**answer) for answer in of_one] for of_one in answers]
