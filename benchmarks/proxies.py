@@ -85,14 +85,15 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
     layouts.append(Layout(device, "fp32", 1, settings.batch_size, True))
     if device == "cuda" or multiplies_bf16():
         layouts += [replace(layout, precision="bf16") for layout in layouts]
-    fitting = [
-        each for each in layouts if each.stack * bytes_of_a_proxy(settings, vocabulary) < 0.7 * free_bytes(device)
-    ]
     team = {"plain loop": Contender(case, folder)}
-    team |= {f"torch.func, K = {k}": Contender(case, folder, stack=k) for k in stacks if 1 < k <= 16}
-    for each in fitting:
-        title = f"ours, K = {each.stack}, {each.precision}{', compiled' if each.compile else ''}"
-        team[title] = Contender(case, folder, layout=asdict(each))
+    logits = 4 * 4 * settings.tokens_per_step * vocabulary  # whole, and what becomes of them
+    for k in stacks:
+        if 1 < k <= 16 and fits(k * (bytes_of_a_proxy(settings, vocabulary) + logits)):
+            team[f"torch.func, K = {k}"] = Contender(case, folder, stack=k)
+    for each in layouts:
+        if fits(each.stack * bytes_of_a_proxy(settings, vocabulary)):
+            title = f"ours, K = {each.stack}, {each.precision}{', compiled' if each.compile else ''}"
+            team[title] = Contender(case, folder, layout=asdict(each))
     found: dict[str, list[float]] = {title: [] for title in team}
     for _ in range(rounds):
         for title, contender in team.items():
@@ -104,6 +105,11 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
         ratios = [speed / plain for speed, plain in zip(speeds, found["plain loop"], strict=True)]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
         print(f"| {title} | {statistics.median(speeds):,.0f} | {spread} |", flush=True)
+
+
+def fits(size: int) -> bool:
+    """Whether a contender of so many bytes may join those that hold theirs already."""
+    return size < 0.5 * free_bytes(device_here())
 
 
 class Contender:
