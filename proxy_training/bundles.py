@@ -40,8 +40,8 @@ def bundled(
     identity = {"settings": settings.identity, "tokens_manifest_sha256": tokens_sha256, "device": device_here()}
     recorded = read_yaml(path) if path.exists() else {}
     asked = {key: getattr(settings, key) for key in LAYOUT if getattr(settings, key) != "auto"}
-    fits = all(recorded.get(key) == value for key, value in identity.items())
-    if fits and all(recorded["layout"][key] == value for key, value in asked.items()):
+    same = all(recorded.get(key) == value for key, value in identity.items())
+    if same and all({**recorded["layout"], **recorded.get("asked", {})}[key] == value for key, value in asked.items()):
         layout = Layout(**recorded["layout"])
         known: list[list[str]] = recorded["bundles"]
     else:
@@ -55,6 +55,6 @@ def bundled(
     if new:
         gone = {name for names in new for name in names}
         kept = [names for names in known if not gone & set(names)]
-        content: dict[str, Any] = {**identity, "layout": asdict(layout), "bundles": [*kept, *new]}
+        content: dict[str, Any] = {**identity, "asked": asked, "layout": asdict(layout), "bundles": [*kept, *new]}
         write_yaml(path, content)
     return layout, [[by_id[name] for name in names] for names in [*old, *new]]

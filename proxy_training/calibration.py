@@ -5,6 +5,7 @@ A speed that was measured is remembered in the user's cache, so that the next sw
 
 import contextlib
 import json
+import math
 import platform
 import statistics
 import time
@@ -18,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from data_preparation.shards import TokenDomain
-from proxy_training.layout import Layout, device_here, fitting_stack, free_bytes, layout_of
+from proxy_training.layout import Layout, device_here, fitting_stack, free_bytes, gpu_name, layout_of, num_gpus
 from proxy_training.model import flops_per_token
 from proxy_training.settings import Run, TrainSettings
-from proxy_training.team import Worker
+from proxy_training.team import Worker, one_gpu
 from proxy_training.train import TokenData, plan_of
 from proxymix.errors import StageError
 from proxymix.files import cache_folder, replacing
@@ -29,8 +30,8 @@ from proxymix.progress import progress, say
 from proxymix.schemas import TokensManifest
 
 SECONDS = 2.5  # of training, for one measurement
-STEPS = {"cpu": 1, "cuda": 20}  # a GPU waits whenever the clock is read
-STEP_FLOP = {"cpu": 1e11, "cuda": 1e15}  # a second or two
+STEPS = {"cpu": 1, "cuda": 20}  # short ones between readings of the clock, for which a GPU waits
+STEP_FLOP = {"cpu": 1e11, "cuda": 2e14}  # between two readings at most: a second or two
 STACKS = (1, 4, 16, 64)  # proxies in a process that are tried
 BETTER = 1.03  # a larger stack must be faster by this: smaller ones lose less when interrupted, and spread more evenly
 WORTH_FLOP = {"cpu": 3e12, "cuda": 3e15}  # of a worker's share, a minute or so: less is done before it is measured
@@ -64,7 +65,7 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
         workers: Processes that share them.
     """
     share, device = -(-num_runs // workers), device_here()  # runs of one process
-    available = free_bytes(device) // (workers if device == "cpu" else 1)
+    available = free_bytes(device) // (workers if device == "cpu" else -(-workers // num_gpus()))
     usual = layout_of(settings, vocabulary, available)
     usual = replace(usual, stack=min(usual.stack, share))
     flop = flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.tokens * share
@@ -74,7 +75,7 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
     if settings.stack == "auto":
         most = min(share, fitting_stack(settings, vocabulary, available))
         stacks = sorted({k for k in STACKS if k <= most} | {usual.stack})
-    tried = [layout_of(replace(settings, stack=k), vocabulary) for k in stacks]
+    tried = [layout_of(replace(settings, stack=k), vocabulary, available) for k in stacks]
     costs = _costs(settings, vocabulary, tried)
     best, least = tried[0], costs[0]
     for layout, found in zip(tried[1:], costs[1:], strict=True):
@@ -94,6 +95,7 @@ def _costs(settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout]) 
     known = _read(path)
     what = [
         platform.node(),
+        gpu_name(),
         version("torch"),
         settings.model,
         settings.sequence_length,
@@ -108,8 +110,9 @@ def _costs(settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout]) 
             say("trying torch.compile, whose first time takes a minute")
         found = [speed.seconds_per_token for speed in measured(settings, vocabulary, list(missing.values()))[0]]
         known |= dict(zip(missing, found, strict=True))
+        lasting = {key: cost for key, cost in known.items() if cost < math.inf}  # memory may be free another time
         with contextlib.suppress(OSError), replacing(path) as temporary:  # no such home only costs the seconds again
-            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+            temporary.write_text(json.dumps(lasting, indent=1), encoding="utf-8")
         figures = ", ".join(
             f"{1 / cost:,.0f} with {layout.stack}{' compiled' if layout.compile else ''}"
             for cost, layout in zip(found, missing.values(), strict=True)
@@ -139,15 +142,16 @@ def measured(
     """
     job = {"settings": asdict(settings), "vocabulary": vocabulary, "layouts": [asdict(layout) for layout in layouts]}
     with ExitStack() as stack:
-        team = [stack.enter_context(Worker(job)) for _ in range(workers)]
+        team = [stack.enter_context(Worker(job, one_gpu(number))) for number in range(workers)]
         bar = stack.enter_context(progress("measure speed", len(layouts), "layouts"))
         answers: list[list[dict[str, Any]]] = [[] for _ in team]
         for _ in layouts:
             for worker, of_one in zip(team, answers, strict=True):
                 of_one.append(worker.answer())
             bar.advance()
-        if any(not answer for of_one in answers for answer in of_one):
-            raise StageError(f"no worker could train a first step: {team[0].last_words()}")
+        for worker, of_one in zip(team, answers, strict=True):
+            if not all(of_one):
+                raise StageError(f"a worker could not train a first step: {worker.last_words()}")
     return [[Speed(**answer) for answer in of_one] for of_one in answers]
 
 
@@ -167,7 +171,7 @@ def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) 
     )
     batch = max(1, min(settings.batch_size, int(STEP_FLOP[layout.device] // flop)))  # of a long step a part will do
     settings = replace(settings, batch_size=batch)
-    steps = STEPS[layout.device]  # between two readings of the clock, of which there are a hundred at most
+    steps = max(1, min(STEPS[layout.device], int(STEP_FLOP[layout.device] / (flop * batch))))
     short = replace(settings, tokens=100 * steps * settings.tokens_per_step, evaluations=1, simulated_budget=None)
     ids = np.random.default_rng(0).integers(vocabulary, size=64 * settings.sequence_length + 1)
     domain = TokenDomain([ids], settings.sequence_length)
@@ -184,8 +188,9 @@ def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) 
     layout = replace(layout, micro_batch=min(layout.micro_batch, batch))
     with contextlib.suppress(_Enough):
         fit(runs, [plan_of(run, data, short) for run in runs], data, short, layout, on_steps=stop_when_known)
-    # after all steps the last reading comes twice
-    return statistics.median(np.diff(times[:100]).tolist()) / (steps * settings.tokens_per_step * layout.stack)
+    if len(times) > 2:  # after all steps the last reading comes twice
+        times.pop()
+    return statistics.median(np.diff(times).tolist()) / (steps * settings.tokens_per_step * layout.stack)
 
 
 class _Enough(Exception):

@@ -122,10 +122,9 @@ class Counts:
         cast = 2 * (self.total_parameters - self.settings.shape.width * self.vocabulary)
         return STATE_BYTES * self.total_parameters + (cast if self.precision == "bf16" else 0)
 
-    @property
-    def activation_bytes(self) -> int:
-        """Memory of what a step keeps for its backward pass, as far as a batch passes at once; without logits."""
-        sequences = fitting_micro_batch(self.settings, self.kind, stack=1)
+    def activation_bytes(self, stack: int) -> int:
+        """Memory of what a step of one of `stack` proxies keeps for its backward pass, in pieces that fit; no logits."""
+        sequences = fitting_micro_batch(self.settings, self.kind, stack)
         return sequences * self.settings.sequence_length * activation_bytes(self.settings.model)
 
 
@@ -264,7 +263,7 @@ def cost(
         num_domains: Validation domains; by default those of --tokens, else 10.
         device: auto is this machine (its GPU if it has one, else a core) and cpu a core of it, both measured in seconds;
             b200, h200, h100, a100, a100_40gb, l40s, l4, a6000, rtx4090 and rtx3090 are their makers' peak figures.
-        workers: Devices at work at a time, GPUs or cores; by default 1 GPU, or the cores that a sweep would take.
+        workers: Devices at work at a time, GPUs or cores; by default those a sweep would take here; 1 of another.
         price: Money for one device and hour.
         calibrate: Also train for ten seconds on the device, if it is the one at hand.
         tokens: Folder of token shards, for the vocabulary and the number of domains.
@@ -290,7 +289,7 @@ def cost(
         )
     counts = counted(train, vocabulary, num_domains, where.kind)
     if workers is None:
-        workers = 1 if where.kind == "cuda" else _cores(train, vocabulary)
+        workers = _workers_here(train, vocabulary) if is_at_hand(device) or where.kind == "cpu" else 1
     stack = min(usual_stack(train, vocabulary, where.kind, int(where.memory)), longest_share(num_runs, workers))
     calibration = None
     if calibrate:
@@ -335,7 +334,7 @@ def _resolved(
     return vocabulary, 1 if num_runs is None else num_runs, NUM_DOMAINS if num_domains is None else num_domains
 
 
-def _cores(settings: TrainSettings, vocabulary: int) -> int:
+def _workers_here(settings: TrainSettings, vocabulary: int) -> int:
     from proxy_training.sweep import default_workers
 
     return default_workers(settings, vocabulary)
@@ -406,10 +405,11 @@ def _table(counts: Counts, device: Device) -> list[str]:
 
 def _totals(counts: Counts, device: Device, num_runs: int, num_domains: int, stack: int, workers: int) -> list[str]:
     """Parameters, memory, FLOP and the floor."""
-    memory = counts.state_bytes + counts.activation_bytes
+    activations = counts.activation_bytes(stack)
+    memory = counts.state_bytes + activations
     held = (
         f"{_bytes(memory)} a proxy ({_bytes(counts.state_bytes)} weights, gradients and moments; "
-        f"{_bytes(counts.activation_bytes)} activations)"
+        f"{_bytes(activations)} activations)"
     )
     if stack > 1:
         held += f", {_bytes(stack * memory)} for {stack}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from proxy_training.layout import has_gpu
+from proxy_training.layout import gpu_name
 from proxymix.cli import nearest
 from proxymix.errors import InputError
 
@@ -67,15 +67,6 @@ def device_named(name: str, precision: str) -> Device:
     if name.lower() not in known:
         raise InputError(f"cost: --device: no such device {name!r}{nearest(name.lower(), known)} ({', '.join(known)})")
     return DEVICES[name.lower()] if name.lower() in DEVICES else measured_device(name.lower(), precision)
-
-
-def gpu_name() -> str:
-    """This machine's GPU as its driver calls it; empty where torch sees none."""
-    if not has_gpu():
-        return ""
-    import torch
-
-    return torch.cuda.get_device_name()
 
 
 def is_at_hand(device: str) -> bool:

@@ -177,7 +177,10 @@ def join(rendezvous: Path | None = None) -> SeveralDevices:
     strategy: FSDPStrategy | DDPStrategy
     if on_gpus:  # as litgpt pretrain has it; across machines weights are copied, within one they are sharded
         sharding: Literal["HYBRID_SHARD", "FULL_SHARD"] = "HYBRID_SHARD" if world > here else "FULL_SHARD"
-        strategy = FSDPStrategy(auto_wrap_policy={Block}, state_dict_type="full", sharding_strategy=sharding)
+        mesh = (world // here, here) if world > here else None
+        strategy = FSDPStrategy(
+            auto_wrap_policy={Block}, state_dict_type="full", sharding_strategy=sharding, device_mesh=mesh
+        )
     else:
         strategy = DDPStrategy(broadcast_buffers=False)
     if rendezvous is not None:

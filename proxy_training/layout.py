@@ -1,7 +1,8 @@
 """Settings and a device -> how proxies are laid out on it: how many share a process, in which pieces and arithmetic.
 
-None of it changes what a proxy learns: in float32 a proxy's losses are the same to the bit whatever its neighbours, and
-pieces of a batch add up to the same gradient but for rounding. So it is chosen for speed, once for a sweep, and recorded.
+None of it changes what a proxy learns but for rounding: on a CPU in float32 a proxy's losses are the same to the bit
+whatever its neighbours, and pieces of a batch add up to the same gradient. So it is chosen for speed, once for a sweep, and
+recorded.
 """
 
 from dataclasses import dataclass
@@ -87,6 +88,24 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+def num_gpus() -> int:
+    """GPUs that torch sees."""
+    if not has_gpu():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def gpu_name() -> str:
+    """This machine's GPU as its driver calls it; empty where torch sees none."""
+    if not has_gpu():
+        return ""
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
 def precision_here(settings: TrainSettings, device: str) -> str:
     """The precision asked for; for auto bf16 where the processor multiplies it, but not for narrow proxies on a CPU."""
     if settings.precision != "auto":
@@ -94,7 +113,7 @@ def precision_here(settings: TrainSettings, device: str) -> str:
     if device == "cuda":
         import torch
 
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if settings.shape.width >= 128 and multiplies_bf16() else "fp32"
 
 
@@ -127,7 +146,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether a device ran out of memory."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in said)
 
 
 def described(layout: Layout, num_runs: int) -> str:

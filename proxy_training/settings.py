@@ -67,7 +67,8 @@ class TrainSettings:
         precision: fp32, or bf16 (autocast, weights stay fp32); auto is bf16 where the processor has it.
         simulated_budget: Tokens of the final training. Each domain is then shrunk by tokens / simulated_budget, to the same
             blocks for every run, so that a domain repeats in the proxy as often as it would there.
-        stack: Proxies that one process trains together, which changes no result; auto fits it to the device.
+        stack: Proxies that one process trains together, which changes no result (but for rounding, in bf16 and on a GPU);
+            auto fits it to the device.
         micro_batch: Sequences of a proxy that pass through the model at once; larger batches go in pieces, which changes
             no result but for rounding. auto fits it to the memory.
         compile: Whether torch.compile is used; auto where a long sweep earns its minute.

@@ -106,7 +106,7 @@ def weights_of(stack: torch.nn.Module, position: int) -> dict[str, torch.Tensor]
 def clip_each(parameters: Sequence[torch.nn.Parameter], most: float) -> torch.Tensor:
     """Scale the gradients of every proxy whose norm is larger than `most`, each by its own; the norms, shape (K,)."""
     gradients = [p.grad.flatten(1) for p in parameters if p.grad is not None]
-    # along rows, where the order of a sum does not depend on K
+    # along rows, where on a CPU the order of a sum does not depend on K; of contiguous gradients `flatten` is a view
     norms = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients], dim=1), dim=1)
     scale = (most / (norms + 1e-6)).clamp(max=1.0)
     for gradient in gradients:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from proxy_training.bundles import bundled
 from proxy_training.calibration import chosen_layout, measured, predicted_seconds
-from proxy_training.layout import ACTIVATION_BYTES, Layout, described, has_gpu
+from proxy_training.layout import ACTIVATION_BYTES, STATE_BYTES, Layout, described, num_gpus
 from proxy_training.model import activation_bytes, total_parameters
 from proxy_training.settings import Run, TrainSettings
 from proxy_training.team import Team
@@ -44,7 +44,7 @@ def sweep(
         out: Where the runs' folders go.
         train: How a proxy is trained.
         launcher: Where runs are trained; local is processes on this machine.
-        workers: Processes at a time; by default one per physical core that memory allows, and one where there is a GPU.
+        workers: Processes at a time; by default one per physical core that memory allows, or one per GPU.
         seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only; a
             repeat of a mixture (`synthesize --repeat_seeds`) has its number added.
         wandb: Where the mirror of the metrics goes; offline needs no account and no network.
@@ -138,14 +138,14 @@ def estimate_seconds(
 
 
 def default_workers(settings: TrainSettings, vocabulary: int) -> int:
-    """One process on a GPU, else one per physical core that this process may use, as far as free memory goes."""
+    """One process a GPU, else one per physical core that this process may use, as far as free memory goes."""
     import joblib
     import psutil
 
-    if has_gpu():
-        return 1
+    if gpus := num_gpus():
+        return gpus
     activations = min(ACTIVATION_BYTES["cpu"], settings.tokens_per_step * activation_bytes(settings.model))
-    need = IMPORT_BYTES + 20 * total_parameters(settings.model, vocabulary) + 2 * activations
+    need = IMPORT_BYTES + STATE_BYTES * total_parameters(settings.model, vocabulary) + 2 * activations
     return max(1, min(joblib.cpu_count(only_physical_cores=True), psutil.virtual_memory().available // need))
 
 

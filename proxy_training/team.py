@@ -20,6 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from proxy_training.layout import num_gpus
 from proxy_training.settings import Run
 from proxymix.errors import InputError, StageError
 from proxymix.files import cache_folder
@@ -34,6 +35,7 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_TOP_PAD_": str(2**26),
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # the same sums each time, which is read before the first product
 }
 
 
@@ -96,6 +98,17 @@ class Worker:
         return f"exit status {code}{': ' + lines[-1] if lines else ''}"
 
 
+def one_gpu(number: int) -> dict[str, str]:
+    """The variables that show a worker one GPU: the workers in turn have all that there are."""
+    count = num_gpus()
+    if not count:
+        return {}
+    names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name] or list(
+        map(str, range(count))
+    )
+    return {"CUDA_VISIBLE_DEVICES": names[number % count]}
+
+
 def _compiler_cache() -> dict[str, str]:
     """Where torch.compile keeps what it made: by default with temporary files, which would end with each worker."""
     folder = cache_folder() / "compiled"
@@ -138,7 +151,7 @@ class Team:
     def work(self, count: int) -> None:
         """Train with `count` workers until the list is empty or no worker is left."""
         with ExitStack() as stack:
-            workers = [stack.enter_context(Worker(self.job)) for _ in range(count)]
+            workers = [stack.enter_context(Worker(self.job, one_gpu(number))) for number in range(count)]
             threads = [threading.Thread(target=self._lead, args=(worker,), daemon=True) for worker in workers]
             for thread in threads:
                 thread.start()

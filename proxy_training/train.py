@@ -347,8 +347,13 @@ def train_bundle(
                 )
                 break
             except Exception as error:
-                if not is_out_of_memory(error) or layout.micro_batch == 1:
+                if not is_out_of_memory(error):
                     raise
+                if layout.micro_batch == 1:
+                    fewer = f"lower train.stack, now {len(runs)}" if len(runs) > 1 else "take a smaller train.model"
+                    raise StageError(
+                        f"{runs[0].id}: out of memory with one sequence at a time; {fewer} ({error})"
+                    ) from None
                 if devices.size > 1:  # the others would wait for what it does not do
                     raise StageError(
                         f"{runs[0].id}: device {devices.rank}: out of memory with {layout.micro_batch} sequences at a "

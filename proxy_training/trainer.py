@@ -24,6 +24,7 @@ from proxy_training.model import build_proxy, proxy_config
 from proxy_training.plan import Plan, evenly_spaced
 from proxy_training.settings import Run, TrainSettings
 from proxy_training.stack import stacked
+from proxymix.errors import InputError
 from proxymix.schemas import loss_column
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 VALIDATION_TOKENS = 4096  # scored at once where the batch is smaller, as 256 at a time take a third longer
 REPORTS = 100  # times a run reports progress and looks at its losses; reading a loss makes a GPU wait
 AHEAD_TOKENS = 2**20  # gathered from the shards at once
-STATE_SECONDS = 600  # between two states written down
+STATE_SECONDS = 600  # between two states written down, and as long as STATE_STEPS take beyond them
+STATE_STEPS = 100
 DIVERGED = 3.0  # times the loss of guessing, ln(vocabulary), from which on a proxy will not come back
 
 Rows = list[dict[str, float]]
@@ -99,17 +101,19 @@ def fit(
 @contextmanager
 def _same_arithmetic(device: str) -> Iterator[None]:
     """The same sums in the same order each time: one thread, which is also the fastest, and on a GPU no atomic additions."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for, before its first product
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(True)  # attention has no other way than to be forced
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(strict)
+        torch.set_deterministic_debug_mode(mode)
+        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 class Proxies(torch.nn.Module):
@@ -193,9 +197,10 @@ class _Training:
                 self._report(self.step in evaluate_at, on_rows)
                 on_steps((self.step - reported) * self.k)
                 reported = self.step
-                if state is not None and self.devices.agreed(time.monotonic() - written > STATE_SECONDS):
-                    self._write(state)
-                    written = time.monotonic()
+            looks_at_clock = self.step in report_at or self.step % STATE_STEPS == 0
+            if state is not None and looks_at_clock and self.devices.agreed(time.monotonic() - written > STATE_SECONDS):
+                self._write(state)
+                written = time.monotonic()
         on_steps((steps - reported) * self.k)
         return [
             Result(rows, fed, self.validation.tokens, diverged)
@@ -313,6 +318,7 @@ class _Batches:
         for number in np.unique(domain):
             chosen = domain == number
             ids[chosen] = self.data.train[self.names[number]].gather(block[chosen])
+            _check_ids(self.data, "train", self.names[number], ids[chosen])
         self.first, self.ids = start, torch.from_numpy(ids)
         if (
             self.layout.device != "cpu"
@@ -330,12 +336,23 @@ class _Batches:
         ]
 
 
+def _check_ids(data: "TokenData", split: str, domain: str, ids: np.ndarray) -> None:
+    """Raises InputError for an id that the vocabulary does not have; a stack would read its neighbour's embedding."""
+    if ids.size and ids.max() >= data.vocabulary:
+        raise InputError(
+            f"{data.folder}: {split}/{domain} holds the id {ids.max()}, and its tokenizer has {data.vocabulary:,} ids; "
+            "run `proxymix tokenize` again"
+        )
+
+
 class _Validation:
     """Fixed blocks of every validation domain, spread evenly over it and the same for every run; shared by the devices."""
 
     def __init__(self, data: "TokenData", settings: TrainSettings, layout: Layout, k: int, devices: OneDevice) -> None:
         wanted = settings.valid_tokens // settings.sequence_length
         ids = {name: domain.gather(evenly_spaced(domain.num_blocks, wanted)) for name, domain in data.valid.items()}
+        for name, found in ids.items():
+            _check_ids(data, "valid", name, found)
         self.k, self.devices = k, devices
         self.blocks = {name: len(blocks) for name, blocks in ids.items()}
         self.tokens = {name: count * settings.sequence_length for name, count in self.blocks.items()}

@@ -83,6 +83,8 @@ def serve(read: Callable[[], dict[str, Any]], answer: Callable[[Answer], None]) 
         except Exception as error:
             code = error.errno if isinstance(error, OSError) else None
             answer({"failed": runs[0].id, "error": str(error), "kind": type(error).__name__, "errno": code})
+            if "CUDA error" in str(error) and not is_out_of_memory(error):
+                raise  # the device answers nothing more to this process; the next bundles must not fail with it
 
 
 def _nothing(answer: Answer) -> None:

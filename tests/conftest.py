@@ -4,6 +4,10 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process: the machines that run tests are small and shared
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if (
+    "PROXYMIX_TEST_GPU" not in os.environ
+):  # what is said to the bit is said of processors; tests/test_gpu.py is for GPUs
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 from hypothesis import HealthCheck, settings
 

@@ -18,7 +18,7 @@ TINY = TrainSettings(
 )
 
 
-def write_tokens(folder: Path, sizes: dict[str, int], valid: int = 100, broken: str = "") -> Path:
+def write_tokens(folder: Path, sizes: dict[str, int], valid: int = 100, broken: str = "", shard: int = 700) -> Path:
     """Domains in which the next id is the last one plus the domain's number + 1, so that each teaches something else.
 
     `broken` names a domain whose training ids the vocabulary does not have, so that its runs fail.
@@ -28,7 +28,7 @@ def write_tokens(folder: Path, sizes: dict[str, int], valid: int = 100, broken: 
     for split in splits:
         for number, (name, size) in enumerate(sizes.items()):
             count = size if split == "train" else valid
-            with ShardWriter(folder, split, name, "uint16", shard_tokens=700) as writer:
+            with ShardWriter(folder, split, name, "uint16", shard_tokens=shard) as writer:
                 for start in range(0, count, 50):
                     length = min(50, count - start)
                     ids = (rng.integers(VOCABULARY) + (number + 1) * np.arange(length)) % VOCABULARY

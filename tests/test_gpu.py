@@ -1,5 +1,9 @@
-"""On a GPU proxies learn what they learn on a CPU, the same each time, whatever their neighbours and arithmetic."""
+"""On a GPU proxies learn what they learn on a CPU, the same each time, whatever their neighbours and arithmetic.
 
+PROXYMIX_TEST_GPU=1 python -m pytest tests/test_gpu.py tests/test_distributed.py -k gpu
+"""
+
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +11,8 @@ import pytest
 import torch
 from proxies import TINY, VOCABULARY, contents, write_tokens
 
+from proxy_training import trainer
+from proxy_training.calibration import chosen_layout
 from proxy_training.layout import Layout, layout_of
 from proxy_training.settings import Run, TrainSettings
 from proxy_training.train import TokenData, plan_of, train_bundle
@@ -36,31 +42,58 @@ def test_losses_are_those_of_the_processor(data, change, tolerance):
     assert final(RUNS, data, replace(LAYOUT, **change)) == pytest.approx(wanted, abs=tolerance)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.01)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("bf16", 0.05)])
 def test_neighbours_change_nothing_that_counts(data, precision, tolerance):
     layout = replace(LAYOUT, precision=precision)
     alone = [final([run], data, layout)[0] for run in RUNS]
     assert final(RUNS, data, layout) == pytest.approx(alone, abs=tolerance)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("compiled", [False, True])
-def test_the_same_bundle_ends_with_the_same_bytes(data, tmp_path: Path, compiled):
-    layout = replace(layout_of(replace(TINY, stack=4, compile=compiled), VOCABULARY), stack=4)
-    assert layout.device == "cuda"
+def test_the_same_bundle_ends_with_the_same_bytes(tmp_path: Path, precision, compiled):
+    """With sequences long enough for attention to have several blocks of keys, whose gradients are added up."""
+    settings = replace(TINY, model="1m", sequence_length=512, tokens=512 * 80, valid_tokens=512, precision=precision)
+    data = TokenData.open(write_tokens(tmp_path / "tokens", {"a": 4000, "b": 4000}, valid=1400, shard=4000), settings)
+    layout = layout_of(replace(settings, stack=4, compile=compiled), VOCABULARY)
+    assert (layout.device, layout.stack) == ("cuda", 4)
     for name in ("once", "twice"):
-        train_bundle(RUNS, data, tmp_path / name, TINY, layout)
+        train_bundle(RUNS, data, tmp_path / name, settings, layout)
     assert contents(tmp_path / "once") == contents(tmp_path / "twice")
 
 
+def test_stopped_and_continued_it_ends_with_the_same_losses(data, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(trainer, "STATE_SECONDS", -1)
+    plans, steps = [plan_of(run, data, TINY) for run in RUNS], []
+    wanted = fit(RUNS, plans, data, TINY, LAYOUT)
+
+    def stop(count: int) -> None:
+        steps.append(count)
+        if len(steps) > 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(RUNS, plans, data, TINY, LAYOUT, on_steps=stop, state=tmp_path / "state")
+    found = fit(RUNS, plans, data, TINY, LAYOUT, state=tmp_path / "state")
+    assert [result.rows for result in found] == [result.rows for result in wanted]
+
+
+def test_what_is_fastest_is_measured(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    layout = chosen_layout(replace(TINY, tokens=10**10), VOCABULARY, 100, 1)
+    assert layout.device == "cuda" and layout.precision == "bf16"
+    speeds = json.loads((tmp_path / "proxymix" / "speeds.json").read_text())
+    assert len(speeds) >= 4 and all(0 < cost < 1 for cost in speeds.values())
+
+
 def test_what_does_not_fit_is_halved_and_trained(data, tmp_path: Path):
-    """A batch whose logits alone are larger than the device."""
-    free = torch.cuda.mem_get_info()[0]
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 2**28 / free))
-    settings = replace(TINY, model="3m", tokens=2**21, batch_size=2**16, evaluations=1)
+    """A batch whose activations are larger than what this process may take."""
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(2**29 / torch.cuda.get_device_properties(0).total_memory)
+    settings = replace(TINY, tokens=2**19, batch_size=2**14, evaluations=1)
     said: list[str] = []
     try:
-        layout = replace(LAYOUT, stack=1, micro_batch=settings.batch_size)
-        train_bundle(RUNS[:1], data, tmp_path, settings, layout, warn=said.append)
+        train_bundle(RUNS[:1], data, tmp_path, settings, replace(LAYOUT, micro_batch=2**14), warn=said.append)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert any("out of memory; again with" in line for line in said)

@@ -137,7 +137,7 @@ def test_a_repeat_that_is_no_number_is_named(tokens, tmp_path, repeat):
 
 def test_a_failing_run_is_reported_at_the_end_and_stops_no_other(tokens, tmp_path, capfd):
     runs = [Run("x1", {"a": 1.0}, 0), Run("x2", {"a": 0.5, "bad": 0.5}, 0), Run("x3", {"b": 1.0}, 0)]
-    with pytest.raises(StageError, match=r"x2: IndexError.*\n1 of 3 runs are missing \(x2\)"):
+    with pytest.raises(StageError, match=r"train/bad holds the id \d+, .* 64 ids.*\n1 of 3 runs are missing \(x2\)"):
         train_runs(runs, tokens, tmp_path, replace(TINY, stack=1), workers=1, wandb="disabled", description="confirm")
     assert sorted(path.parent.name for path in manifests(tmp_path)) == ["x1", "x3"]
     # changed settings retrain, unchanged ones do not
@@ -206,6 +206,18 @@ def test_which_runs_share_a_process_is_decided_once_and_kept_to(tokens, mixtures
         (tmp_path / name / "manifest.yaml").unlink()
     sweep(mixtures, tokens, tmp_path, replace(LONGER, stack="auto"), workers=2, wandb="disabled")
     assert contents(tmp_path) == first
+
+
+@pytest.mark.parametrize("asked", [{"stack": 4}, {"stack": 2, "micro_batch": 8}])
+def test_bundles_are_kept_to_where_more_was_asked_than_could_be(tokens, mixtures, tmp_path, asked):
+    """Four in a process where two processes have three and two runs; eight sequences at a time of batches of four."""
+    settings = replace(TINY, **asked)
+    sweep(mixtures, tokens, tmp_path, settings, workers=2, wandb="disabled")
+    planned = bundles(tmp_path)
+    for name in ("n00003", "n00004", "n00005"):
+        (tmp_path / name / "manifest.yaml").unlink()
+    sweep(mixtures, tokens, tmp_path, settings, workers=2, wandb="disabled")
+    assert bundles(tmp_path) == planned
 
 
 def test_a_sweep_that_grows_keeps_its_bundles_and_adds_others(tokens, tmp_path):
