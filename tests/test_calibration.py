@@ -112,7 +112,7 @@ def test_a_measurement_trains_in_processes_of_its_own():
 
 
 def test_a_measurement_that_fails_says_why():
-    with pytest.raises(StageError, match=r"no worker could train a first step: exit status 1: .*fp7"):
+    with pytest.raises(StageError, match=r"a worker could not train a first step: exit status 1: .*fp7"):
         measured(TINY, VOCABULARY, [Layout("fp7", "fp32", 1, 4, False)])
 
 
