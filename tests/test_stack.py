@@ -100,6 +100,33 @@ def test_stopped_anywhere_and_continued_it_ends_with_the_same_losses(data, tmp_p
     assert len(again) == 2 * TINY.num_steps, "a mirror must get the rows of both attempts"
 
 
+def test_states_do_not_wait_for_reports(data, tmp_path, monkeypatch):
+    """A run of days reports a hundred times, and must not lose hours."""
+    monkeypatch.setattr(trainer, "STATE_SECONDS", -1)
+    monkeypatch.setattr(trainer, "STATE_STEPS", 5)
+    monkeypatch.setattr(trainer, "REPORTS", 1)
+    written = []
+    write = trainer._Training._write
+    monkeypatch.setattr(trainer._Training, "_write", lambda self, path: (written.append(self.step), write(self, path)))
+    settings = replace(TINY, evaluations=1)
+    wanted = fit(RUNS[:2], data, settings)
+    state = tmp_path / "state"
+
+    def stop(self) -> None:
+        if self.step == 13:
+            raise Stopped
+        take(self)
+
+    take = trainer._Training._take_step
+    monkeypatch.setattr(trainer._Training, "_take_step", stop)
+    with pytest.raises(Stopped):
+        fit(RUNS[:2], data, settings, state=state)
+    assert written == [5, 10]
+    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    assert [r.rows for r in fit(RUNS[:2], data, settings, state=state)] == [r.rows for r in wanted]
+    assert written == [5, 10, 15, 20]
+
+
 def test_a_state_of_other_runs_is_not_taken_up(data, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "STATE_SECONDS", -1)
     fit(RUNS[:2], data, state=tmp_path / "state")
