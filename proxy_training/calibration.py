@@ -37,9 +37,7 @@ BETTER = 1.03  # a larger stack must be faster by this: smaller ones lose less w
 WORTH_FLOP = {"cpu": 3e12, "cuda": 3e15}  # of a worker's share, a minute or so: less is done before it is measured
 SCORING = 0.4  # of a training step: scoring the same tokens, which is a forward pass
 RUN_SECONDS = 0.3  # of a run: wandb and files
-WORTH_COMPILING = (
-    150.0  # seconds of a worker's whole share: a fifth less of them, for 45 s the first time and 3 s ever after
-)
+WORTH_COMPILING = 150.0  # seconds of a worker's share: it saves a fifth of them, for 45 s the first time and 3 s later
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,7 @@ def one_gpu(number: int) -> dict[str, str]:
     count = num_gpus()
     if not count:
         return {}
-    names = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name] or list(
-        map(str, range(count))
-    )
+    names = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))).split(",")
     return {"CUDA_VISIBLE_DEVICES": names[number % count]}
 
 

@@ -320,10 +320,8 @@ class _Batches:
             ids[chosen] = self.data.train[self.names[number]].gather(block[chosen])
             _check_ids(self.data, "train", self.names[number], ids[chosen])
         self.first, self.ids = start, torch.from_numpy(ids)
-        if (
-            self.layout.device != "cpu"
-        ):  # from pages that stay where they are, so that the device need not be waited for
-            self.ids = self.ids.pin_memory().to(self.layout.device, non_blocking=True)
+        if self.layout.device == "cuda":  # from pages that stay in their place, so that nobody waits for the copy
+            self.ids = self.ids.pin_memory().to("cuda", non_blocking=True)
 
     def fed(self, num_steps: int) -> list[dict[str, int]]:
         """Tokens that each proxy was fed in its first steps, per domain."""
