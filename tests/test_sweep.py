@@ -188,6 +188,16 @@ def test_workers_fit_the_memory(monkeypatch):
     assert default_workers(replace(TINY, model="60m"), 50_000) == 1
 
 
+def test_workers_have_the_gpus_in_turn(monkeypatch):
+    monkeypatch.setattr(team_module, "num_gpus", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert [team_module.one_gpu(number)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,7")
+    assert [team_module.one_gpu(number)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == ["GPU-a", "7", "GPU-a"]
+    monkeypatch.setattr(team_module, "num_gpus", lambda: 0)
+    assert team_module.one_gpu(0) == {}
+
+
 def test_the_estimate_comes_from_training_on_every_worker():
     seconds = estimate_seconds(10, LONGER, VOCABULARY, workers=1, num_domains=2)
     assert 10 * 0.3 < seconds < 10 * 60
