@@ -82,7 +82,7 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
     """A row for each contender."""
     device = device_here()
     layouts = [Layout(device, "fp32", k, settings.batch_size, False) for k in stacks]
-    layouts.append(Layout(device, "fp32", 1, settings.batch_size, True))
+    layouts += [replace(layout, compile=True) for layout in layouts if layout.stack in (1, 16)]
     if device == "cuda" or multiplies_bf16():
         layouts += [replace(layout, precision="bf16") for layout in layouts]
     team = {"plain loop": Contender(case, folder)}
