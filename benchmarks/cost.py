@@ -84,7 +84,7 @@ def main() -> None:
             predicted, measured = [], []
             for repeat in range(options.repeats):
                 calibration = calibrated(counts, device, layout)
-                training = predicted_seconds(calibration.seconds_per_token, settings, NUM_DOMAINS, NUM_RUNS)
+                training = predicted_seconds(calibration.seconds_per_token, settings, layout, NUM_DOMAINS, NUM_RUNS)
                 predicted.append(calibration.startup_seconds + training)
                 measured.append(sweep_seconds(settings, tokens, mixtures, Path(folder) / f"{vocabulary}-{repeat}"))
             told, took = statistics.median(predicted), statistics.median(measured)

@@ -35,7 +35,7 @@ STEP_FLOP = {"cpu": 1e11, "cuda": 2e14}  # between two readings at most: a secon
 STACKS = (1, 4, 16, 64)  # proxies in a process that are tried
 BETTER = 1.03  # a larger stack must be faster by this: smaller ones lose less when interrupted, and spread more evenly
 WORTH_FLOP = {"cpu": 3e12, "cuda": 3e15}  # of a worker's share, a minute or so: less is done before it is measured
-SCORING = 0.4  # of a training step: scoring the same tokens, which is a forward pass
+SCORING = {False: 0.4, True: 0.55}  # of a training step, compiled or not: scoring the same tokens, which never is
 RUN_SECONDS = 0.3  # of a run: wandb and files
 WORTH_COMPILING = 150.0  # seconds of a worker's share: it saves a fifth of them, for 45 s the first time and 3 s later
 
@@ -153,10 +153,12 @@ def measured(
     return [[Speed(**answer) for answer in of_one] for of_one in answers]
 
 
-def predicted_seconds(seconds_per_token: float, settings: TrainSettings, num_domains: int, num_runs: int) -> float:
+def predicted_seconds(
+    seconds_per_token: float, settings: TrainSettings, layout: Layout, num_domains: int, num_runs: int
+) -> float:
     """How long a process takes that trains `num_runs`, without its start, from what a token of one proxy costs it."""
     scored = settings.evaluations * settings.valid_tokens * num_domains
-    tokens = settings.num_steps * settings.tokens_per_step + SCORING * scored
+    tokens = settings.num_steps * settings.tokens_per_step + SCORING[layout.compile] * scored
     return num_runs * (tokens * seconds_per_token + RUN_SECONDS)
 
 

@@ -291,16 +291,16 @@ def cost(
     if workers is None:
         workers = _workers_here(train, vocabulary) if is_at_hand(device) or where.kind == "cpu" else 1
     stack = min(usual_stack(train, vocabulary, where.kind, int(where.memory)), longest_share(num_runs, workers))
-    calibration = None
+    calibration, layout = None, None
     if calibrate:
         layout = chosen_layout(train, vocabulary, num_runs, workers)
         stack, calibration = layout.stack, calibrated(counts, where, layout, workers)
     print("\n".join([*_table(counts, where), "", *_totals(counts, where, num_runs, num_domains, stack, workers)]))
     share = longest_share(num_runs, workers)
     seconds = floor = share * floor_seconds(counts, where)
-    if calibration is not None:
+    if calibration is not None and layout is not None:
         seconds = calibration.startup_seconds
-        seconds += predicted_seconds(calibration.seconds_per_token, train, num_domains, share)
+        seconds += predicted_seconds(calibration.seconds_per_token, train, layout, num_domains, share)
         speed = f"{1 / calibration.seconds_per_token:,.0f} tokens/s on each"
         print(f"{'calibrated':<14}{_duration(seconds)}, {seconds / floor:.1f} times the floor; {speed}")
     if price is not None:

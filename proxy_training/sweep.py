@@ -118,23 +118,28 @@ def train_runs(
 
 
 def estimate_seconds(
-    num_runs: int, settings: TrainSettings, vocabulary: int, workers: int | None = None, num_domains: int = 10
+    sweeps: Sequence[int], settings: TrainSettings, vocabulary: int, workers: int | None = None, num_domains: int = 10
 ) -> float:
-    """How long `num_runs` will take on this machine, from a few seconds of training on every worker at once.
+    """How long some sweeps will take on this machine, from a few seconds of training on every worker at once.
 
     Args:
-        num_runs: Runs to train.
-        settings: How.
+        sweeps: Runs of each; the longer one may be laid out otherwise.
+        settings: How proxies are trained.
         vocabulary: Ids of the tokenizer.
         workers: As for `train_runs`.
         num_domains: Validation domains.
     """
     workers = workers or default_workers(settings, vocabulary)
-    layout = chosen_layout(settings, vocabulary, num_runs, workers)
-    speeds = [
-        speed.seconds_per_token for of_one in measured(settings, vocabulary, [layout], workers) for speed in of_one
+    chosen = [chosen_layout(settings, vocabulary, num_runs, workers) for num_runs in sweeps]
+    layouts = list(dict.fromkeys(chosen))
+    costs = [
+        statistics.mean(speed.seconds_per_token for speed in of_layout)
+        for of_layout in zip(*measured(settings, vocabulary, layouts, workers), strict=True)
     ]
-    return predicted_seconds(statistics.mean(speeds), settings, num_domains, -(-num_runs // workers))
+    return sum(
+        predicted_seconds(costs[layouts.index(layout)], settings, layout, num_domains, -(-num_runs // workers))
+        for num_runs, layout in zip(sweeps, chosen, strict=True)
+    )
 
 
 def default_workers(settings: TrainSettings, vocabulary: int) -> int:

@@ -138,13 +138,14 @@ def _say_estimate(
         for stage in stages
         if stage.name in planned and (not study.path.exists() or study.state(stage, calls[stage.name]) != "done")
     ]
-    if not todo:
+    left = [planned[n] - (_num_trained(study, trained[n]) if n in trained else 0) for n in todo]
+    sweeps = [num_runs for num_runs in left if num_runs > 0]
+    if not sweeps:
         return
-    num_runs = sum(planned[n] - (_num_trained(study, trained[n]) if n in trained else 0) for n in todo)
     estimate = importlib.import_module("proxy_training.sweep").estimate_seconds
-    seconds = estimate(num_runs, calls["sweep"]["train"], int(config["tokenize.vocab_size"]), config["workers"])
+    seconds = estimate(sweeps, calls["sweep"]["train"], int(config["tokenize.vocab_size"]), config["workers"])
     say(
-        f"{num_runs} proxies of {calls['sweep']['train'].tokens:,} tokens to train: about {duration(seconds)}, and a minute for the rest"
+        f"{sum(sweeps)} proxies of {calls['sweep']['train'].tokens:,} tokens to train: about {duration(seconds)}, and a minute for the rest"
     )
 
 

@@ -118,4 +118,5 @@ def test_a_measurement_that_fails_says_why():
 
 def test_a_prediction_counts_training_scoring_and_files():
     scored = 0.4 * TINY.evaluations * TINY.valid_tokens * 2
-    assert predicted_seconds(1e-3, TINY, 2, num_runs=3) == pytest.approx(3 * (1.280 + scored * 1e-3 + 0.3))
+    layout = Layout("cpu", "fp32", 1, 4, compile=False)
+    assert predicted_seconds(1e-3, TINY, layout, 2, num_runs=3) == pytest.approx(3 * (1.280 + scored * 1e-3 + 0.3))

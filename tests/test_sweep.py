@@ -199,8 +199,9 @@ def test_workers_have_the_gpus_in_turn(monkeypatch):
 
 
 def test_the_estimate_comes_from_training_on_every_worker():
-    seconds = estimate_seconds(10, LONGER, VOCABULARY, workers=1, num_domains=2)
+    seconds = estimate_seconds([10], LONGER, VOCABULARY, workers=1, num_domains=2)
     assert 10 * 0.3 < seconds < 10 * 60
+    assert estimate_seconds([4, 4, 2], LONGER, VOCABULARY, workers=2, num_domains=2) < 10 * 60
 
 
 def bundles(out: Path) -> list[list[str]]:
