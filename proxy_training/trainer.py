@@ -102,18 +102,16 @@ def fit(
 def _same_arithmetic(device: str) -> Iterator[None]:
     """The same sums in the same order each time: one thread, which is also the fastest, and on a GPU no atomic additions."""
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    filled = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(1)
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for, before its first product
         torch.use_deterministic_algorithms(True)  # attention has no other way than to be forced
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # of no use, and slow
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(mode)
-        torch.utils.deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 class Proxies(torch.nn.Module):
