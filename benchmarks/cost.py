@@ -20,13 +20,13 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 import numpy as np
 
-from data_preparation.shards import ShardWriter
-from proxy_training.calibration import chosen_layout, predicted_seconds
+from data_preparation.tokens.shards import ShardWriter
+from mixture_config.files.mixture import write_mixture
 from proxy_training.cost import calibrated, counted, floor_seconds
-from proxy_training.devices import measured_device
-from proxy_training.settings import TrainSettings
+from proxy_training.device.calibration import chosen_layout, predicted_seconds
+from proxy_training.device.roofline import measured_device
+from proxy_training.runs.settings import TrainSettings
 from proxymix.files import write_json
-from proxymix.schemas import write_mixture
 
 NUM_DOMAINS, NUM_RUNS = 10, 2
 SHORT = {"valid_tokens": 2048, "evaluations": 3}
@@ -56,7 +56,7 @@ def sweep_seconds(settings: TrainSettings, tokens: Path, mixtures: Path, out: Pa
     ]
     paths = ["--mixtures", str(mixtures), "--tokens", str(tokens), "--out", str(out)]
     start = time.perf_counter()
-    command = [sys.executable, "-m", "proxymix.cli", "sweep", *paths, "--workers", "1", *flags]
+    command = [sys.executable, "-m", "proxymix", "sweep", *paths, "--workers", "1", *flags]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
     return time.perf_counter() - start
 

@@ -16,8 +16,8 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from proxy_training.layout import Layout, device_here, precision_here
-from proxy_training.settings import Run, TrainSettings
+from proxy_training.device.layout import Layout, device_here, precision_here
+from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.train import TokenData, plan_of
 from proxymix.schemas import loss_column
 
@@ -27,7 +27,7 @@ SEEDS = (0, 1)
 
 def losses(data: TokenData, settings: TrainSettings) -> dict[str, list[float]]:
     """Mixture -> validation loss averaged over domains, a number for each seed; NaN where it diverged."""
-    from proxy_training.trainer import fit
+    from proxy_training.loop.trainer import fit
 
     total = sum(domain.num_tokens for domain in data.train.values())
     mixtures = {

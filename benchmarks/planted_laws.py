@@ -26,14 +26,14 @@ import joblib
 import numpy as np
 from scipy.optimize import minimize
 
-from mixture_config.limits import Limits
-from mixture_config.simplex import dirichlet, scale_into
+from mixture_config.geometry.limits import Limits
+from mixture_config.geometry.simplex import dirichlet, scale_into
+from regression.data.runs_table import Runs
 from regression.fit import fit_runs
-from regression.fitted import Fit
+from regression.models.fitted import Fit
 from regression.propose import NORMAL, Proposal, baselines_of, how_to_search, proposed
-from regression.region import Region
-from regression.table import Runs
-from regression.uncertainty import interval
+from regression.search.feasible_set import Region
+from regression.search.uncertainty import interval
 
 NUM_RUNS = 48
 NUM_FRESH = 500

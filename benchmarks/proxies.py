@@ -37,11 +37,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cost import write_random_tokens
 
-from proxy_training.layout import Layout, bytes_of_a_proxy, device_here, free_bytes, multiplies_bf16
-from proxy_training.settings import Run, TrainSettings
-from proxy_training.team import WORKER_ENVIRONMENT
+from mixture_config.files.mixture import write_mixture
+from proxy_training.device.layout import Layout, bytes_of_a_proxy, device_here, free_bytes, multiplies_bf16
+from proxy_training.launch.worker_pool import WORKER_ENVIRONMENT
+from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.files import write_text
-from proxymix.schemas import write_mixture
 
 SHORT: dict[str, Any] = {"valid_tokens": 512, "evaluations": 1, "precision": "fp32"}
 CASES = {
@@ -177,7 +177,7 @@ def plain(settings: TrainSettings, vocabulary: int) -> tuple[Callable[[], None],
     from litgpt import GPT
     from torch.nn.functional import cross_entropy
 
-    from proxy_training.model import proxy_config
+    from proxy_training.model.proxy import proxy_config
 
     model = GPT(proxy_config(settings.model, vocabulary, settings.sequence_length)).to(device_here())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
@@ -198,8 +198,8 @@ def vmapped(settings: TrainSettings, vocabulary: int, k: int) -> tuple[Callable[
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.functional import cross_entropy
 
-    from proxy_training.model import build_proxy, proxy_config
-    from proxy_training.stack import clip_each
+    from proxy_training.model.proxy import build_proxy, proxy_config
+    from proxy_training.model.stack import clip_each
 
     config = proxy_config(settings.model, vocabulary, settings.sequence_length)
     models = [build_proxy(config, seed).to(device_here()) for seed in range(k)]
@@ -228,9 +228,9 @@ def vmapped(settings: TrainSettings, vocabulary: int, k: int) -> tuple[Callable[
 
 def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callable[[], None], int]:
     """A step of a sweep, data and clipping included, and its tokens."""
-    from proxy_training.distributed import OneDevice
+    from proxy_training.loop.distributed import OneDevice
+    from proxy_training.loop.trainer import _Training
     from proxy_training.train import TokenData, plan_of
-    from proxy_training.trainer import _Training
 
     data = TokenData.open(folder / "tokens", settings)
     runs = [Run(f"n{k}", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), k) for k in range(layout.stack)]
@@ -268,7 +268,7 @@ def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int)
         part for key, value in asdict(settings).items() if value is not None for part in (f"--train.{key}", str(value))
     ]
     paths = ["--mixtures", str(folder / "mixtures"), "--tokens", str(folder / "tokens"), "--workers", "1"]
-    sweep = [sys.executable, "-m", "proxymix.cli", "sweep", *paths, *flags, "--out"]
+    sweep = [sys.executable, "-m", "proxymix", "sweep", *paths, *flags, "--out"]
     found: dict[str, list[float]] = defaultdict(list)
     processor_seconds(litgpt, folder)
     for k in range(times):

@@ -20,7 +20,7 @@ import joblib
 import numpy as np
 
 from data_preparation.tokenization import tokenize
-from proxy_training.settings import Run, TrainSettings
+from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.schemas import loss_column, read_tokens_manifest
 
 BASE = {"model": "50k", "sequence_length": 64, "batch_size": 8, "learning_rate": 4e-3, "valid_tokens": 4096}
@@ -40,9 +40,9 @@ VARIANTS = [
 
 def train_once(tokens: Path, weights: dict[str, float], seed: int, settings: TrainSettings) -> tuple[float, float]:
     """CPU seconds, and the validation loss averaged over domains in nats per token."""
-    from proxy_training.layout import layout_of
+    from proxy_training.device.layout import layout_of
+    from proxy_training.loop.trainer import fit
     from proxy_training.train import TokenData, plan_of
-    from proxy_training.trainer import fit
 
     data, run = TokenData.open(tokens, settings), Run("benchmark", weights, seed)
     start = time.process_time()

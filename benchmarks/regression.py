@@ -31,14 +31,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.p
 
 import numpy as np
 
-from regression.ensemble import Ensemble
+from regression.data.objective import Objective
+from regression.data.runs_table import Runs, read_runs
 from regression.fit import fit_runs
-from regression.objective import Objective
-from regression.regressor import Regressor, single_thread
-from regression.regressors import REGRESSORS, make_regressor
-from regression.table import Runs, read_runs
-from regression.trees import LightGBM
-from regression.validation import CrossValidation, cross_validate, ensembled, measures, same_mixtures, split
+from regression.models.ensemble import Ensemble
+from regression.models.registry import REGRESSORS, make_regressor
+from regression.models.regressor import Regressor, single_thread
+from regression.models.trees import LightGBM
+from regression.selection.validation import CrossValidation, cross_validate, ensembled, measures, same_mixtures, split
 
 NUM_SUBSETS = 5
 REGMIX = ("notebook", "least_squares")

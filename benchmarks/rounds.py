@@ -27,18 +27,18 @@ import joblib
 import numpy as np
 from planted_laws import PlantedLaw
 
-from mixture_config.designs import space_filling
-from mixture_config.limits import Limits
+from mixture_config.design.space_filling import space_filling
+from mixture_config.geometry.limits import Limits
 from mixture_config.synthesize import LAW, Catalogue, draw_design, law_of
+from regression.data.objective import Objective
+from regression.data.runs_table import Runs, read_runs
 from regression.fit import fit_runs
-from regression.fitted import Fit, Surface
-from regression.next_runs import next_mixtures, pick_among
-from regression.objective import Objective
-from regression.region import Region
-from regression.regressor import single_thread
-from regression.regressors import make_regressor
-from regression.search import search
-from regression.table import Runs, read_runs
+from regression.models.fitted import Fit, Surface
+from regression.models.registry import make_regressor
+from regression.models.regressor import single_thread
+from regression.search.feasible_set import Region
+from regression.search.next_runs import next_mixtures, pick_among
+from regression.search.search import search
 
 KINDS = ("power", "exponential", "interaction")
 METHODS = ("improvement", "climb")

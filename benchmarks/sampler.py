@@ -22,8 +22,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 import numpy as np
 
 from mixture_config.baseline import temperature_shares
-from mixture_config.limits import Limits
-from mixture_config.sampling import draw_mixtures
+from mixture_config.design.sampling import draw_mixtures
+from mixture_config.geometry.limits import Limits
 from mixture_config.synthesize import synthesize
 from proxymix.schemas import Domain, write_domains
 

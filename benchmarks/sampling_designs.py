@@ -25,11 +25,11 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
-from mixture_config.limits import Limits
-from mixture_config.simplex import draw_candidates, scale_into, water_fill
+from mixture_config.geometry.limits import Limits
+from mixture_config.geometry.simplex import draw_candidates, scale_into, water_fill
 from mixture_config.synthesize import LAW, Catalogue, draw_design, law_of
-from regression.gaussian_process import GP
-from regression.regressor import single_thread
+from regression.models.gaussian_process import GP
+from regression.models.regressor import single_thread
 
 PILE = np.array([237, 185, 113, 102, 80, 67, 51, 46, 39, 27, 16, 12, 8, 8, 4, 4, 2]) * 1e6
 OBJECTIVES = ("mean", "one", "some")

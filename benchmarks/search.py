@@ -28,12 +28,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.p
 import numpy as np
 
 from benchmarks.regression import read_regmix, rows_of
-from mixture_config.limits import Limits
+from mixture_config.geometry.limits import Limits
+from regression.data.runs_table import Runs
 from regression.fit import fit_runs
-from regression.fitted import Fit
+from regression.models.fitted import Fit
 from regression.propose import How, baselines_of, proposed
-from regression.region import Region
-from regression.table import Runs
+from regression.search.feasible_set import Region
 
 PILE = {
     "arxiv": (113.3, 105.2),

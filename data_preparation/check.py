@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_preparation.shards import map_shard, read_index
-from proxymix.cli import run
+from data_preparation.tokens.shards import map_shard, read_index
 from proxymix.errors import InputError, StageError
 from proxymix.files import sha256
 from proxymix.progress import progress
@@ -85,4 +84,6 @@ def shard_faults(tokens: Path, shard: Shard, manifest: TokensManifest) -> Iterat
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(check)

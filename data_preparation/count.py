@@ -5,7 +5,6 @@ python data_preparation/count.py --tokens studies/mine/tokens --out studies/mine
 
 from pathlib import Path
 
-from proxymix.cli import run
 from proxymix.errors import InputError
 from proxymix.schemas import Domain, read_tokens_manifest, write_domains
 
@@ -33,4 +32,6 @@ def count(tokens: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(count)

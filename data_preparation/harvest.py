@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from data_preparation.documents import check_fraction, check_replaceable, document_hash, split_threshold
-from data_preparation.near_duplicates import SeenText
+from data_preparation.documents.corpus import check_fraction, check_replaceable, document_hash, split_threshold
+from data_preparation.documents.near_duplicates import SeenText
 from proxymix import __version__
-from proxymix.cli import run
 from proxymix.errors import InputError
 from proxymix.files import replacing, sha256, write_json, write_text
 from proxymix.progress import progress, say
@@ -431,4 +430,6 @@ def _say_table(manifest: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(harvest)

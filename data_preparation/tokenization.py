@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_preparation.documents import (
+from data_preparation.documents.corpus import (
     Files,
     check_fraction,
     check_replaceable,
@@ -24,9 +24,8 @@ from data_preparation.documents import (
     read_documents,
     split_threshold,
 )
-from data_preparation.shards import DTYPES, ShardWriter, read_index, token_dtype
+from data_preparation.tokens.shards import DTYPES, ShardWriter, read_index, token_dtype
 from proxymix import __version__
-from proxymix.cli import run
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_json, replacing, sha256, write_json
 from proxymix.progress import Bar, progress, say
@@ -447,4 +446,6 @@ def _say_counts(manifest: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(tokenize)

@@ -12,8 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mixture_config.counts import Dataset, check_names, fixed_shares, has_domains, read_counts, regroup
-from mixture_config.heuristics import (
+from mixture_config.design.heuristics import (
     BASELINES,
     BUDGETED,
     baseline_shares,
@@ -24,11 +23,12 @@ from mixture_config.heuristics import (
     uniform_shares,
     unimax_shares,
 )
-from mixture_config.mixtures import some
-from proxymix.cli import run
+from mixture_config.files.counts import Dataset, check_names, fixed_shares, has_domains, read_counts, regroup
+from mixture_config.files.mixture import write_mixture
 from proxymix.errors import InputError
+from proxymix.messages import some
 from proxymix.progress import say
-from proxymix.schemas import check_domain_name, write_mixture
+from proxymix.schemas import check_domain_name
 
 __all__ = [
     "BASELINES",
@@ -244,4 +244,6 @@ def _summary(available: int, budget: int, epochs: Mapping[str, float], limit: fl
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(baseline)

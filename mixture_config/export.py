@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mixture_config.export_paths import DomainPaths, paired, read_paths
-from mixture_config.mixtures import some
-from mixture_config.trainer_formats import FORMATS, Blend, Format, Source, normalise
-from proxymix.cli import nearest, run
+from mixture_config.files.mixture import read_mixture
+from mixture_config.formats.paths import DomainPaths, paired, read_paths
+from mixture_config.formats.trainer_formats import FORMATS, Blend, Format, Source, normalise
 from proxymix.errors import InputError
 from proxymix.files import read_text, write_text
+from proxymix.messages import nearest, some
 from proxymix.progress import say
-from proxymix.schemas import Domain, read_domains, read_mixture
+from proxymix.schemas import Domain, read_domains
 
 DEFAULT_MAX_EPOCHS = 4.0  # costs little (Muennighoff et al. 2023, arXiv:2305.16264)
 NEAR = 1e-6  # epochs this near to their cap are at it
@@ -313,4 +313,6 @@ def _describe_formats() -> str:
 export.__doc__ = (export.__doc__ or "").replace("FORMATS\n", f"{_describe_formats()}\n", 1)
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(export)

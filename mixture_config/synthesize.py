@@ -16,16 +16,17 @@ import numpy as np
 import yaml
 
 from mixture_config.baseline import BASELINES, baseline_shares, temperature_shares
-from mixture_config.designs import NEAR, distant, space_filling
-from mixture_config.limits import Limits, limits_of
-from mixture_config.mixtures import read_mixtures, recorded_settings, some
-from mixture_config.sampling import Draw, draw_mixtures, grid_steps
-from mixture_config.simplex import epoch_bounds
-from proxymix.cli import nearest, run
+from mixture_config.design.sampling import Draw, draw_mixtures, grid_steps
+from mixture_config.design.space_filling import NEAR, distant, space_filling
+from mixture_config.files.mixture import read_mixture
+from mixture_config.files.mixture_table import read_mixtures, recorded_settings
+from mixture_config.geometry.limits import Limits, limits_of
+from mixture_config.geometry.simplex import epoch_bounds
 from proxymix.errors import InputError
 from proxymix.files import read_text, remove, replacing, write_text
+from proxymix.messages import nearest, some
 from proxymix.progress import progress, say
-from proxymix.schemas import read_domains, read_mixture, run_id
+from proxymix.schemas import read_domains, run_id
 
 FEW_FIT = 0.05  # under this part of the draws within their caps, what is kept leans to the domains with loose caps
 CANDIDATES = 40  # of a space-filling design, per mixture kept
@@ -601,4 +602,6 @@ def _texts(num_steps: int) -> list[str]:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(synthesize)

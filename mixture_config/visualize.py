@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixture_config import pictures
-from mixture_config.mixtures import Mixtures, mixture_files, read_mixtures, recorded_settings, run_key, some
-from proxymix.cli import nearest, run
+from mixture_config.files.mixture import read_mixture
+from mixture_config.files.mixture_table import Mixtures, mixture_files, read_mixtures, recorded_settings, run_key
+from mixture_config.plots import pictures
 from proxymix.errors import InputError
-from proxymix.figures import Figure, percent
+from proxymix.messages import nearest, some
+from proxymix.plots.figures import Figure, percent
 from proxymix.progress import progress, say
-from proxymix.schemas import read_domains, read_mixture
+from proxymix.schemas import read_domains
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,7 +179,7 @@ def sweep_bounds(corpus: Corpus, settings: Mapping[str, Any]) -> tuple[np.ndarra
         corpus: With its prior.
         settings: maximum_usage, limits and groups, budget and max_epochs, as the sampler writes them; each may be missing.
     """
-    from mixture_config.limits import limits_of
+    from mixture_config.geometry.limits import limits_of
 
     assert corpus.prior is not None and corpus.tokens is not None
     epochs = usage = np.ones(len(corpus.domains))
@@ -565,4 +566,6 @@ def _tokens(budget: int) -> str:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(visualize)

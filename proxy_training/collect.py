@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from proxy_training.wandb_files import read_wandb_file
-from proxymix.cli import run as run_stage
+from proxy_training.tracking.wandb_files import read_wandb_file
 from proxymix.errors import InputError
 from proxymix.files import read_text, read_yaml
 from proxymix.progress import say
-from proxymix.schemas import loss_column, run_id, run_index, write_table
+from proxymix.schemas import loss_column, run_id, run_index
+from proxymix.tables import write_table
 
 
 @dataclass(frozen=True)
@@ -156,4 +156,6 @@ def _number(text: str | None, path: Path) -> float:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run as run_stage
+
     run_stage(collect)

@@ -17,15 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from proxy_training.calibration import chosen_layout, measured, predicted_seconds
-from proxy_training.devices import Device, Kind, Precision, device_named, gpu_name, is_at_hand
-from proxy_training.layout import Layout, fitting_micro_batch, usual_stack
-from proxy_training.model import activation_bytes, flops_per_token, total_parameters
-from proxy_training.settings import Shape, TrainSettings
-from proxymix.cli import run as run_stage
+from proxy_training.device.calibration import chosen_layout, measured, predicted_seconds
+from proxy_training.device.layout import Layout, fitting_micro_batch, usual_stack
+from proxy_training.device.roofline import Device, Kind, Precision, device_named, gpu_name, is_at_hand
+from proxy_training.model.proxy import activation_bytes, flops_per_token, total_parameters
+from proxy_training.runs.settings import Shape, TrainSettings
 from proxymix.errors import InputError
 from proxymix.progress import duration, say
-from proxymix.schemas import read_tokens_manifest, write_table
+from proxymix.schemas import read_tokens_manifest
+from proxymix.tables import write_table
 
 POINTWISE, HEAD, VALIDATION = "norms and pointwise", "head and logits", "validation"  # names of parts
 NUM_DOMAINS = 10  # validation domains where nothing says how many
@@ -477,4 +477,6 @@ def _write(out: Path, counts: Counts, device: Device) -> None:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run as run_stage
+
     run_stage(cost)

@@ -15,13 +15,14 @@ import torch
 from litgpt.data import DataModule
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from data_preparation.shards import TokenDomain, open_domain
-from proxy_training.plan import Plan, block_stream, evenly_spaced, training_plan
-from proxymix.cli import nearest
+from data_preparation.tokens.shards import TokenDomain, open_domain
+from mixture_config.files.mixture import read_mixture
+from proxy_training.runs.plan import Plan, block_stream, evenly_spaced, training_plan
 from proxymix.errors import InputError
 from proxymix.files import sha256
+from proxymix.messages import nearest
 from proxymix.progress import say
-from proxymix.schemas import read_mixture, read_tokens_manifest
+from proxymix.schemas import read_tokens_manifest
 
 
 class MixtureData(DataModule):

@@ -9,14 +9,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-from proxy_training.bundles import bundled
-from proxy_training.calibration import chosen_layout, measured, predicted_seconds
-from proxy_training.layout import ACTIVATION_BYTES, STATE_BYTES, Layout, described, num_gpus
-from proxy_training.model import activation_bytes, total_parameters
-from proxy_training.settings import Run, TrainSettings
-from proxy_training.team import Team
+from proxy_training.device.calibration import chosen_layout, measured, predicted_seconds
+from proxy_training.device.layout import ACTIVATION_BYTES, STATE_BYTES, Layout, described, num_gpus
+from proxy_training.launch.run_batches import bundled
+from proxy_training.launch.worker_pool import Team
+from proxy_training.model.proxy import activation_bytes, total_parameters
+from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.train import TokenData, left_to_train, read_runs
-from proxymix.cli import run as run_stage
 from proxymix.errors import StageError
 from proxymix.progress import progress, say
 
@@ -165,4 +164,6 @@ def _what_failed(team: Team, asked: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run as run_stage
+
     run_stage(sweep)

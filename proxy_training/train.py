@@ -13,20 +13,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from data_preparation.shards import TokenDomain, open_domain
-from proxy_training.layout import Layout, has_gpu, is_out_of_memory, layout_of
-from proxy_training.model import flops_per_token, proxy_config, total_parameters, write_checkpoint
-from proxy_training.plan import Plan, training_plan
-from proxy_training.settings import Run, TrainSettings
-from proxymix.cli import run as run_stage
+from data_preparation.tokens.shards import TokenDomain, open_domain
+from mixture_config.files.mixture import read_mixture
+from proxy_training.device.layout import Layout, has_gpu, is_out_of_memory, layout_of
+from proxy_training.model.proxy import flops_per_token, proxy_config, total_parameters, write_checkpoint
+from proxy_training.runs.plan import Plan, training_plan
+from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_yaml, remove, sha256, write_yaml
 from proxymix.progress import progress, say
-from proxymix.schemas import TokensManifest, loss_column, read_mixture, read_tokens_manifest, write_table
+from proxymix.schemas import TokensManifest, loss_column, read_tokens_manifest
+from proxymix.tables import write_table
 
 if TYPE_CHECKING:
-    from proxy_training.distributed import OneDevice
-    from proxy_training.trainer import Result, Weights
+    from proxy_training.loop.distributed import OneDevice
+    from proxy_training.loop.trainer import Result, Weights
 
 CHECKPOINT = "checkpoint"
 """A run's folder of final weights, in its own."""
@@ -84,7 +85,7 @@ def train(
             if _by_torchrun():
                 diverged = _train_as_one_of_several(todo, data, out, train, how, bar.advance)
             elif size > 1:
-                from proxy_training.distributed import train_on
+                from proxy_training.loop.distributed import train_on
 
                 job = {"settings": asdict(train), "tokens": str(tokens), "out": str(out), "group": "", **how}
                 diverged = train_on(size, todo, job, bar.advance, say)
@@ -132,7 +133,7 @@ def _train_as_one_of_several(
     how: Mapping[str, Any],
     on_steps: Callable[[int], None],
 ) -> dict[str, str]:
-    from proxy_training.distributed import join, part_of
+    from proxy_training.loop.distributed import join, part_of
 
     devices = join()
     layout = part_of(settings, data.vocabulary, devices.size)
@@ -299,9 +300,9 @@ def train_bundle(
     Raises:
         InputError: If a mixture asks for a domain that is not there.
     """
-    from proxy_training.distributed import OneDevice
-    from proxy_training.mirror import open_mirror
-    from proxy_training.trainer import fit
+    from proxy_training.loop.distributed import OneDevice
+    from proxy_training.loop.trainer import fit
+    from proxy_training.tracking.wandb_log import open_mirror
 
     devices = devices or OneDevice()
     writes = devices.rank == 0
@@ -425,4 +426,6 @@ def _write_run(
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run as run_stage
+
     run_stage(train)

@@ -8,18 +8,18 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxymix.errors import InputError
-from proxymix.files import read_json, read_text, read_yaml, write_text, write_yaml
+from proxymix.files import read_json, read_text
+from proxymix.tables import write_table
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
-SUM_TOLERANCE = 1e-2  # published weights are rounded to 3 decimals; a row of RegMix's sums to 0.996
 MOST = 1e18  # tokens, documents or bytes of a domain; more is a mistake, and sums of less are finite
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -60,93 +60,6 @@ def loss_domain(column: str) -> str:
     """The domain of a loss column; the column itself when it is not named RegMix's way."""
     match = re.fullmatch(r"metric/(.+)_val_loss", column)
     return match[1] if match else column
-
-
-def normalised(weights: Mapping[str, float], where: str) -> dict[str, float]:
-    """`weights` scaled to sum 1.
-
-    Raises:
-        InputError: If a weight is not a number >= 0, or the sum is further than 1e-2 from 1.
-    """
-    for domain, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-            raise InputError(f"{where}: the weight of {domain} is {weight!r}; a number from 0 to 1 is wanted")
-    total = math.fsum(weights.values())
-    if abs(total - 1) > SUM_TOLERANCE:
-        raise InputError(f"{where}: the weights sum to {total:.6g}, not 1; correct them or divide each by {total:.6g}")
-    scale = total if abs(total - 1) > 1e-12 else 1.0  # what full precision leaves is no reason to change a weight
-    return {domain: float(weight) / scale for domain, weight in weights.items()}
-
-
-def read_mixture(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
-    """A mixture YAML in RegMix's keys -> (domain -> weight, everything else in the file).
-
-    Raises:
-        InputError: If there is no `train` section of weights that sum to 1.
-    """
-    content = read_yaml(path)
-    train = content.pop("train", None)
-    if not isinstance(train, dict) or not train:
-        raise InputError(f"{path}: no 'train' section of weights (train_<domain>: weight)")
-    weights = {check_domain_name(str(key).removeprefix("train_"), str(path)): value for key, value in train.items()}
-    return normalised(weights, f"{path}: train"), content
-
-
-def write_mixture(
-    path: Path, weights: Mapping[str, float], extra: Mapping[str, Any], targets: Sequence[str] | None = None
-) -> None:
-    """Write a mixture in RegMix's keys, weights at full precision, then `extra` (settings, provenance).
-
-    Args:
-        path: The YAML to write.
-        weights: Domain -> weight, sum 1 within 1e-9.
-        extra: What follows the weights (model_name, seed, sampler settings, provenance).
-        targets: Domains to validate on; all of `weights` by default.
-    """
-    assert abs(math.fsum(weights.values()) - 1) < 1e-9, f"weights sum to {math.fsum(weights.values())!r}"
-    write_yaml(
-        path,
-        {
-            "train": {f"train_{domain}": float(weight) for domain, weight in weights.items()},
-            "valid": {f"valid_{domain}": 1.0 for domain in (weights if targets is None else targets)},
-            **extra,
-        },
-    )
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """CSV text; floats in the shortest form that reads back to the same number."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([[repr(float(v)) if isinstance(v, float) else v for v in row] for row in rows])
-    return text.getvalue()
-
-
-def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV whole or not at all."""
-    write_text(path, format_table(header, rows))
-
-
-def read_table(path: Path) -> "pd.DataFrame":
-    """A CSV as a DataFrame.
-
-    Raises:
-        InputError: If the file is missing, empty, or not a table, or two columns have one name.
-    """
-    import pandas as pd
-
-    text = read_text(path)
-    header = next(csv.reader(io.StringIO(text)), [])
-    if twice := [name for name in header if name and header.count(name) > 1]:
-        raise InputError(f"{path}: two columns are named {twice[0]!r}; rename or remove one")
-    try:
-        table = pd.read_csv(io.StringIO(text))
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: not a CSV table: {str(error).strip()}") from None
-    if table.empty:
-        raise InputError(f"{path}: the table has no rows")
-    return table
 
 
 @dataclass(frozen=True)

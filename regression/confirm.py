@@ -14,24 +14,18 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mixture_config.files.mixture import read_mixture
 from proxy_training.collect import read_run
-from proxy_training.settings import Run, TrainSettings
-from proxymix.cli import run
+from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.files import write_yaml
+from proxymix.messages import listed
 from proxymix.progress import say
-from proxymix.schemas import (
-    Domain,
-    loss_column,
-    loss_domain,
-    read_domains,
-    read_mixture,
-    read_tokens_manifest,
-    write_table,
-)
-from regression.objective import Objective
-from regression.paired import Difference, Verdict, holm, interval, listed, paired_difference, verdict
-from regression.table import Runs, align_domains
+from proxymix.schemas import Domain, loss_column, loss_domain, read_domains, read_tokens_manifest
+from proxymix.tables import write_table
+from regression.confirmation.paired import Difference, Verdict, holm, interval, paired_difference, verdict
+from regression.data.objective import Objective
+from regression.data.runs_table import Runs, align_domains
 
 PROPOSAL = "proposal"
 WORDS = {
@@ -94,7 +88,7 @@ def confirm(
     """
     from proxy_training.sweep import train_runs
     from regression.fit import load_fit
-    from regression.validation import same_mixtures
+    from regression.selection.validation import same_mixtures
 
     if num_seeds < 2:
         raise InputError(f"num_seeds is {num_seeds}; a difference with an interval needs at least 2")
@@ -380,4 +374,6 @@ def _mapping(domains: Sequence[str], weights: np.ndarray) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(confirm)

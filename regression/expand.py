@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from mixture_config.mixtures import read_mixtures
-from proxymix.cli import run
+from mixture_config.files.mixture import normalised, read_mixture, write_mixture
+from mixture_config.files.mixture_table import read_mixtures
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, remove
 from proxymix.progress import progress, say
-from proxymix.schemas import normalised, read_mixture, run_id, write_mixture, write_table
-from regression.table import align_domains
+from proxymix.schemas import run_id
+from proxymix.tables import write_table
+from regression.data.runs_table import align_domains
 
 PER_DOMAIN = ("valid", "epochs", "caps")
 """What a mixture's YAML says of single domains, the virtual one among them; the rest is carried over."""
@@ -83,4 +84,6 @@ def read_frozen(path: Path) -> tuple[str, dict[str, float], list[str]]:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(expand)

@@ -19,21 +19,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mixture_config.mixtures import some
-from proxymix.cli import run
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_text, remove, sha256, write_json
+from proxymix.messages import some
 from proxymix.progress import say
-from proxymix.schemas import loss_domain, write_table
-from regression.ensemble import Ensemble
-from regression.fitted import Fit
-from regression.learning_curve import learning_curve, sentence
-from regression.objective import Objective
-from regression.regressor import Regressor, single_thread
-from regression.regressors import BASELINE, REGRESSORS
-from regression.table import Runs, align_domains, check_realised, read_runs
-from regression.trees import LightGBM
-from regression.validation import (
+from proxymix.schemas import loss_domain
+from proxymix.tables import write_table
+from regression.data.objective import Objective
+from regression.data.runs_table import Runs, align_domains, check_realised, read_runs
+from regression.models.ensemble import Ensemble
+from regression.models.fitted import Fit
+from regression.models.registry import BASELINE, REGRESSORS
+from regression.models.regressor import Regressor, single_thread
+from regression.models.trees import LightGBM
+from regression.selection.learning_curve import learning_curve, sentence
+from regression.selection.validation import (
     ENSEMBLE,
     NOISE,
     OBJECTIVE,
@@ -449,4 +449,6 @@ def _say_test(rows: Sequence[dict[str, Any]], chosen: str, preset: str | None) -
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(fit)

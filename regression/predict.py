@@ -5,11 +5,10 @@ python regression/predict.py --fit regression --mixtures new.csv --out predictio
 
 from pathlib import Path
 
-from mixture_config.mixtures import read_mixtures
-from proxymix.cli import run
-from proxymix.schemas import write_table
+from mixture_config.files.mixture_table import read_mixtures
+from proxymix.tables import write_table
+from regression.data.runs_table import align_domains
 from regression.fit import load_fit
-from regression.table import align_domains
 
 
 def predict(fit: Path, mixtures: Path, out: Path) -> None:
@@ -36,4 +35,6 @@ def predict(fit: Path, mixtures: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(predict)

@@ -14,32 +14,25 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mixture_config.limits import Limits, limits_of
-from mixture_config.simplex import epoch_bounds
-from proxymix.cli import run
+from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.geometry.limits import Limits, limits_of
+from mixture_config.geometry.simplex import epoch_bounds
 from proxymix.errors import InputError
 from proxymix.files import remove, sha256
+from proxymix.messages import listed
 from proxymix.progress import say
-from proxymix.schemas import (
-    Domain,
-    loss_domain,
-    read_domains,
-    read_mixture,
-    read_tokens_manifest,
-    write_mixture,
-    write_table,
-)
+from proxymix.schemas import Domain, loss_domain, read_domains, read_tokens_manifest
+from proxymix.tables import write_table
+from regression.data.objective import Objective
+from regression.data.runs_table import align_domains
 from regression.fit import load_fit
-from regression.fitted import Fit, Surface
-from regression.judges import FEWEST, Judgement, cross_fitted
-from regression.next_runs import Method, check_room, write_next
-from regression.objective import Objective
-from regression.paired import listed
-from regression.region import Region
-from regression.search import Found, descend, search
-from regression.table import align_domains
-from regression.uncertainty import CONFIDENCE, Support, interval, lowest_of, near_optimal, support
-from regression.validation import best_runs
+from regression.models.fitted import Fit, Surface
+from regression.search.feasible_set import Region
+from regression.search.next_runs import Method, check_room, write_next
+from regression.search.search import Found, descend, search
+from regression.search.uncertainty import CONFIDENCE, Support, interval, lowest_of, near_optimal, support
+from regression.selection.cross_fitting import FEWEST, Judgement, cross_fitted
+from regression.selection.validation import best_runs
 
 NORMAL = 1.644854  # standard deviations to either side that hold 90% of a normal distribution
 FEASIBLE = 1e-9
@@ -563,4 +556,6 @@ def _say_proposal(extra: Mapping[str, Any], near: Support) -> None:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(propose)

@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import yaml
 
-from proxymix.cli import run
+from mixture_config.files.mixture import read_mixture
+from proxymix.app.stages import STAGES
 from proxymix.errors import InputError
-from proxymix.figures import Figure, percent, signed
 from proxymix.files import read_json, read_yaml, replacing, sha256
+from proxymix.messages import listed
+from proxymix.plots.figures import Figure, percent, signed
 from proxymix.progress import progress
-from proxymix.schemas import loss_domain, read_mixture
-from proxymix.stages import STAGES
-from regression import page
+from proxymix.schemas import loss_domain
 from regression.confirm import PROPOSAL, WORDS
-from regression.evidence import Evidence
-from regression.exhibits import FIGURES, MOST_CURVES
-from regression.learning_curve import Point, sentence
-from regression.page import Cell
-from regression.paired import listed
-from regression.pictures import NAMES, PRESENT
-from regression.validation import NOISE, OBJECTIVE
+from regression.reporting import page
+from regression.reporting.page import Cell
+from regression.reporting.pictures import NAMES, PRESENT
+from regression.reporting.report_figures import FIGURES, MOST_CURVES
+from regression.reporting.study_results import Evidence
+from regression.selection.learning_curve import Point, sentence
+from regression.selection.validation import NOISE, OBJECTIVE
 
 MOST_CANDIDATES = 10  # in a table
 MODELS = {
@@ -852,4 +852,6 @@ def _times(weight: float, prior: float) -> str:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(report)

@@ -18,23 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from mixture_config.mixtures import ROUNDING, Key, some
-from proxymix.cli import nearest, run
+from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.files.mixture_table import ROUNDING, Key
 from proxymix.errors import InputError
 from proxymix.files import sha256, write_yaml
+from proxymix.messages import nearest, some
 from proxymix.progress import say
-from proxymix.schemas import (
-    Domain,
-    Shard,
-    loss_domain,
-    read_domains,
-    read_mixture,
-    read_tokens_manifest,
-    write_domains,
-    write_mixture,
-    write_table,
-)
-from regression.table import Runs, align_domains, read_runs
+from proxymix.schemas import Domain, Shard, loss_domain, read_domains, read_tokens_manifest, write_domains
+from proxymix.tables import write_table
+from regression.data.runs_table import Runs, align_domains, read_runs
 
 FROZEN = "frozen"
 """The name of the virtual domain."""
@@ -531,4 +523,6 @@ def _say_reduced(reduced: Reduced, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(reuse)

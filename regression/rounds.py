@@ -13,17 +13,17 @@ from typing import Any, Literal
 import numpy as np
 
 from proxy_training.collect import read_run
-from proxy_training.settings import Run, TrainSettings
-from proxymix.cli import run
+from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.files import remove
 from proxymix.progress import say
-from proxymix.schemas import loss_domain, read_tokens_manifest, run_id, write_table
+from proxymix.schemas import loss_domain, read_tokens_manifest, run_id
+from proxymix.tables import write_table
+from regression.data.objective import Objective
+from regression.data.runs_table import Runs, read_runs
 from regression.fit import fit_runs
-from regression.next_runs import Expected, Method, expected, next_mixtures, numbered, write_mixtures
-from regression.objective import Objective
 from regression.propose import catalogue_of, region_of
-from regression.table import Runs, read_runs
+from regression.search.next_runs import Expected, Method, expected, next_mixtures, numbered, write_mixtures
 
 TABLES = ("rounds.csv", "mixtures.csv", "losses.csv")
 MODEL = "gp"  # it knows best where it is unsure, and holds up on few runs
@@ -150,4 +150,6 @@ def _named(domains: list[str], weights: np.ndarray) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(rounds)

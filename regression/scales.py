@@ -16,16 +16,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mixture_config.mixtures import Key, some
-from proxymix.cli import nearest, run
+from mixture_config.files.mixture_table import Key
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, remove, sha256, write_json
+from proxymix.messages import nearest, some
 from proxymix.progress import progress, say
-from proxymix.schemas import loss_domain, write_table
-from regression.objective import Objective
-from regression.regressor import single_thread
-from regression.scaling_laws import LAWS, Points, SizeLaw, leftover
-from regression.table import Runs, read_runs
+from proxymix.schemas import loss_domain
+from proxymix.tables import write_table
+from regression.data.objective import Objective
+from regression.data.runs_table import Runs, read_runs
+from regression.models.regressor import single_thread
+from regression.scaling.scaling_laws import LAWS, Points, SizeLaw, leftover
 
 LOW = (
     0.8  # a Spearman correlation under this is called low: of two mixtures drawn at random a fifth or more swap places
@@ -59,7 +60,7 @@ def scales(
     studies/small, large: studies/large}}.
 
     OUT/agreement.csv says whether small proxies can be trusted: if they rank mixtures unlike larger ones do, there is a warning.
-    Laws in which the loss depends on mixture and size are fitted (regression/scaling_laws.py has their formulas), tried on
+    Laws in which the loss depends on mixture and size are fitted (regression/scaling/scaling_laws.py has their formulas), tried on
     the largest scale held out, and used for the target size. OUT/target_losses.csv is what proxies of that size would
     measure: proxymix fit --mixtures OUT/target_mixtures.csv --losses OUT/target_losses.csv.
 
@@ -762,4 +763,6 @@ def _say_target(
 
 
 if __name__ == "__main__":
+    from proxymix.app.cli import run
+
     run(scales)

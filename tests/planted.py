@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from proxymix.schemas import Domain, loss_column, write_domains, write_table
+from proxymix.schemas import Domain, loss_column, write_domains
+from proxymix.tables import write_table
 
 DOMAINS = ["code", "law", "news", "poems"]
 PRIOR = np.array([0.6, 0.25, 0.1, 0.05])

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data_preparation.shards import ShardWriter
-from proxy_training.layout import layout_of
-from proxy_training.settings import Run, TrainSettings
+from data_preparation.tokens.shards import ShardWriter
+from mixture_config.files.mixture import write_mixture
+from proxy_training.device.layout import layout_of
+from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.train import TokenData, train_bundle
 from proxymix.files import write_json
-from proxymix.schemas import write_mixture
 
 VOCABULARY = 64
 TINY = TrainSettings(

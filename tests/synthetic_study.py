@@ -12,9 +12,11 @@ from unittest import mock
 
 import numpy as np
 
-from proxy_training.settings import Run, TrainSettings
+from mixture_config.files.mixture import write_mixture
+from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.files import write_json, write_yaml
-from proxymix.schemas import Domain, loss_column, read_table, run_id, write_domains, write_mixture, write_table
+from proxymix.schemas import Domain, loss_column, run_id, write_domains
+from proxymix.tables import read_table, write_table
 
 NAMES = [
     "python_source",

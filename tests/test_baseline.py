@@ -24,9 +24,9 @@ from mixture_config.baseline import (
     temperature_shares,
     unimax_shares,
 )
-from proxymix.cli import main
+from mixture_config.files.mixture import read_mixture
+from proxymix.app.cli import main
 from proxymix.errors import InputError
-from proxymix.schemas import read_mixture
 
 FOUR = [
     {"lang": "eng", "dataset": "web", "gemma-3-tok": 500, "path": "data_tok/eng web"},

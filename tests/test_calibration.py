@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from proxies import TINY, VOCABULARY
 
-from proxy_training import calibration
-from proxy_training.calibration import Speed, chosen_layout, measured, predicted_seconds
-from proxy_training.layout import Layout
+from proxy_training.device import calibration
+from proxy_training.device.calibration import Speed, chosen_layout, measured, predicted_seconds
+from proxy_training.device.layout import Layout
 from proxymix.errors import StageError
 
 LONG = replace(TINY, tokens=10**9)

@@ -8,9 +8,9 @@ from typing import Literal
 
 import pytest
 
-from proxymix.cli import Parser, main
+from proxymix.app.cli import Parser, main
+from proxymix.app.stages import parameters, stage_named
 from proxymix.errors import InputError
-from proxymix.stages import parameters, stage_named
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def test_a_wrong_key_or_value_in_a_file_is_named_with_the_file(filled, message):
 
 
 def proxymix(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "proxymix.cli", *arguments], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "proxymix", *arguments], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(

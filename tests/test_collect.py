@@ -9,12 +9,12 @@ import pytest
 from proxies import TINY, contents, train_run, write_tokens
 
 from proxy_training.collect import collect
-from proxy_training.settings import Run
+from proxy_training.runs.settings import Run
+from proxy_training.tracking.wandb_files import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, read_wandb_file, records
 from proxy_training.train import TokenData
-from proxy_training.wandb_files import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, read_wandb_file, records
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, remove
-from proxymix.schemas import read_table, write_table
+from proxymix.tables import read_table, write_table
 
 MIXTURES = {"n00001": {"b": 0.9, "a": 0.1}, "n00002": {"b": 2 / 3, "a": 1 / 3}, "n00010": {"b": 0.0, "a": 1.0}}
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from proxymix.cli import Parser
+from proxymix.app.cli import Parser
+from proxymix.app.stages import parameters, stage_named
+from proxymix.app.study import flatten, schema, stage_settings
 from proxymix.files import read_yaml
-from proxymix.stages import parameters, stage_named
-from proxymix.study import flatten, schema, stage_settings
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 

@@ -8,11 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_study import Law, confirm_study, repeat_first, write_study
 
+from mixture_config.files.mixture import read_mixture, write_mixture
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
-from proxymix.schemas import read_mixture, read_table, write_mixture
+from proxymix.messages import listed
+from proxymix.tables import read_table
 from regression.confirm import repeated
-from regression.paired import holm, listed, paired_difference, verdict
+from regression.confirmation.paired import holm, paired_difference, verdict
 
 
 @pytest.fixture(scope="module")

@@ -8,21 +8,13 @@ import pytest
 from proxies import TINY, VOCABULARY, write_mixtures, write_tokens
 
 from proxy_training import cost as cost_module
-from proxy_training.calibration import Speed
-from proxy_training.cost import (
-    Part,
-    calibrated,
-    cost,
-    counted,
-    floor_seconds,
-    longest_share,
-    money,
-)
-from proxy_training.devices import DEVICES, Device, device_named, is_at_hand, measured_device
-from proxy_training.layout import Layout
-from proxy_training.model import flops_per_token
-from proxy_training.settings import SHAPES, TrainSettings
-from proxymix.cli import main
+from proxy_training.cost import Part, calibrated, cost, counted, floor_seconds, longest_share, money
+from proxy_training.device.calibration import Speed
+from proxy_training.device.layout import Layout
+from proxy_training.device.roofline import DEVICES, Device, device_named, is_at_hand, measured_device
+from proxy_training.model.proxy import flops_per_token
+from proxy_training.runs.settings import SHAPES, TrainSettings
+from proxymix.app.cli import main
 from proxymix.errors import InputError
 
 REGMIX = TrainSettings(
@@ -166,7 +158,7 @@ def test_this_machine_is_measured():
     ],
 )
 def test_a_device_is_at_hand_where_training_would_happen_on_it(monkeypatch, gpu, device, there):
-    monkeypatch.setattr("proxy_training.devices.gpu_name", lambda: gpu)
+    monkeypatch.setattr("proxy_training.device.roofline.gpu_name", lambda: gpu)
     assert is_at_hand(device) == there
 
 
@@ -187,7 +179,7 @@ def test_a_device_is_at_hand_where_training_would_happen_on_it(monkeypatch, gpu,
 )
 def test_what_cannot_be_counted_says_why(monkeypatch, arguments, message):
     monkeypatch.setattr(cost_module, "gpu_name", lambda: "")
-    monkeypatch.setattr("proxy_training.devices.gpu_name", lambda: "")
+    monkeypatch.setattr("proxy_training.device.roofline.gpu_name", lambda: "")
     with pytest.raises(InputError, match=message):
         cost(**({"train": TINY, "vocabulary": VOCABULARY, "device": "h200"} | arguments))
 

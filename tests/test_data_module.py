@@ -13,12 +13,13 @@ from lightning import Fabric
 from litgpt.pretrain import get_dataloaders
 from proxies import VOCABULARY, write_tokens
 
-from data_preparation.shards import open_domain
+from data_preparation.tokens.shards import open_domain
+from mixture_config.files.mixture import write_mixture
 from proxy_training import data_module
 from proxy_training.data_module import MixtureData
-from proxy_training.plan import block_stream, training_plan
+from proxy_training.runs.plan import block_stream, training_plan
 from proxymix.errors import InputError
-from proxymix.schemas import read_table, write_mixture
+from proxymix.tables import read_table
 
 SIZES = {"code": 1500, "web": 4000, "wiki": 3000}
 WEIGHTS = {"web": 0.55, "code": 0.3, "wiki": 0.15}

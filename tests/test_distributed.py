@@ -15,14 +15,15 @@ import pytest
 import torch
 from proxies import TINY, contents, write_mixtures, write_tokens
 
-from proxy_training.distributed import loopback
-from proxy_training.layout import Layout
-from proxy_training.settings import Run
+from mixture_config.files.mixture import write_mixture
+from proxy_training.device.layout import Layout
+from proxy_training.loop.distributed import loopback
+from proxy_training.loop.trainer import fit
+from proxy_training.runs.settings import Run
 from proxy_training.train import TokenData, plan_of, train
-from proxy_training.trainer import fit
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_yaml
-from proxymix.schemas import read_table, write_mixture
+from proxymix.tables import read_table
 
 ROOT = Path(__file__).parent.parent
 MIXTURE = {"a": 0.3, "b": 0.7}
@@ -118,7 +119,7 @@ from proxies import TINY, VOCABULARY
 
 from proxy_training import trainer
 from proxy_training.distributed import join, part_of
-from proxy_training.settings import Run
+from proxy_training.runs.settings import Run
 from proxy_training.train import TokenData, plan_of
 
 devices, run = join(Path("rendezvous").resolve()), Run("x", {"a": 0.3, "b": 0.7}, 0)

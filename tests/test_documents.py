@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_preparation.documents import corpus_files, document_hash, domain_names, read_documents, split_threshold
+from data_preparation.documents.corpus import corpus_files, document_hash, domain_names, read_documents, split_threshold
 from proxymix.errors import InputError
 
 TEXTS = ["Grüße", "a\nb", "\u2028 is no line's end", "🙂"]

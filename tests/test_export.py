@@ -20,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixture_config.export import To, export, read_export
-from mixture_config.trainer_formats import FORMATS, exact_ratios, flatten_mix
-from proxymix.cli import main
+from mixture_config.files.mixture import write_mixture
+from mixture_config.formats.trainer_formats import FORMATS, exact_ratios, flatten_mix
+from proxymix.app.cli import main
 from proxymix.errors import InputError
 from proxymix.files import write_yaml
-from proxymix.schemas import Domain, write_domains, write_mixture
+from proxymix.schemas import Domain, write_domains
 
 WEIGHTS = {"web": 0.69998, "code": 0.3, "math": 2e-5, "old": 0.0}
 NAMES = ["no", "1e5", "0123", "null", "a.b+c-d", "web", "web_text_document", *(f"topic_{i:02d}" for i in range(57))]

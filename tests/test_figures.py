@@ -12,8 +12,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
-from proxymix.figures import MEASURED, MUTED, NARROW, OTHER, PROPOSED, ROLES, WIDE, Figure, style
-from regression import pictures
+from proxymix.plots.figures import MEASURED, MUTED, NARROW, OTHER, PROPOSED, ROLES, WIDE, Figure, style
+from regression.reporting import pictures
 
 LONG = [
     "common_crawl_high_quality_finance_and_business",

@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
+from mixture_config.files.mixture import read_mixture, write_mixture
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml, replacing, write_text, write_yaml
-from proxymix.schemas import read_domains, read_mixture, write_mixture
+from proxymix.schemas import read_domains
 
 
 def names_in(folder):

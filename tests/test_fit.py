@@ -12,17 +12,17 @@ from planted import DOMAINS, TARGETS, planted_losses, planted_runs, write_runs
 from scipy.stats import chi2
 
 from proxymix.errors import InputError
-from proxymix.schemas import read_table
+from proxymix.tables import read_table
 from regression import fit as fit_module
+from regression.data.objective import Objective
+from regression.data.runs_table import Runs, read_runs
 from regression.fit import fit, load_fit
-from regression.gaussian_process import GP, RootGP, RootLogGP
-from regression.learning_curve import learning_curve
-from regression.objective import Objective
+from regression.models.gaussian_process import GP, RootGP, RootLogGP
+from regression.models.registry import REGRESSORS, make_regressor
+from regression.models.trees import LightGBM
 from regression.predict import predict
-from regression.regressors import REGRESSORS, make_regressor
-from regression.table import Runs, read_runs
-from regression.trees import LightGBM
-from regression.validation import best_runs, choose, measures, same_mixtures, split
+from regression.selection.learning_curve import learning_curve
+from regression.selection.validation import best_runs, choose, measures, same_mixtures, split
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 ONE = {"num_repeats": 1, "workers": 1}

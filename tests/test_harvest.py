@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_preparation import harvest as module
-from data_preparation.documents import corpus_files, document_hash, read_documents
+from data_preparation.documents.corpus import corpus_files, document_hash, read_documents
+from data_preparation.documents.near_duplicates import SeenText
 from data_preparation.harvest import (
     Source,
     classify,
@@ -22,7 +23,6 @@ from data_preparation.harvest import (
     shares,
     split_docstrings,
 )
-from data_preparation.near_duplicates import SeenText
 from proxymix.errors import InputError
 
 WORDS = "time year people way day man thing woman life child world school state family student group country problem".split()  # noqa: SIM905

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from regression.laws import ExponentialLaw, LogLinear, PowerLaw, SaturatingLaw
-from regression.regressor import single_thread
-from regression.table import read_runs
+from regression.data.runs_table import read_runs
+from regression.models.laws import ExponentialLaw, LogLinear, PowerLaw, SaturatingLaw
+from regression.models.regressor import single_thread
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 LAWS = [ExponentialLaw, LogLinear, PowerLaw, SaturatingLaw]

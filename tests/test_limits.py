@@ -8,9 +8,9 @@ from bounds import bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixture_config.limits import Group, Limits, limits_of
-from mixture_config.sampling import grid_steps
-from mixture_config.simplex import project, water_fill
+from mixture_config.design.sampling import grid_steps
+from mixture_config.geometry.limits import Group, Limits, limits_of
+from mixture_config.geometry.simplex import project, water_fill
 from proxymix.errors import InputError
 
 FOUR = ["code", "law", "news", "poems"]

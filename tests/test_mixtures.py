@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixture_config.mixtures import read_mixtures
+from mixture_config.files.mixture_table import read_mixtures
 from mixture_config.synthesize import synthesize
 from proxymix.errors import InputError
 

@@ -17,16 +17,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import DOMAINS, PRIOR, TARGETS, planted_losses, planted_optimum, planted_runs, write_catalogue, write_runs
 
-from mixture_config.limits import Limits
-from mixture_config.mixtures import read_mixtures
+from mixture_config.files.mixture import read_mixture
+from mixture_config.files.mixture_table import read_mixtures
+from mixture_config.geometry.limits import Limits
 from proxymix.errors import InputError
-from proxymix.schemas import read_mixture, read_table
+from proxymix.tables import read_table
+from regression.data.runs_table import Runs
 from regression.fit import fit, fit_runs, load_fit
-from regression.fitted import Fit
-from regression.next_runs import SMALLEST, expected, lowest, next_mixtures
+from regression.models.fitted import Fit
 from regression.propose import propose
-from regression.region import Region
-from regression.table import Runs
+from regression.search.feasible_set import Region
+from regression.search.next_runs import SMALLEST, expected, lowest, next_mixtures
 
 WHOLE = Region(Limits(DOMAINS, 0.0, np.ones(4)), PRIOR)
 MEAN = np.full(4, 0.25)
@@ -204,7 +205,7 @@ def command(tmp_path_factory) -> list[str]:
             path.write_text("\n".join(lines) + "\n")
     config = folder.parent / f"{folder.name}.yaml"
     config.write_text(STUDY)
-    return [sys.executable, "-m", "proxymix.cli", "run", "--config", str(config), "--corpus.path", str(folder)]
+    return [sys.executable, "-m", "proxymix", "run", "--config", str(config), "--corpus.path", str(folder)]
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +246,7 @@ def test_an_iterative_study_trains_its_rounds_and_answers_from_all_runs(finished
 
 @pytest.mark.slow
 def test_its_status_counts_the_rounds_and_knows_what_a_change_touches(finished, command, capsys):
-    from proxymix.cli import main
+    from proxymix.app.cli import main
 
     assert main(["status", str(finished)]) == 0
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
-from regression.objective import Objective, resolved_objective
+from regression.data.objective import Objective, resolved_objective
 
 TARGETS = ["metric/code_val_loss", "metric/law_val_loss", "lambada"]
 LOSSES = np.array([[1.0, 10.0, 4.0], [3.0, 10.5, 8.0]])  # means 2, 10.25, 6; standard deviations 1, 0.25, 2

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy_training.plan import block_stream, item_quotas, training_plan
+from proxy_training.runs.plan import block_stream, item_quotas, training_plan
 from proxymix.errors import InputError
 
 weights_of_domains = st.lists(st.sampled_from([0.0, 0.01, 0.3, 1.0, 7.0]), min_size=1, max_size=6).filter(any)

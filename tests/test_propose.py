@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import DOMAINS, PRIOR, TARGETS, planted_losses, planted_optimum, planted_runs, write_catalogue, write_runs
 
-from mixture_config.limits import Limits
-from mixture_config.simplex import epoch_bounds
+from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.geometry.limits import Limits
+from mixture_config.geometry.simplex import epoch_bounds
 from proxymix.errors import InputError
-from proxymix.schemas import read_mixture, write_mixture
+from regression.data.objective import Objective
 from regression.fit import fit, load_fit
-from regression.fitted import Surface
-from regression.objective import Objective
+from regression.models.fitted import Surface
 from regression.propose import propose, verdict
-from regression.region import Region
-from regression.search import search
+from regression.search.feasible_set import Region
+from regression.search.search import search
 
 MEAN = np.full(4, 0.25)
 QUICK = {"num_candidates": 2000, "top": 32, "num_curves": 6, "num_splits": 1, "workers": 1}

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from mixture_config.mixtures import read_mixtures
-from proxymix.schemas import write_table
+from mixture_config.files.mixture_table import read_mixtures
+from proxymix.tables import write_table
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,10 +8,10 @@ from bounds import bounded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixture_config.limits import Group, Limits
-from mixture_config.simplex import project
+from mixture_config.geometry.limits import Group, Limits
+from mixture_config.geometry.simplex import project
 from proxymix.errors import InputError
-from regression.region import Region
+from regression.search.feasible_set import Region
 
 FOUR = ["code", "law", "news", "poems"]
 PRIOR = np.array([0.6, 0.25, 0.1, 0.05])

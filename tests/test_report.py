@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_study import Law, confirm_study, repeat_first, write_data, write_study, write_sweep
 
+from mixture_config.files.mixture import read_mixture, write_mixture
+from proxymix.app.pipeline import answer
 from proxymix.errors import InputError
-from proxymix.figures import ROLES, percent, shorten, signed
 from proxymix.files import read_yaml, write_text
-from proxymix.pipeline import answer
-from proxymix.schemas import read_mixture, read_table, write_mixture
-from regression.exhibits import correlations, moved_weight
+from proxymix.plots.figures import ROLES, percent, shorten, signed
+from proxymix.tables import read_table
 from regression.report import report
+from regression.reporting.report_figures import correlations, moved_weight
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,16 +9,18 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixture_config.mixtures import read_mixtures
+from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.files.mixture_table import read_mixtures
 from mixture_config.synthesize import synthesize
-from proxymix.cli import main
+from proxymix.app.cli import main
 from proxymix.errors import InputError
 from proxymix.files import write_json, write_text
-from proxymix.schemas import Domain, loss_column, read_domains, read_mixture, write_mixture, write_table
+from proxymix.schemas import Domain, loss_column, read_domains
+from proxymix.tables import write_table
+from regression.data.runs_table import read_runs
 from regression.expand import expand
-from regression.gaussian_process import GP
+from regression.models.gaussian_process import GP
 from regression.reuse import Changes, check_data, make_rules, reduce_domains, reuse
-from regression.table import read_runs
 
 OLD = {"code": 600, "news": 300, "blogs": 100, "spam": 50}
 NEW = {"math": 200, "python": 400, "c": 200, "web": 400}

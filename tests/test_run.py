@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from proxymix.cli import main
+from proxymix.app.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +56,7 @@ def corpus(tmp_path_factory) -> Path:
 
 def command(corpus: Path, study: Path, config: Path) -> list[str]:
     flags = ["--config", str(config), "--corpus.path", str(corpus), "--study", str(study)]
-    return [sys.executable, "-m", "proxymix.cli", "run", *flags]
+    return [sys.executable, "-m", "proxymix", "run", *flags]
 
 
 @pytest.fixture(scope="module")

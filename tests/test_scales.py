@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import yaml
 
-from mixture_config.mixtures import read_mixtures
-from proxymix.cli import main
+from mixture_config.files.mixture_table import read_mixtures
+from proxymix.app.cli import main
 from proxymix.errors import InputError
 from proxymix.files import read_json, write_text, write_yaml
-from proxymix.schemas import loss_column, write_table
+from proxymix.schemas import loss_column
+from proxymix.tables import write_table
+from regression.data.runs_table import read_runs
 from regression.scales import compare, match_scales, read_scales, scales
-from regression.scaling_laws import LAWS, Points, SizeLaw, leftover
-from regression.table import read_runs
+from regression.scaling.scaling_laws import LAWS, Points, SizeLaw, leftover
 
 DOMAINS = ["code", "law", "news", "poems"]
 NUM = 40

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_region import demands
 
-from mixture_config.limits import Group, Limits
+from mixture_config.geometry.limits import Group, Limits
 from proxymix.errors import InputError
-from regression.region import Region
-from regression.search import descend, search, simulation, wide
+from regression.search.feasible_set import Region
+from regression.search.search import descend, search, simulation, wide
 
 
 @dataclass
@@ -241,7 +241,7 @@ def test_ceilings_that_nothing_keeps_say_by_how_much_they_are_missed(smooth):
 
 def test_simulation_is_the_mean_of_the_best_draws_around_the_prior():
     """RegMix's procedure, draw by draw."""
-    from mixture_config.simplex import dirichlet
+    from mixture_config.geometry.simplex import dirichlet
 
     prior, of = np.array([0.5, 0.3, 0.15, 0.05]), powers(np.ones(4))
     found = simulation(Law(of), Region(Limits(list("abcd")), prior), prior, 1000, 20, np.random.default_rng(3))[0]

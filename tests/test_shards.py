@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_preparation.check import check
-from data_preparation.shards import ShardWriter, TokenDomain, map_shard, open_domain, token_dtype
+from data_preparation.tokens.shards import ShardWriter, TokenDomain, map_shard, open_domain, token_dtype
 from proxymix.errors import InputError, StageError
 from proxymix.files import write_json, write_text
 from proxymix.schemas import Shard

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from mixture_config.simplex import dirichlet, draw_candidates, epoch_bounds, project, scale_into, water_fill
+from mixture_config.geometry.simplex import dirichlet, draw_candidates, epoch_bounds, project, scale_into, water_fill
 from proxymix.errors import InputError
 
 

@@ -8,11 +8,11 @@ import torch
 from litgpt import GPT
 from proxies import TINY, VOCABULARY, contents, write_tokens
 
-from proxy_training import trainer
-from proxy_training.layout import Layout, layout_of
-from proxy_training.model import build_proxy, proxy_config
-from proxy_training.settings import Run, TrainSettings
-from proxy_training.stack import clip_each, stacked, weights_of
+from proxy_training.device.layout import Layout, layout_of
+from proxy_training.loop import trainer
+from proxy_training.model.proxy import build_proxy, proxy_config
+from proxy_training.model.stack import clip_each, stacked, weights_of
+from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.train import TokenData, plan_of, train_bundle
 
 LAYOUT = Layout("cpu", "fp32", stack=8, micro_batch=4, compile=False)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from proxymix import study as studies
+from proxymix.app import study as studies
+from proxymix.app.stages import Stage
+from proxymix.app.study import Study, flatten, nested
 from proxymix.errors import InputError, StageError
 from proxymix.files import write_text
-from proxymix.stages import Stage
-from proxymix.study import Study, flatten, nested
 
 
 def upper(text: Path, out: Path, times: int = 1) -> None:
@@ -110,7 +110,7 @@ def test_a_folder_of_other_things_is_not_taken_for_a_study(tmp_path):
 
 def test_two_processes_cannot_work_on_one_study(tmp_path):
     code = (
-        "import sys, pathlib\nfrom proxymix.study import Study\n"
+        "import sys, pathlib\nfrom proxymix.app.study import Study\n"
         "with Study(pathlib.Path(sys.argv[1])).locked():\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=-1, stdout=-1, text=True) as other:

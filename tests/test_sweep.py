@@ -17,17 +17,17 @@ import pytest
 from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
 
 from mixture_config.synthesize import synthesize
-from proxy_training import team as team_module
-from proxy_training.bundles import bundled
 from proxy_training.collect import collect
-from proxy_training.layout import Layout
+from proxy_training.device.layout import Layout
+from proxy_training.launch import worker_pool as team_module
+from proxy_training.launch.run_batches import bundled
 from proxy_training.sweep import Run, default_workers, estimate_seconds, sweep, train_runs
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_yaml
-from proxymix.schemas import read_table
-from regression.objective import Objective
-from regression.table import read_runs
-from regression.validation import noise_floor
+from proxymix.tables import read_table
+from regression.data.objective import Objective
+from regression.data.runs_table import read_runs
+from regression.selection.validation import noise_floor
 
 LONGER = replace(TINY, tokens=64 * 100, stack=2)
 MIXTURES = [{"a": share / 10, "b": 1 - share / 10} for share in (1, 3, 5, 7, 9)]
@@ -59,7 +59,7 @@ def wait_for(condition, seconds=600.0):
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    return [child for child in psutil.Process(pid).children() if "proxy_training.worker" in child.cmdline()]
+    return [child for child in psutil.Process(pid).children() if "proxy_training.launch.worker" in child.cmdline()]
 
 
 def manifests(out: Path) -> list[Path]:
@@ -71,7 +71,7 @@ def test_a_sweep_killed_and_continued_ends_with_the_same_bytes(tokens, mixtures,
     code = f"""
 from pathlib import Path
 from proxy_training.sweep import sweep
-from proxy_training.settings import TrainSettings
+from proxy_training.runs.settings import TrainSettings
 sweep(Path({str(mixtures)!r}), Path({str(tokens)!r}), Path({str(tmp_path)!r}), {LONGER!r}, workers=2)
 """
     parent = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)

@@ -14,15 +14,15 @@ from scipy.stats import ks_2samp
 
 from mixture_config import synthesize as module
 from mixture_config.baseline import temperature_shares
-from mixture_config.limits import Limits
-from mixture_config.sampling import draw_mixtures, grid_steps, stick_breaking
-from mixture_config.simplex import dirichlet
+from mixture_config.design.sampling import draw_mixtures, grid_steps, stick_breaking
+from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.geometry.limits import Limits
+from mixture_config.geometry.simplex import dirichlet
 from mixture_config.synthesize import synthesize
-from proxymix.cli import main
+from proxymix.app.cli import main
+from proxymix.app.stages import parameters, stage_named
+from proxymix.app.study import Study, stage_values
 from proxymix.errors import InputError
-from proxymix.schemas import read_mixture, write_mixture
-from proxymix.stages import parameters, stage_named
-from proxymix.study import Study, stage_values
 
 # A prior of 17 domains as unlike as the Pile's: the largest has 135 times the tokens of the smallest.
 TOKENS = np.array([237, 185, 113, 102, 80, 67, 51, 46, 39, 27, 16, 12, 8, 8, 4, 4, 2]) * 10.0**6

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixture_config.mixtures import read_mixtures
+from mixture_config.files.mixture_table import read_mixtures
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
-from regression.table import Runs, align_domains, check_realised, diverged, read_runs, resolve_targets
+from regression.data.runs_table import Runs, align_domains, check_realised, diverged, read_runs, resolve_targets
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_preparation.count import count
-from data_preparation.documents import document_hash
-from data_preparation.shards import map_shard, read_index
+from data_preparation.documents.corpus import document_hash
 from data_preparation.tokenization import SmallestHashes, tokenize
+from data_preparation.tokens.shards import map_shard, read_index
 from proxymix.errors import InputError
 from proxymix.files import sha256
 from proxymix.schemas import read_domains, read_tokens_manifest

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proxies import TINY, VOCABULARY, contents, train_run, write_mixtures, write_tokens
 
-from proxy_training.layout import layout_of
-from proxy_training.model import build_proxy, flops_per_token, proxy_config, total_parameters
-from proxy_training.plan import evenly_spaced, training_plan
-from proxy_training.settings import SHAPES, Run, TrainSettings
+from proxy_training.device.layout import layout_of
+from proxy_training.model.proxy import build_proxy, flops_per_token, proxy_config, total_parameters
+from proxy_training.runs.plan import evenly_spaced, training_plan
+from proxy_training.runs.settings import SHAPES, Run, TrainSettings
 from proxy_training.train import TokenData, is_done, train, train_bundle
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml, write_json
-from proxymix.schemas import read_table
+from proxymix.tables import read_table
 
 EVEN = Run("n00001", {"a": 0.5, "b": 0.25, "c": 0.25}, seed=0)
 
@@ -70,7 +70,7 @@ def test_a_proxy_is_as_large_as_its_name_says_and_as_litgpt_counts(name):
 def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatch, compiled):
     import torch
 
-    from proxy_training import head
+    from proxy_training.model import head
 
     monkeypatch.setattr(head, "CHUNK_BYTES", {"cpu": 1})
     monkeypatch.setattr(head, "CHUNK_ROWS", 32)  # 3 whole pieces and a rest

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixture_config import pictures
-from mixture_config.mixtures import Mixtures
+from mixture_config.files.mixture_table import Mixtures
+from mixture_config.plots import pictures
 from mixture_config.visualize import (
     Corpus,
     Sweep,
@@ -18,9 +18,9 @@ from mixture_config.visualize import (
     sweep_figures,
     visualize,
 )
-from proxymix.cli import main
+from proxymix.app.cli import main
 from proxymix.errors import InputError
-from proxymix.figures import WIDE, Figure, style, text_width, wrapped
+from proxymix.plots.figures import WIDE, Figure, style, text_width, wrapped
 
 TOKENS = {"web": 600, "code": 300, "math": 100}
 ROWS = [{"web": 0.5, "code": 0.5}, {"web": 1.0}, {"web": 0.6, "code": 0.3, "math": 0.1}, {"web": 0.2, "code": 0.8}]

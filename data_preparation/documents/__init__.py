@@ -1,0 +1,1 @@
+"""Text on disk -> documents by domain."""

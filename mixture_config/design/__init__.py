@@ -1,0 +1,1 @@
+"""Which mixtures to train: baselines, draws, space-filling designs."""

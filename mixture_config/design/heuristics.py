@@ -1,0 +1,231 @@
+"""Token counts -> the shares of every baseline that needs no proxies. Pure numpy, no files.
+
+The baselines are named in BASELINES. `heuristic_shares` holds any of them to fixed shares, a floor and epoch caps at once.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mixture_config.geometry.simplex import TOLERANCE, water_fill
+from proxymix.errors import InputError
+from proxymix.messages import nearest
+
+ROUNDING = 1e-13  # relative: a limit passed by less is met
+BUDGETED = ("unimax", "capped")  # baselines that mean nothing without a budget
+
+
+def proportional_shares(tokens: np.ndarray) -> np.ndarray:
+    """Token shares: the prior."""
+    return tokens / tokens.sum()
+
+
+def temperature_shares(tokens: np.ndarray, temperature: float = 0.5) -> np.ndarray:
+    """Shares in proportion to tokens**temperature: 1 is the prior, near 0 is uniform, above 1 sharpens."""
+    flat = np.maximum((tokens / tokens.max()) ** temperature, 1e-300) * (tokens > 0)
+    return flat / flat.sum()
+
+
+def uniform_shares(tokens: np.ndarray) -> np.ndarray:
+    """The same share for every domain that has tokens."""
+    return (tokens > 0) / np.count_nonzero(tokens)
+
+
+def unimax_shares(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
+    """As uniform as max_epochs passes over every domain allow: UniMax (Chung et al. 2023, arXiv:2304.09151).
+
+    The paper visits domains from small to large and gives each an equal part of what is left of the budget, at most
+    max_epochs times its size. That is the one scale at which min(scale, cap) sums to 1. It counts characters and leaves
+    a budget that the caps cannot fill unspent; here tokens count, and such a budget is an error.
+
+    Raises:
+        InputError: If there is no budget, or the caps cannot fill it.
+    """
+    return heuristic_shares(tokens, uniform_shares(tokens), budget=_needed(budget, "unimax"), max_epochs=max_epochs)
+
+
+def capped_shares(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
+    """Token shares, if no domain is then passed over more than max_epochs times.
+
+    Token shares repeat every domain equally often, so this is the prior wherever the caps can be met. Caps shape a
+    mixture only where another law is capped: a temperature below 1, or uniform shares (UniMax).
+
+    Raises:
+        InputError: If there is no budget, or the caps cannot fill it.
+    """
+    return heuristic_shares(tokens, budget=_needed(budget, "capped"), max_epochs=max_epochs)
+
+
+BASELINES: dict[str, Callable[..., np.ndarray]] = {
+    "prior": proportional_shares,
+    "proportional": proportional_shares,
+    "temperature": temperature_shares,
+    "uniform": uniform_shares,
+    "unimax": unimax_shares,
+    "capped": capped_shares,
+}
+
+
+def baseline_shares(
+    name: str, tokens: np.ndarray, temperature: float = 0.5, budget: int | None = None, max_epochs: float = 4.0
+) -> np.ndarray:
+    """The shares of a baseline by its name; sum 1, shape (num_domains,).
+
+    Args:
+        name: One of BASELINES.
+        tokens: Unique training tokens per domain, shape (num_domains,); a domain with none gets 0.
+        temperature: Exponent on the counts, for `temperature`.
+        budget: Tokens of the final training, for `unimax` and `capped`.
+        max_epochs: Most passes over a domain's tokens, for `unimax` and `capped`.
+
+    Raises:
+        InputError: If there is no such baseline, or it lacks a budget or cannot fill it.
+    """
+    if name not in BASELINES:
+        raise InputError(f"{name!r} is none of the baselines {', '.join(BASELINES)}{nearest(name, BASELINES)}")
+    if name == "temperature":
+        return temperature_shares(tokens, temperature)
+    return BASELINES[name](tokens, budget, max_epochs) if name in BUDGETED else BASELINES[name](tokens)
+
+
+def heuristic_shares(
+    tokens: np.ndarray,
+    wanted: np.ndarray | None = None,
+    minimum_share: float = 0.0,
+    budget: int | None = None,
+    max_epochs: float | None = None,
+    fixed: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Shares in proportion to `wanted`, except where a share is fixed or a floor or a cap binds; sum 1.
+
+    Fixed shares are kept to the bit, whatever floor and caps say. The others take what is left: clip(scale * wanted,
+    floor, cap) at the one scale that uses it up.
+
+    Args:
+        tokens: Token counts, shape (num_groups,); a group with none gets 0 and no floor.
+        wanted: Shares where nothing binds, at any scale, shape (num_groups,); token shares unless given.
+        minimum_share: Floor of every group that is not fixed, as a part of all.
+        budget: Tokens of the final training; no caps without it.
+        max_epochs: Cap of every group that is not fixed, in passes over its tokens; none unless given.
+        fixed: Fixed shares, NaN where a group has none, shape (num_groups,).
+        names: Group names for messages.
+
+    Raises:
+        InputError: If no shares can meet all that, with the largest floor or budget that can.
+    """
+    names = [f"group {i}" for i in range(1, len(tokens) + 1)] if names is None else names
+    fixed = np.full(len(tokens), np.nan) if fixed is None else fixed
+    is_fixed = ~np.isnan(fixed)
+    free = ~is_fixed & (tokens > 0)
+    rest = _left_by(fixed, tokens, names)
+    caps = np.ones(len(tokens))
+    if budget is not None and max_epochs is not None:
+        caps = np.minimum(max_epochs * tokens / budget, 1.0)
+    if free.any():
+        _check_limits(tokens, free, rest, minimum_share, budget, max_epochs, names)
+    lower = np.where(is_fixed, fixed, np.where(free, np.minimum(minimum_share, caps), 0.0))
+    upper = np.where(is_fixed, fixed, np.where(free, caps, 0.0))
+    return water_fill(tokens if wanted is None else wanted, lower, upper)
+
+
+def _needed(budget: int | None, name: str) -> int:
+    if budget is None:
+        raise InputError(f"{name} needs a budget: the tokens of the final training, of which max_epochs makes caps")
+    return budget
+
+
+def _left_by(fixed: np.ndarray, tokens: np.ndarray, names: Sequence[str]) -> float:
+    """What fixed shares leave to the others, checked."""
+    shares = {i: share for i, share in enumerate(fixed.tolist()) if not math.isnan(share)}
+    for i, share in shares.items():
+        if not 0 <= share <= 1:
+            raise InputError(f"fixed: {names[i]} is {share!r}; a share from 0 to 1 is wanted")
+        if share > 0 and tokens[i] == 0:
+            raise InputError(
+                f"fixed: {names[i]} is {share!r}, but has no tokens to take that from; fix it at 0 or drop it"
+            )
+    total = math.fsum(shares.values())
+    if total > 1 + TOLERANCE:
+        raise InputError(f"fixed: the shares sum to {total:.6g}, over 1; lower some")
+    others = any(count > 0 and i not in shares for i, count in enumerate(tokens))
+    if total < 1 - TOLERANCE and not others:
+        raise InputError(
+            f"fixed: the shares sum to {total:.6g}, and no other group with tokens is left to share the other "
+            f"{1 - total:.6g}; raise them to sum 1, or fix fewer groups"
+        )
+    return max(1 - total, 0.0) if total < 1 - TOLERANCE else 0.0
+
+
+def _check_limits(
+    tokens: np.ndarray,
+    free: np.ndarray,
+    rest: float,
+    minimum_share: float,
+    budget: int | None,
+    max_epochs: float | None,
+    names: Sequence[str],
+) -> None:
+    """Raise an InputError where the free groups cannot share `rest` within floor and caps.
+
+    They can exactly when the floors sum to at most `rest`, the caps to at least that, and the floor is under the
+    smallest group's cap.
+    """
+    num_free, total = int(free.sum()), float(tokens[free].sum())
+    smallest = int(np.flatnonzero(free)[np.argmin(tokens[free])])
+
+    def passed(value: float, limit: float) -> bool:
+        return value > limit * (1 + ROUNDING)
+
+    def largest_budget(floor: float) -> float:
+        pairs = ((total, rest), (float(tokens[smallest]), floor))
+        return min([(max_epochs or math.inf) * count / share for count, share in pairs if share > 0], default=math.inf)
+
+    fillable = budget is None or not passed(budget, largest_budget(0.0))
+    cap = 1.0 if budget is None or max_epochs is None else float(max_epochs * tokens[smallest] / budget)
+    left = f"the {rest:.6g} that fixed shares leave" if rest < 1 else "1"
+    if passed(minimum_share * num_free, rest):
+        largest, also = _down(min(rest / num_free, cap)), ""
+        if not fillable:
+            largest = _down(rest / num_free)
+            most = largest_budget(float(largest))
+            also = f", with at most {_whole(most)} training_tokens" if most >= 1 else ", with a larger max_epochs"
+        raise InputError(
+            f"minimum_share {minimum_share:g} for {num_free} groups sums to {minimum_share * num_free:.6g}, over {left}; "
+            f"the largest that can be met is {largest}{also}"
+        )
+    if budget is None or max_epochs is None:
+        return
+    largest_tokens = largest_budget(minimum_share)
+    or_budget = f", the largest training_tokens {_whole(largest_tokens)}" if 1 <= largest_tokens < math.inf else ""
+    if not fillable:
+        part = f" {rest:.6g} of" if rest < 1 else ""
+        epochs = max(budget * rest / total, budget * minimum_share / tokens[smallest])
+        raise InputError(
+            f"{total:,.0f} tokens at {max_epochs:g} epochs cannot fill{part} {budget:,}; the smallest max_epochs that "
+            f"can is {_up(epochs)}{or_budget}"
+        )
+    if passed(minimum_share, cap):
+        raise InputError(
+            f"minimum_share {minimum_share:g} of {budget:,} training tokens would repeat {names[smallest]} more than "
+            f"{max_epochs:g} times; the largest floor that can be met is {_down(cap)}{or_budget}"
+        )
+
+
+def _down(value: float) -> str:
+    """A number rounded down to six digits, so that what an error suggests can be met."""
+    if value <= 0:
+        return "0"
+    digits = 5 - math.floor(math.log10(value))
+    return f"{math.floor(value * 10.0**digits * (1 + 1e-14)) / 10.0**digits:.6g}"
+
+
+def _up(value: float) -> str:
+    """A number of epochs rounded up to two decimals."""
+    return f"{math.ceil(100 * value * (1 - 1e-14)) / 100:.2f}"
+
+
+def _whole(budget: float) -> str:
+    """A budget rounded down to whole tokens."""
+    return f"{math.floor(budget * (1 + 1e-15)):,}"

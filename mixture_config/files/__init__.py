@@ -1,0 +1,1 @@
+"""Mixtures and counts as files and as values."""

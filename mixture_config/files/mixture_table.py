@@ -1,0 +1,235 @@
+"""A sweep on disk -> weights, one row a mixture: a CSV, a folder of mixture YAMLs, a study, or a single YAML.
+
+Reads ours, RegMix's (`train_<domain>` columns, a folder of n1.yaml) and Olmix's (plain columns beside `run` and
+`name`, a folder of launch configurations with `mix:`, a JSON of `mixes`, whose source:topic becomes source.topic).
+The rows of a table are told apart by its key (`index`, else `run`, else `name`).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mixture_config.files.mixture import SUM_TOLERANCE, normalised, read_mixture
+from proxymix.errors import InputError
+from proxymix.files import read_json, read_yaml
+from proxymix.messages import some
+from proxymix.progress import progress, say
+from proxymix.schemas import check_domain_name
+from proxymix.tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KEYS = ("index", "run", "run_id", "name")
+TRAIN_PREFIX = "train_"
+RECORDED_NUMBERS = (
+    *("temperature", "min_strength", "max_strength", "minimum", "maximum_usage", "sample_multiplier"),
+    *("budget", "max_epochs"),
+)
+Key = int | str
+ROUNDING = 1e-9  # a sum closer to 1 than this is arithmetic, not rounded weights: nothing to mention
+
+
+@dataclass(frozen=True)
+class Mixtures:
+    """Weights of many mixtures: row i is the mixture `index[i]`, column j the domain `domains[j]`; rows sum to 1."""
+
+    index: list[Key]
+    domains: list[str]
+    weights: np.ndarray  # (num_runs, num_domains)
+
+
+def read_mixtures(path: Path) -> Mixtures:
+    """The mixtures of a CSV, a folder (of YAMLs, or a study's), a YAML, or a JSON, in the file's or the names' order.
+
+    Raises:
+        InputError: If there is none, a key repeats, or weights do not sum to 1 within 1e-2.
+    """
+    path = Path(path)
+    if path.is_dir() and (path / "mixtures.csv").exists():
+        path = path / "mixtures.csv"
+    if not path.is_dir() and path.suffix.lower() not in (".yaml", ".yml", ".json"):
+        table = read_table(path)
+        key = next((k for k in KEYS if k in table.columns), None)
+        if key is None:
+            raise InputError(f"{path}: no key column; one of {', '.join(KEYS)} is needed (found {some(table.columns)})")
+        return mixtures_of(table, row_keys(table, key, path), key, path)
+    if path.suffix.lower() == ".json":
+        rows = _read_mixes(path)
+        index: list[Key] = list(range(len(rows)))
+    else:
+        files = mixture_files(path) if path.is_dir() else [path]
+        with progress("read mixtures", total=len(files), unit="files") as bar:
+            rows = []
+            for file in files:
+                rows.append(_read_one(file))
+                bar.advance()
+        index = [run_key(file.stem) for file in files]
+    domains = list(dict.fromkeys(domain for row in rows for domain in row))
+    return Mixtures(index, domains, np.array([[row.get(domain, 0.0) for domain in domains] for row in rows]))
+
+
+def mixture_files(folder: Path) -> list[Path]:
+    """The mixture YAMLs of a folder, or of its mixtures/, by their numbers (n2 before n10).
+
+    Raises:
+        InputError: If it holds none.
+    """
+    for place in (Path(folder), Path(folder) / "mixtures"):
+        files = [f for f in place.glob("*.y*ml") if f.suffix in (".yaml", ".yml") and f.name != "study.yaml"]
+        if files and (place.name == "mixtures" or not (place / "mixtures").is_dir()):
+            return sorted(files, key=lambda file: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", file.stem)])
+    raise InputError(
+        f"{folder}: no mixtures.csv and no mixture YAMLs; run `proxymix synthesize`, or name another folder"
+    )
+
+
+def flatten_mix(mix: Mapping[str, Any]) -> dict[str, float]:
+    """Olmix's `mix:` -> leaf -> weight, the leaf named source:topic:quality; the weights along its path multiply.
+
+    A node's `weight` (1 unless given) and `repetition_factor` are its own, every other key is a child; a child that is
+    a number is its weight (olmix/aliases.py, flatten_mix).
+    """
+    leaves: dict[str, float] = {}
+
+    def visit(name: str, node: Any, above: float) -> None:
+        if not isinstance(node, Mapping):
+            leaves[name] = above * float(node)
+            return
+        weight = above * float(node.get("weight", 1.0))
+        children = {key: child for key, child in node.items() if key not in ("weight", "repetition_factor")}
+        if not children:
+            leaves[name] = weight
+        for key, child in children.items():
+            visit(f"{name}:{key}", child, weight)
+
+    for name, node in mix.items():
+        visit(str(name), node, 1.0)
+    return leaves
+
+
+def _read_one(path: Path) -> dict[str, float]:
+    """A mixture's YAML: RegMix's keys, or a launch configuration of Olmix with the weights in `mix`."""
+    content = read_yaml(path)
+    if "train" in content or not isinstance(content.get("mix"), dict):
+        return read_mixture(path)[0]
+    try:
+        leaves = flatten_mix(content["mix"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: mix: a weight is no number ({error})") from None
+    return _of_olmix(leaves, f"{path}: mix")
+
+
+def _read_mixes(path: Path) -> list[dict[str, float]]:
+    """The JSON that Olmix generates: mixes, a list of domain -> [weight, repetitions]."""
+    mixes = read_json(path).get("mixes")
+    if not isinstance(mixes, list) or not mixes or not all(isinstance(mix, dict) for mix in mixes):
+        raise InputError(f"{path}: no 'mixes', a list of mixtures (domain: [weight, repetitions])")
+    rows = []
+    for number, mix in enumerate(mixes):
+        weights = {name: value[0] if isinstance(value, list) and value else value for name, value in mix.items()}
+        rows.append(_of_olmix(weights, f"{path}: mixture {number + 1}"))
+    return rows
+
+
+def _of_olmix(weights: Mapping[str, Any], where: str) -> dict[str, float]:
+    return normalised({_domain(name, where): weight for name, weight in weights.items()}, where)
+
+
+def _domain(name: Any, where: str) -> str:
+    """A domain's name without RegMix's prefix, and with Olmix's source:topic as source.topic."""
+    return check_domain_name(str(name).removeprefix(TRAIN_PREFIX).replace(":", ".").replace("/", "."), where)
+
+
+def recorded_settings(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
+    """A mixture of a sweep: its weights, and what its YAML records of how it was drawn.
+
+    Raises:
+        InputError: If a setting is of another kind than the sampler writes.
+    """
+    weights, settings = read_mixture(path)
+    for key in RECORDED_NUMBERS:
+        value = settings.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            raise InputError(f"{path}: {key} is {value!r:.60}; a number above 0 is wanted")
+    for key in ("limits", "groups"):
+        if not isinstance(settings.get(key) or {}, Mapping):
+            raise InputError(f"{path}: {key} is {settings[key]!r:.60}; a mapping is wanted")
+    return weights, settings
+
+
+def run_key(stem: str) -> Key:
+    """The key of the run that a file belongs to: n00012 -> 12, another name as it is."""
+    return int(stem[1:]) if re.fullmatch(r"n\d+", stem) else stem
+
+
+def mixtures_of(
+    table: "pd.DataFrame", index: Sequence[Key], key: str, path: Path, renormalise: bool = True
+) -> Mixtures:
+    """The weights of a table whose rows are `index`; those rounded to a sum near 1 are renormalised, unless told not to."""
+    columns = [c for c in table.columns if str(c).startswith(TRAIN_PREFIX)]
+    if not columns:
+        columns = [c for c in table.columns if c not in KEYS and not str(c).startswith("Unnamed:")]
+    domains = [_domain(column, str(path)) for column in columns]
+    if twice := [domain for domain, count in Counter(domains).items() if count > 1]:
+        raise InputError(f"{path}: two columns are the weights of {some(twice)}; rename or remove one")
+    if not domains:
+        raise InputError(f"{path}: no columns of weights (train_<domain>); found {some(table.columns)}")
+    weights = numbers_of(table, columns, index, key, path)
+    for row, column in np.argwhere(weights < 0):
+        raise InputError(
+            f"{path}: {columns[column]} of {key} {index[row]} is {weights[row, column]:g}, below 0; correct it"
+        )
+    sums = weights.sum(axis=1)
+    off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+    if len(off):
+        raise InputError(
+            f"{path}: the weights of {len(off)} of {len(index)} rows do not sum to 1 ({key} {index[off[0]]} sums to "
+            f"{sums[off[0]]:.6g} over {len(domains)} columns, {columns[0]} to {columns[-1]}); correct the rows, or remove "
+            "columns that are no domain's"
+        )
+    rounded = np.abs(sums - 1) > ROUNDING
+    if rounded.any() and renormalise:
+        low, high = sums[rounded].min(), sums[rounded].max()
+        say(f"{path}: {rounded.sum()} of {len(index)} rows sum to {low:.4g} to {high:.4g}; renormalised to 1")
+        weights = np.where(rounded[:, None], weights / sums[:, None], weights)
+    return Mixtures(list(index), domains, weights)
+
+
+def row_keys(table: "pd.DataFrame", key: str, path: Path) -> list[Key]:
+    """The column `key` of a table, if it tells its rows apart."""
+    column = table[key]
+    if column.isna().any():
+        raise InputError(f"{path}: {_rows(np.flatnonzero(column.isna()))} no {key!r}; fill it in or remove the row")
+    index: list[Key] = [int(v) for v in column] if column.dtype.kind in "iu" else [str(v).strip() for v in column]
+    twice = [run for run, count in Counter(index).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: {key} {some(twice)} is there more than once; keep one row a run")
+    return index
+
+
+def numbers_of(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key], key: str, path: Path) -> np.ndarray:
+    """The columns as finite floats, or an error that names the column and its first bad rows."""
+    import pandas as pd
+
+    values = np.column_stack([pd.to_numeric(table[c], errors="coerce").to_numpy(dtype=float) for c in columns])
+    for position, column in enumerate(columns):
+        bad = np.flatnonzero(~np.isfinite(values[:, position]))
+        if len(bad):
+            value = table[column].iloc[bad[0]]
+            found = "empty" if pd.isna(value) else repr(value) if isinstance(value, str) else str(value)
+            raise InputError(
+                f"{path}: {column} of {key} {some([index[int(row)] for row in bad])} is {found}, "
+                f"not a finite number; correct it, or remove the run from both files"
+            )
+    return values
+
+
+def _rows(rows: np.ndarray) -> str:
+    lines = [int(row) + 2 for row in rows]  # the header is line 1
+    return f"line {some(lines)} has" if len(lines) == 1 else f"lines {some(lines)} have"

@@ -1,0 +1,1 @@
+"""A mixture in the configuration of every trainer."""

@@ -1,0 +1,1 @@
+"""What is allowed: the simplex, bounds, groups, caps."""

@@ -1,0 +1,1 @@
+"""What a device can do: memory, speed, the layout that fits it."""

@@ -1,0 +1,159 @@
+"""Settings and a device -> how proxies are laid out on it: how many share a process, in which pieces and arithmetic.
+
+None of it changes what a proxy learns but for rounding: on a CPU in float32 a proxy's losses are the same to the bit
+whatever its neighbours, and pieces of a batch add up to the same gradient. So it is chosen for speed, once for a sweep, and
+recorded.
+"""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from proxy_training.model.proxy import activation_bytes, total_parameters
+from proxy_training.runs.settings import TrainSettings
+
+ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}  # what a pass may keep for its way back
+STATE_BYTES = 20  # a parameter: itself, its gradient, AdamW's two moments, and one more while the gradient is clipped
+WIDE = 256  # from this width on matrix products fill a core, and a second proxy only fills its cache
+TOGETHER = {"cpu": 8, "cuda": 64}  # proxies in one process, where nothing was measured and memory allows
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How proxies train on a device.
+
+    Attributes:
+        device: cpu or cuda.
+        precision: fp32 or bf16.
+        stack: Most proxies that share a process.
+        micro_batch: Sequences of each that pass through the model at once.
+        compile: Whether torch.compile is used.
+    """
+
+    device: str
+    precision: str
+    stack: int
+    micro_batch: int
+    compile: bool
+
+
+def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = None) -> Layout:
+    """What `settings` ask for, and where they leave it open what usually is fastest on this device.
+
+    Args:
+        settings: How proxies are trained.
+        vocabulary: Ids of the tokenizer.
+        available: Bytes of memory for one process; what is free on the device when left out.
+    """
+    device = device_here()
+    stack = usual_stack(settings, vocabulary, device, available or free_bytes(device))
+    if isinstance(settings.micro_batch, int):
+        micro_batch = settings.micro_batch
+    else:
+        micro_batch = fitting_micro_batch(settings, device, stack)
+    precision = precision_here(settings, device)
+    return Layout(device, precision, stack, min(micro_batch, settings.batch_size), settings.compile is True)
+
+
+def usual_stack(settings: TrainSettings, vocabulary: int, device: str, available: int) -> int:
+    """Proxies in a process: what `settings` say, or what usually is fastest on such a device and fits into its memory."""
+    if isinstance(settings.stack, int):
+        return settings.stack
+    usual = 1 if device == "cpu" and settings.shape.width >= WIDE else TOGETHER[device]
+    return min(usual, fitting_stack(settings, vocabulary, available))
+
+
+def fitting_stack(settings: TrainSettings, vocabulary: int, available: int) -> int:
+    """Proxies that fit into half of so many bytes; one at least."""
+    return max(1, available // (2 * bytes_of_a_proxy(settings, vocabulary)))
+
+
+def fitting_micro_batch(settings: TrainSettings, device: str, stack: int) -> int:
+    """Sequences of each of `stack` proxies whose activations a pass may keep."""
+    sequence = activation_bytes(settings.model) * settings.sequence_length
+    return max(1, min(settings.batch_size, ACTIVATION_BYTES[device] // (stack * sequence)))
+
+
+def device_here() -> str:
+    """cuda where there is a GPU, else cpu."""
+    return "cuda" if has_gpu() else "cpu"
+
+
+def has_gpu() -> bool:
+    """Whether torch sees a GPU."""
+    if version("torch").endswith("+cpu"):  # spares the common case an import of seconds
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def num_gpus() -> int:
+    """GPUs that torch sees."""
+    if not has_gpu():
+        return 0
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def gpu_name() -> str:
+    """This machine's GPU as its driver calls it; empty where torch sees none."""
+    if not has_gpu():
+        return ""
+    import torch
+
+    return torch.cuda.get_device_name()
+
+
+def precision_here(settings: TrainSettings, device: str) -> str:
+    """The precision asked for; for auto bf16 where the processor multiplies it, but not for narrow proxies on a CPU."""
+    if settings.precision != "auto":
+        return settings.precision
+    if device == "cuda":
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if settings.shape.width >= 128 and multiplies_bf16() else "fp32"
+
+
+def multiplies_bf16() -> bool:
+    """Whether this CPU has matrix instructions for bf16 (AVX-512 BF16, or AMX)."""
+    import torch
+
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, name, lambda: False)()) for name in names)
+
+
+def bytes_of_a_proxy(settings: TrainSettings, vocabulary: int) -> int:
+    """Memory for one proxy of a stack: weights, gradients, moments, and the activations of one sequence."""
+    weights = STATE_BYTES * total_parameters(settings.model, vocabulary)
+    return weights + activation_bytes(settings.model) * settings.sequence_length
+
+
+def free_bytes(device: str) -> int:
+    """Memory that is free on the device."""
+    import psutil
+
+    if device == "cpu":
+        return int(psutil.virtual_memory().available)
+    import torch
+
+    return int(torch.cuda.mem_get_info()[0])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device ran out of memory."""
+    import torch
+
+    said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in said)
+
+
+def described(layout: Layout, num_runs: int) -> str:
+    """In words: '8 proxies a process on cpu in fp32, 8 sequences of each at a time'."""
+    parts: list[Any] = [f"{min(layout.stack, num_runs)} proxies a process on {layout.device} in {layout.precision}"]
+    parts.append(f"{layout.micro_batch} sequences of each at a time")
+    if layout.compile:
+        parts.append("compiled")
+    return ", ".join(parts)

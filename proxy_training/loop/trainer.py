@@ -1,0 +1,374 @@
+"""Plans and token shards -> proxies trained together in memory, and what each one's losses were on the way.
+
+One loop for one proxy or many (K of them, see stack.py). Its whole state is the weights, the optimiser's moments, the
+losses so far, and the number of the step, so it can be written down and continued with the same arithmetic.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from litgpt.pretrain import get_lr
+
+from proxy_training.device.layout import Layout
+from proxy_training.loop.distributed import OneDevice
+from proxy_training.model.head import linear_cross_entropy, token_losses
+from proxy_training.model.proxy import build_proxy, proxy_config
+from proxy_training.model.stack import stacked
+from proxy_training.runs.plan import Plan, evenly_spaced
+from proxy_training.runs.settings import Run, TrainSettings
+from proxymix.errors import InputError
+from proxymix.schemas import loss_column
+
+if TYPE_CHECKING:
+    from litgpt import GPT
+
+    from proxy_training.train import TokenData
+
+VALIDATION_TOKENS = 4096  # scored at once where the batch is smaller, as 256 at a time take a third longer
+REPORTS = 100  # times a run reports progress and looks at its losses; reading a loss makes a GPU wait
+AHEAD_TOKENS = 2**20  # gathered from the shards at once
+STATE_SECONDS = 600  # between two states written down, and as long as STATE_STEPS take beyond them
+STATE_STEPS = 100
+DIVERGED = 3.0  # times the loss of guessing, ln(vocabulary), from which on a proxy will not come back
+
+Rows = list[dict[str, float]]
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What training one proxy measured.
+
+    Attributes:
+        rows: A row per step: step, tokens, learning_rate, train_loss, and the loss columns where it was evaluated.
+        tokens_fed: Tokens that the model was trained on, per domain, counted batch by batch.
+        tokens_scored: Validation tokens behind each loss, per domain.
+        diverged: What happened, where the loss was no number or far above that of guessing; the rows end there. Else empty.
+    """
+
+    rows: Rows
+    tokens_fed: dict[str, int]
+    tokens_scored: dict[str, int]
+    diverged: str
+
+
+def fit(
+    runs: Sequence[Run],
+    plans: Sequence[Plan],
+    data: "TokenData",
+    settings: TrainSettings,
+    layout: Layout,
+    on_rows: Callable[[int, Rows], None] = lambda position, rows: None,
+    on_steps: Callable[[int], None] = lambda count: None,
+    state: Path | None = None,
+    on_weights: Callable[[int, Weights], None] | None = None,
+    devices: OneDevice = OneDevice(),  # noqa: B008
+) -> list[Result]:
+    """Train K proxies along their plans.
+
+    Args:
+        runs: The proxies; their seeds set their first weights.
+        plans: What each one reads.
+        data: The token shards.
+        settings: How to train, the same for all.
+        layout: How on this device.
+        on_rows: Told the new rows of the proxy at a position, about a hundred times.
+        on_steps: Told how many more steps are done, of all proxies together.
+        state: A file to write the state to every ten minutes, and to continue from where it is of these runs.
+        on_weights: Given the final weights of the proxy at a position, unless it diverged, as a litgpt.GPT loads them.
+        devices: This process alone, or with the others that train the same proxy.
+    """
+    with _same_arithmetic(layout.device):
+        training = _Training(runs, plans, data, settings, layout, devices)
+        if state is not None:
+            training.continue_from(state)
+        results = training.finish(on_rows, on_steps, state)
+        if on_weights is not None:
+            for position, result in enumerate(results):
+                if not result.diverged:
+                    on_weights(position, devices.weights(training.model, position))
+        return results
+
+
+@contextmanager
+def _same_arithmetic(device: str) -> Iterator[None]:
+    """The same sums in the same order each time: one thread, which is also the fastest, and on a GPU no atomic additions."""
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    torch.set_num_threads(1)
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for, before its first product
+        torch.use_deterministic_algorithms(True)  # attention has no other way than to be forced
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # of no use, and slow
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_deterministic_debug_mode(mode)
+
+
+class Proxies(torch.nn.Module):
+    """K proxies of a stack, down to their losses; the transformer may be compiled, the head is fast without."""
+
+    def __init__(self, stack: "GPT", layout: Layout) -> None:
+        super().__init__()
+        self.stack, self.layout = stack, layout
+        if layout.compile:
+            stack.compile(dynamic=False)
+
+    def forward(self, inputs: torch.Tensor, targets: torch.Tensor, each_token: bool = False) -> torch.Tensor:
+        """Mean loss of each proxy, shape (K,), differentiable; or the loss of each token, shape of targets. In nats.
+
+        Args:
+            inputs: Ids, shape (K * B, T).
+            targets: Ids, shape (K, B * T).
+            each_token: Which of the two.
+        """
+        # `forward` itself is never the compiled one: validation, of other shapes and seldom, does not earn a compilation
+        transformer = self.stack.forward if each_token else self.stack
+        low = self.layout.precision == "bf16"
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=low):
+            hidden = transformer(inputs)
+        hidden = hidden.to(torch.bfloat16 if low else torch.float32).view(*targets.shape, -1)
+        weight = self.stack.lm_head.weight
+        if each_token:
+            return token_losses(hidden, weight, targets)
+        return linear_cross_entropy(hidden, weight, targets, compiled=self.layout.compile and hidden.is_cuda)
+
+
+class _Training:
+    """K proxies, their optimiser, and where they have got to."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        plans: Sequence[Plan],
+        data: "TokenData",
+        settings: TrainSettings,
+        layout: Layout,
+        devices: OneDevice,
+    ) -> None:
+        self.runs, self.settings, self.layout, self.devices, self.k = runs, settings, layout, devices, len(runs)
+        config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
+        betas = (settings.beta1, settings.beta2)
+        self.model, self.optimizer = devices.setup(
+            Proxies(stacked([build_proxy(config, run.seed) for run in runs]), layout),
+            lambda parameters: torch.optim.AdamW(
+                parameters, betas=betas, weight_decay=settings.weight_decay, fused=True
+            ),
+            layout.device,
+        )
+        self.batches = _Batches(plans, data, settings, layout, devices)
+        self.validation = _Validation(data, settings, layout, self.k, devices)
+        steps, peak = settings.num_steps, settings.learning_rate
+        self.rates = [
+            get_lr(peak, step, int(settings.warmup * steps), steps, settings.min_learning_rate * peak)
+            for step in range(1, steps + 1)
+        ]
+        self.step = 0
+        self.losses = torch.zeros(steps, self.k, device=layout.device)
+        self.rows: list[Rows] = [[] for _ in runs]
+        self.diverged = [""] * self.k
+        self.hopeless = DIVERGED * math.log(data.vocabulary)
+
+    def finish(
+        self, on_rows: Callable[[int, Rows], None], on_steps: Callable[[int], None], state: Path | None
+    ) -> list[Result]:
+        """Train from where they are to the end."""
+        steps, settings = self.settings.num_steps, self.settings
+        evaluate_at = {math.ceil(steps * k / settings.evaluations) for k in range(1, settings.evaluations + 1)}
+        report_at = evaluate_at | {math.ceil(steps * k / REPORTS) for k in range(1, REPORTS + 1)}
+        written, reported = time.monotonic(), 0
+        for position, rows in enumerate(self.rows):  # of an earlier attempt
+            if rows:
+                on_rows(position, rows)
+        while self.step < steps and not all(self.diverged):
+            self._take_step()
+            if self.step in report_at:
+                self._report(self.step in evaluate_at, on_rows)
+                on_steps((self.step - reported) * self.k)
+                reported = self.step
+            looks_at_clock = self.step in report_at or self.step % STATE_STEPS == 0
+            if state is not None and looks_at_clock and self.devices.agreed(time.monotonic() - written > STATE_SECONDS):
+                self._write(state)
+                written = time.monotonic()
+        on_steps((steps - reported) * self.k)
+        return [
+            Result(rows, fed, self.validation.tokens, diverged)
+            for rows, fed, diverged in zip(self.rows, self.batches.fed(self.step), self.diverged, strict=True)
+        ]
+
+    def _take_step(self) -> None:
+        settings = self.settings
+        for number, (inputs, targets) in enumerate(self.batches.take(self.step), start=1):
+            share = targets.shape[1] / self.batches.tokens_per_step
+            with self.devices.piece(self.model, last=number == self.batches.num_pieces):
+                losses = self.model(inputs, targets) * share
+                self.devices.backward(losses.sum())
+            self.losses[self.step] += losses.detach()
+        self.devices.clip(self.model, self.optimizer, settings.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rates[self.step]
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+
+    def _report(self, evaluate: bool, on_rows: Callable[[int, Rows], None]) -> None:
+        """Rows of the steps since the last report; proxies that have diverged get no more."""
+        first = min(len(rows) for rows, gone in zip(self.rows, self.diverged, strict=True) if not gone)
+        train = self.devices.mean(self.losses[first : self.step]).tolist()
+        scored = self.validation.losses(self.model) if evaluate else []
+        for k, rows in enumerate(self.rows):
+            if self.diverged[k]:
+                continue
+            new: Rows = []
+            for step, losses in enumerate(train, start=first + 1):
+                row = {"step": step, "tokens": step * self.settings.tokens_per_step}
+                new.append({**row, "learning_rate": self.rates[step - 1], "train_loss": losses[k]})
+                if not losses[k] <= self.hopeless:
+                    self.diverged[k] = self._what_happened("training", losses[k], step)
+                    break
+            if scored and not self.diverged[k]:
+                for domain, loss in scored[k].items():
+                    new[-1][loss_column(domain)] = loss
+                    if not loss <= self.hopeless:
+                        self.diverged[k] = self._what_happened(f"validation ({domain})", loss, self.step)
+            rows += new
+            on_rows(k, new)
+
+    def _what_happened(self, which: str, loss: float, step: int) -> str:
+        settings = self.settings
+        return (
+            f"the {which} loss is {loss:.4g} at step {step} of {settings.num_steps} (learning rate "
+            f"{self.rates[step - 1]:.3g}); lower train.learning_rate ({settings.learning_rate:g}) or "
+            f"train.gradient_clip ({settings.gradient_clip:g})"
+        )
+
+    def _who(self) -> list[Any]:
+        return [[run.id, run.seed, run.weights] for run in self.runs] + [
+            self.settings.identity,
+            self.devices.depends_on(self.layout),
+        ]
+
+    def _write(self, path: Path) -> None:
+        content = {"who": self._who(), "step": self.step, "losses": self.losses, "rows": self.rows}
+        self.devices.write(path, {**content, "diverged": self.diverged}, self.model, self.optimizer)
+
+    def continue_from(self, path: Path) -> None:
+        """Take up the state of an earlier attempt, if it is of the same runs laid out the same way."""
+        if not self.devices.agreed(path.exists()):
+            return
+        content = self.devices.read(path, self._who(), self.model, self.optimizer, self.layout.device)
+        if not content:
+            return
+        self.step, self.losses, self.rows = content["step"], content["losses"], content["rows"]
+        self.diverged = content["diverged"]
+
+
+class _Batches:
+    """K plans' items as batches of ids, gathered many steps at a time; of several devices, this one's part of each."""
+
+    def __init__(
+        self,
+        plans: Sequence[Plan],
+        data: "TokenData",
+        settings: TrainSettings,
+        layout: Layout,
+        devices: OneDevice,
+    ) -> None:
+        self.data, self.settings, self.layout, self.k = data, settings, layout, len(plans)
+        self.batch = settings.batch_size // devices.size
+        self.tokens_per_step = self.batch * settings.sequence_length
+        self.num_pieces = math.ceil(self.batch / layout.micro_batch)
+        self.names = list(data.train)
+        number = {name: i for i, name in enumerate(self.names)}
+        of_plan = [np.array([number.get(name, -1) for name in plan.domains]) for plan in plans]
+        self.domain_of_all = np.stack([known[plan.domain] for known, plan in zip(of_plan, plans, strict=True)])
+        parts = (self.k, -1, devices.size, self.batch)
+        self.domain = self.domain_of_all.reshape(parts)[:, :, devices.rank].reshape(self.k, -1)
+        self.block = np.stack([plan.block for plan in plans]).reshape(parts)[:, :, devices.rank].reshape(self.k, -1)
+        self.domains_of = [plan.domains for plan in plans]
+        per_step = self.k * self.batch * (settings.sequence_length + 1)
+        self.ahead = max(1, AHEAD_TOKENS // per_step) * self.batch
+        self.first, self.ids = 0, torch.empty((self.k, 0, settings.sequence_length + 1), dtype=torch.int64)
+
+    def take(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The batch of step 0, 1, ... in pieces: inputs of shape (K * n, sequence), targets of shape (K, n * sequence)."""
+        batch, piece = self.batch, self.layout.micro_batch
+        for start in range(step * batch, (step + 1) * batch, piece):
+            stop = min(start + piece, (step + 1) * batch)
+            if not self.first <= start < self.first + self.ids.shape[1]:
+                self._gather(step * batch)
+            rows = self.ids[:, start - self.first : stop - self.first]
+            yield rows[..., :-1].flatten(0, 1), rows[..., 1:].flatten(1)
+
+    def _gather(self, start: int) -> None:
+        items = slice(start, min(start + self.ahead, self.domain.shape[1]))
+        domain, block = self.domain[:, items], self.block[:, items]
+        ids = np.empty((*domain.shape, self.settings.sequence_length + 1), dtype=np.int64)
+        for number in np.unique(domain):
+            chosen = domain == number
+            ids[chosen] = self.data.train[self.names[number]].gather(block[chosen])
+            _check_ids(self.data, "train", self.names[number], ids[chosen])
+        self.first, self.ids = start, torch.from_numpy(ids)
+        if self.layout.device == "cuda":  # from pages that stay in their place, so that nobody waits for the copy
+            self.ids = self.ids.pin_memory().to("cuda", non_blocking=True)
+
+    def fed(self, num_steps: int) -> list[dict[str, int]]:
+        """Tokens that each proxy was fed in its first steps, per domain."""
+        length, items = self.settings.sequence_length, num_steps * self.settings.batch_size
+        counts = [np.bincount(domain[:items], minlength=len(self.names)) for domain in self.domain_of_all]
+        number = {name: i for i, name in enumerate(self.names)}
+        return [
+            {name: int(count[number[name]]) * length if name in number else 0 for name in names}
+            for names, count in zip(self.domains_of, counts, strict=True)
+        ]
+
+
+def _check_ids(data: "TokenData", split: str, domain: str, ids: np.ndarray) -> None:
+    """Raises InputError for an id that the vocabulary does not have; a stack would read its neighbour's embedding."""
+    if ids.size and ids.max() >= data.vocabulary:
+        raise InputError(
+            f"{data.folder}: {split}/{domain} holds the id {ids.max()}, and its tokenizer has {data.vocabulary:,} ids; "
+            "run `proxymix tokenize` again"
+        )
+
+
+class _Validation:
+    """Fixed blocks of every validation domain, spread evenly over it and the same for every run; shared by the devices."""
+
+    def __init__(self, data: "TokenData", settings: TrainSettings, layout: Layout, k: int, devices: OneDevice) -> None:
+        wanted = settings.valid_tokens // settings.sequence_length
+        ids = {name: domain.gather(evenly_spaced(domain.num_blocks, wanted)) for name, domain in data.valid.items()}
+        for name, found in ids.items():
+            _check_ids(data, "valid", name, found)
+        self.k, self.devices = k, devices
+        self.blocks = {name: len(blocks) for name, blocks in ids.items()}
+        self.tokens = {name: count * settings.sequence_length for name, count in self.blocks.items()}
+        at_once = max(layout.micro_batch, VALIDATION_TOKENS // settings.sequence_length)  # whatever K is: the same sums
+        blocks = np.concatenate(list(ids.values()))
+        share = np.arange(devices.rank, -(-len(blocks) // devices.size) * devices.size, devices.size)
+        mine = blocks[share.clip(max=len(blocks) - 1)]  # as many for each device: the last may score a block once more
+        self.batches = torch.from_numpy(mine).to(layout.device).split(at_once)
+
+    def losses(self, model: torch.nn.Module) -> list[dict[str, float]]:
+        """Mean loss of each proxy per domain, in nats per token."""
+        per_block = []
+        with torch.no_grad():  # and not inference_mode, which sharded weights would not leave again
+            for ids in self.batches:
+                inputs = ids[:, :-1].repeat(self.k, 1)
+                targets = ids[:, 1:].flatten().expand(self.k, -1)
+                nats = model(inputs, targets, each_token=True)
+                per_block.append(nats.view(self.k, len(ids), -1).double().mean(dim=2))
+            total = sum(self.blocks.values())
+            all_ = self.devices.gathered(torch.cat(per_block, dim=1)).permute(1, 2, 0).flatten(1)[:, :total]
+            means = [part.mean(dim=1) for part in all_.split(list(self.blocks.values()), dim=1)]
+            values = torch.stack(means, dim=1).tolist()
+        return [dict(zip(self.blocks, row, strict=True)) for row in values]

@@ -1,0 +1,1 @@
+"""litgpt's GPT, one or many in a process."""

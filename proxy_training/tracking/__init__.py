@@ -1,0 +1,1 @@
+"""Metrics -> wandb, and back from its files."""

@@ -1,0 +1,1 @@
+"""The roof: the command line, the configuration, the stages and the study; only it knows the stages."""

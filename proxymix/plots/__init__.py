@@ -1,0 +1,1 @@
+"""Figures as every part of the project draws them."""

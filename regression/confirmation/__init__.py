@@ -1,0 +1,1 @@
+"""Measured differences -> verdicts."""

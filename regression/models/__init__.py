@@ -1,0 +1,1 @@
+"""The regressors, and the fitted model that predicts every target."""

@@ -1,0 +1,254 @@
+"""Fitted regressors, one a target -> losses, the objective, how far either may be off, and slopes to follow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from proxymix.progress import progress
+from proxymix.schemas import loss_domain
+from regression.data.objective import Objective, Spec
+from regression.data.runs_table import Runs
+from regression.models.regressor import Chance, Regressor, single_thread
+
+ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted regressor per target, with standard deviations scaled to the errors on held-out runs.
+
+    Attributes:
+        model: Name of the regressors, a key of REGRESSORS, or ensemble.
+        preset: The preset asked for, if any.
+        objective: The objective by which the model was chosen, resolved (`Objective.spec`).
+        runs: The training data; `domains` and `targets` are its columns.
+        regressors: One per target.
+        std_scale: Per target, what a regressor's own standard deviation is multiplied by.
+        std_constant: Per target, the standard deviation of a regressor that knows none of its own, else 0.
+        correlation: Correlation of the targets' errors on held-out runs, for the uncertainty of an objective.
+        inputs: SHA-256 of the files that were fitted.
+        ranks: Whether held-out runs are ranked better than by chance (`validation.ranks`); no optimum is one otherwise.
+    """
+
+    model: str
+    preset: str | None
+    objective: Spec
+    runs: Runs
+    regressors: list[Regressor]
+    std_scale: np.ndarray
+    std_constant: np.ndarray
+    correlation: np.ndarray
+    inputs: dict[str, str]
+    ranks: bool = True
+
+    @property
+    def domains(self) -> list[str]:
+        """The order of weights in a row of X."""
+        return self.runs.domains
+
+    @property
+    def targets(self) -> list[str]:
+        """The order of losses in a row of predictions."""
+        return self.runs.targets
+
+    @property
+    def curve_scale(self) -> np.ndarray:
+        """What standard deviations of the curves are multiplied by: never below 1, since held-out errors that are smaller
+        than expected are so by less run noise, which says nothing of the curve."""
+        return np.maximum(self.std_scale, 1.0)
+
+    @cached_property
+    def goal(self) -> Objective:
+        """The objective of the fit."""
+        return self.objective_of(self.objective)
+
+    def objective_of(self, spec: Spec) -> Objective:
+        """Another objective over these targets."""
+        return Objective.of(spec, self.targets, self.runs.losses)
+
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Losses and their standard deviations for mixtures in rows of X, each of shape (num_rows, num_targets).
+
+        The standard deviation is that of one run's measured loss: of the curve and of the run around it.
+        """
+        mean, curve, noise = self._predict(X, np.arange(len(self.targets)))
+        return mean, np.hypot(curve, noise)
+
+    def losses(self, X: np.ndarray, used: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Losses alone, shape (num_rows, num_targets), of the targets in `used`; the others are not a number."""
+        losses = np.full((len(X), len(self.targets)), np.nan)
+        with single_thread():
+            for start in range(0, len(X), ROWS_AT_ONCE):
+                rows = slice(start, start + ROWS_AT_ONCE)
+                for t in used:
+                    losses[rows, t] = self.regressors[t].predict(X[rows])
+        return losses
+
+    def predict_objective(self, X: np.ndarray, goal: Objective, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """The objective and its standard deviation per row of X, each of shape (num_rows,).
+
+        Args:
+            X: Mixtures, shape (num_rows, num_domains).
+            goal: The objective.
+            noise: Whether the standard deviation is that of a run's measured objective, or of the curve alone.
+        """
+        used = goal.used
+        mean, curve, run_noise = self._predict(X, used)
+        losses = np.full((len(X), len(self.targets)), np.nan)
+        losses[:, used] = mean
+        std = np.hypot(curve, run_noise) if noise else curve
+        return goal.value(losses), self._aggregate(std * goal.slopes(losses)[:, used], used)
+
+    def mean_objective(self, X: np.ndarray, goal: Objective) -> np.ndarray:
+        """The objective alone, shape (num_rows,): several times as fast as with its standard deviation."""
+        return goal.value(self.losses(X, goal.used))
+
+    def gains(self, baselines: np.ndarray, proposal: np.ndarray, goal: Objective) -> tuple[np.ndarray, np.ndarray]:
+        """How much lower the objective is at the proposal than at each baseline, and the standard deviation of that.
+
+        What is uncertain about both mixtures alike (the level of the losses) cancels. Run noise is left out. For a
+        regressor without covariances the two errors count as independent, which is cautious.
+        """
+        X, used = np.vstack([proposal, baselines]), goal.used
+        losses = self.losses(X, used)
+        slopes = goal.slopes(losses)
+        std = np.empty((len(baselines), len(used)))
+        same = (X[1:] == X[0]).all(axis=1)
+        with single_thread():
+            for position, t in enumerate(used):
+                covariance = self.regressors[t].covariance(X)
+                at, slope = slopes[0, t], slopes[1:, t]
+                own = slope**2 * np.diag(covariance)[1:] + at**2 * covariance[0, 0] - 2 * at * slope * covariance[0, 1:]
+                alone = (slope**2 + at**2) * self.std_constant[t] ** 2
+                variance = self.curve_scale[t] ** 2 * np.maximum(own, 0.0) + np.where(same, 0.0, alone)
+                std[:, position] = np.sqrt(variance)
+        values = goal.value(losses)
+        return values[1:] - values[0], self._aggregate(std, used)
+
+    @property
+    def draws(self) -> bool:
+        """Whether curves are drawn from a posterior, rather than refitted to bootstrap samples."""
+        return all(regressor.draws for regressor in self.regressors)
+
+    def drawn(self, num: int, rng: np.random.Generator, workers: int | None = 1) -> list["Fit"]:
+        """What else the runs allow: fits of other curves, as likely as this one is uncertain.
+
+        Gaussian processes and laws draw curves from their posterior, with the errors of the targets correlated and scaled
+        as on held-out runs. Other regressors are refitted to bootstrap samples of the runs, all targets to the same sample.
+
+        Args:
+            num: How many.
+            rng: Where they come from.
+            workers: Processes for bootstrap samples.
+        """
+        if self.draws:
+            with single_thread():
+                chances = [Chance(rng, self.correlation) for _ in range(num)]
+                return [
+                    replace(
+                        self, regressors=[r.drawn(c, t, self.curve_scale[t]) for t, r in enumerate(self.regressors)]
+                    )
+                    for c in chances
+                ]
+        import joblib
+
+        num_runs = len(self.runs.index)
+        samples = [np.sort(rng.integers(num_runs, size=num_runs)) for _ in range(num)]
+        jobs = (joblib.delayed(self._refitted)(rows) for rows in samples)
+        found: list[Fit] = []
+        with progress("bootstrap", total=num, unit="samples") as bar:
+            processes = min(workers or joblib.cpu_count(), max(num, 1))
+            for fit in joblib.Parallel(processes, return_as="generator")(jobs):
+                found.append(fit)
+                bar.advance()
+        return found
+
+    def _refitted(self, rows: np.ndarray) -> "Fit":
+        """The same model on these rows of the runs, some of them several times."""
+        weights, losses = self.runs.weights[rows], self.runs.losses[rows]
+        with single_thread():
+            return replace(self, regressors=[r.refit(weights, losses[:, t]) for t, r in enumerate(self.regressors)])
+
+    def _predict(self, X: np.ndarray, used: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means, standard deviations of the curves, and those of the runs around them, for the targets in `used`."""
+        X = np.asarray(X, dtype=float)
+        means, stds = np.empty((len(X), len(used))), np.empty((len(X), len(used)))
+        with single_thread():
+            for start in range(0, len(X), ROWS_AT_ONCE):
+                rows = slice(start, start + ROWS_AT_ONCE)
+                for position, t in enumerate(used):
+                    means[rows, position], stds[rows, position] = self.regressors[t].predict(X[rows], return_std=True)
+        noise = np.array([self.regressors[t].noise_ for t in used])
+        curve = self.curve_scale[used] * np.sqrt(np.maximum(stds**2 - noise**2, 0.0))
+        return (
+            means,
+            np.hypot(curve, self.std_constant[used]),
+            np.broadcast_to(self.std_scale[used] * noise, stds.shape),
+        )
+
+    def _aggregate(self, scaled: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """Standard deviation of a sum over targets of deviations of these sizes, shape (num_rows, len(used))."""
+        correlation = self.correlation[np.ix_(used, used)]
+        return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", scaled, correlation, scaled), 0.0))
+
+
+class Surface:
+    """The predicted objective as a search sees it: values, slopes, and how far ceilings are passed.
+
+    Args:
+        fitted: The regressions.
+        goal: The objective.
+        reference: The mixture above whose losses targets may not rise far, shape (num_domains,).
+        caution: Standard deviations of the curve that are added to the prediction.
+    """
+
+    def __init__(self, fitted: Fit, goal: Objective, reference: np.ndarray, caution: float = 0.0) -> None:
+        used = [fitted.regressors[t] for t in goal.used]
+        self.smooth = all(r.smooth and (caution == 0 or r.smooth_std) for r in used)
+        self.convex = caution == 0 and all(r.convex for r in used)
+        self.ceilings: Sequence[str] = [loss_domain(fitted.targets[t]) for t in goal.capped]
+        self._fit, self._goal, self._caution = fitted, goal, caution
+        self._reference = fitted.losses(reference[None], goal.used)[0]
+
+    def value(self, X: np.ndarray) -> np.ndarray:
+        """The objective, and `caution` standard deviations, shape (num_rows,)."""
+        if self._caution == 0:
+            return self._fit.mean_objective(X, self._goal)
+        mean, std = self._fit.predict_objective(X, self._goal, noise=False)
+        return mean + self._caution * std
+
+    def gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values, and their slopes along each weight, shape (num_rows, num_domains)."""
+        used, fitted = self._goal.used, self._fit
+        losses = np.full((len(X), len(fitted.targets)), np.nan)
+        along, std, std_along = (np.zeros((len(used), *shape)) for shape in (X.shape, (len(X),), X.shape))
+        with single_thread():
+            for i, t in enumerate(used):
+                if self._caution:
+                    losses[:, t], along[i], std[i], std_along[i] = fitted.regressors[t].with_std_slopes(X)
+                else:
+                    losses[:, t], along[i] = fitted.regressors[t].with_slopes(X)
+        weights = self._goal.slopes(losses)[:, used]
+        value, slopes = self._goal.value(losses), np.einsum("nt,tnk->nk", weights, along)
+        if self._caution:
+            size = fitted.curve_scale[used] * weights
+            scaled = size * std.T
+            total = fitted._aggregate(scaled, used)
+            pull = (scaled @ fitted.correlation[np.ix_(used, used)]) * size / np.maximum(total, 1e-300)[:, None]
+            value = value + self._caution * total
+            slopes = slopes + self._caution * np.einsum("nt,tnk->nk", pull, std_along)
+        return value, slopes
+
+    def excess(self, X: np.ndarray) -> np.ndarray:
+        """How far each capped target is above its ceiling, shape (num_rows, C); at most 0 is allowed."""
+        if not self.ceilings:
+            return np.zeros((len(X), 0))
+        return self._goal.excess(self._fit.losses(X, self._goal.capped), self._reference)
+
+    def excess_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and slopes, shape (num_rows, C, num_domains)."""
+        with single_thread():
+            slopes = [self._fit.regressors[t].gradient(X) for t in self._goal.capped]
+        return self.excess(X), np.array(slopes).reshape(-1, *X.shape).swapaxes(0, 1)

@@ -1,0 +1,1 @@
+"""Old runs over changed domains."""

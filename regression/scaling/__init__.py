@@ -1,0 +1,1 @@
+"""Losses at several sizes -> laws in size."""

@@ -1,0 +1,1 @@
+"""A fitted model -> the mixtures that minimise the objective within the constraints."""

@@ -1,0 +1,1 @@
+"""Which regressor to trust: cross-validation, learning curves, cross-fitting."""

@@ -1,0 +1,108 @@
+"""Runs -> how well fewer of them would have done, and so how many more are worth training."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from regression.data.objective import Objective
+from regression.data.runs_table import Runs
+from regression.models.registry import make_regressor
+from regression.models.regressor import single_thread
+from regression.selection.validation import measures, same_mixtures
+
+SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
+FEWEST = 10
+REPEATS = 5
+COSTLY = 96  # runs from which on two repeats must do
+
+
+@dataclass(frozen=True)
+class Point:
+    """One fit to some of the runs, judged on the others."""
+
+    num_runs: int
+    repeat: int
+    spearman: float
+    regret: float
+
+
+def learning_curve(runs: Runs, model: str, goal: Objective, seed: int, workers: int | None = None) -> list[Point]:
+    """Fit random parts of the runs, and rank the rest with each; a mixture trained on several seeds is on one side.
+
+    Args:
+        runs: The sweep.
+        model: A key of REGRESSORS.
+        goal: What is ranked.
+        seed: Of the parts.
+        workers: Processes.
+    """
+    import joblib
+
+    num, mixtures = len(runs.index), same_mixtures(runs.weights)
+    sizes = sorted({round(share * num) for share in SHARES if round(share * num) >= FEWEST})
+    rng = np.random.default_rng([seed, 4])
+    tasks = [
+        (size, repeat, np.argsort(rng.permutation(num)[mixtures], kind="stable"))
+        for size in sizes
+        for repeat in range(REPEATS if size < COSTLY else 2)
+    ]
+    jobs = (joblib.delayed(_point)(runs, mixtures, model, goal, *task) for task in tasks)
+    points = joblib.Parallel(min(workers or joblib.cpu_count(), max(1, len(tasks))))(jobs)
+    return [point for point in points if point is not None]
+
+
+def _point(
+    runs: Runs, mixtures: np.ndarray, model: str, goal: Objective, size: int, repeat: int, order: np.ndarray
+) -> Point | None:
+    """One fit to the first `size` runs of an order in which the runs of a mixture are neighbours; None without others."""
+    seen, unseen = order[:size], order[size:]
+    unseen = unseen[mixtures[unseen] != mixtures[seen[-1]]]
+    if len(unseen) < 2:
+        return None
+    predicted = np.full((len(unseen), len(runs.targets)), np.nan)
+    weighted = np.flatnonzero(goal.weights > 0)
+    with single_thread():
+        for t in weighted:
+            regressor = make_regressor(model).fit(runs.weights[seen], runs.losses[seen, t])
+            predicted[:, t] = regressor.predict(runs.weights[unseen])
+    measured = goal.value(runs.losses[unseen])
+    spearman, _, _, regret, _ = measures(measured, goal.value(predicted), np.zeros(len(unseen)))
+    return Point(size, repeat, spearman, regret)
+
+
+def extrapolated(points: Sequence[Point], num_runs: Sequence[int]) -> np.ndarray | None:
+    """Spearman to be expected of more runs: 1 - Spearman falls as a power of their number, the law of learning curves.
+
+    Returns:
+        Shape (len(num_runs),); None where fewer than two sizes were tried, or more runs did not help.
+    """
+    sizes = sorted({p.num_runs for p in points})
+    if len(sizes) < 2:
+        return None
+    missing = [1 - np.mean([p.spearman for p in points if p.num_runs == size]) for size in sizes]
+    slope, level = np.polyfit(np.log(sizes), np.log(np.maximum(missing, 1e-4)), 1)
+    if slope >= 0:
+        return None
+    return np.asarray(1 - np.exp(level + slope * np.log(np.asarray(num_runs, dtype=float))))
+
+
+def sentence(points: Sequence[Point], num_runs: int, unit: str) -> str:
+    """What more runs would bring, in words."""
+    if not points:
+        return f"{num_runs} runs are too few to say what more would bring."
+    most = max(p.num_runs for p in points)
+    last = [p for p in points if p.num_runs == most]
+    spearman, regret = (float(np.mean([getattr(p, name) for p in last])) for name in ("spearman", "regret"))
+    said = f"From {most} runs the others are ranked at {spearman:.3f}; the run then picked is {regret:.4f} {unit} off the best."
+    expected = extrapolated(points, [num_runs, 2 * num_runs, 4 * num_runs])
+    if expected is None or spearman < 0.2:
+        return f"{said} More runs have not helped so far: longer proxies, or mixtures that differ more, might."
+    now, twice, four = (float(v) for v in expected)
+    if 1 - twice > 0.75 * (1 - now):
+        advice = "more runs bring little; longer proxies (less noise) may bring more"
+    elif now >= 0.97:
+        advice = "these runs are enough to rank mixtures; more would sharpen the optimum"
+    else:
+        advice = f"{num_runs} more are worth training"
+    return f"{said} To expect: {now:.3f} from all {num_runs}, {twice:.3f} from {2 * num_runs}, {four:.3f} from {4 * num_runs}; {advice}."
