@@ -117,7 +117,7 @@ from pathlib import Path
 import torch
 from proxies import TINY, VOCABULARY
 
-from proxy_training import trainer
+from proxy_training.loop import trainer
 from proxy_training.distributed import join, part_of
 from proxy_training.runs.settings import Run
 from proxy_training.train import TokenData, plan_of
