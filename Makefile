@@ -1,6 +1,4 @@
-# make quickstart   environment, installation, and the main job on text found on this machine
-# make test         the same environment and the whole test suite
-# make check        lint, format and types
+# `make help` lists the targets.
 #
 # PYTHON=python3.12 make ...   another interpreter (3.11 or newer)
 # uv is used when it is on the PATH, else venv and pip. Versions are those of constraints.txt.
@@ -9,28 +7,37 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
+# One thread a process: proxies and tests run one process a core, and more threads than cores slow all of them down.
 export OMP_NUM_THREADS ?= 1
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: quickstart test check format clean
+.PHONY: help quickstart test test-fast check format clean
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := quickstart
 
-quickstart: $(VENV)/.installed
+help: ## what every target does
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+quickstart: $(VENV)/.installed ## environment, installation, and the main job on text found on this machine
 	$(BIN)/proxymix run --config configs/quickstart.yaml
 
-test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(VENV)/.installed ## the whole test suite (under ten minutes on two cores)
+	$(PYTEST)
 
-check: $(VENV)/.installed
+test-fast: $(VENV)/.installed ## the tests that train next to nothing (under a minute on two cores)
+	$(PYTEST) -m "not slow"
+
+check: $(VENV)/.installed ## lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(VENV)/.installed
+format: $(VENV)/.installed ## lint and format, mending what can be mended
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# torch first and alone: on Linux its default build brings gigabytes for CUDA, so a machine without a GPU takes the
-# CPU build: the one pip is already set up to find, or else the one that uv knows how to find.
+# torch is installed first and alone. Its default build for Linux brings gigabytes for CUDA, so a machine without a GPU
+# takes the CPU build: the one that pip is already set up to find, or else the one that uv finds.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..."; exit 2; }
@@ -53,5 +60,5 @@ else
 endif
 	touch $@
 
-clean:
+clean: ## remove the environment and what was built
 	rm -rf $(VENV) build *.egg-info
