@@ -8,17 +8,17 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
+
+import numpy as np
 
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_text
+from proxymix.messages import some
 from proxymix.tables import write_table
-
-if TYPE_CHECKING:
-    pass
 
 MOST = 1e18  # tokens, documents or bytes of a domain; more is a mistake, and sums of less are finite
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
@@ -60,6 +60,99 @@ def loss_domain(column: str) -> str:
     """The domain of a loss column; the column itself when it is not named RegMix's way."""
     match = re.fullmatch(r"metric/(.+)_val_loss", column)
     return match[1] if match else column
+
+
+def is_domain_loss(column: str) -> bool:
+    """Whether a column is named as a domain's validation loss, RegMix's way."""
+    return loss_domain(column) != column
+
+
+@dataclass(frozen=True, eq=False)
+class Domains:
+    """The domains of a corpus and their unique training data: what domains.csv holds, in its order.
+
+    Args:
+        names: Names of the domains.
+        tokens: Unique training tokens per domain, int64, shape (num_domains,).
+        documents: Documents per domain, int64, shape (num_domains,); 0 where they were not counted.
+        bytes: UTF-8 bytes of the text per domain, int64, shape (num_domains,); 0 where they were not counted.
+    """
+
+    names: tuple[str, ...]
+    tokens: np.ndarray
+    documents: np.ndarray
+    bytes: np.ndarray
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))
+        for name in ("tokens", "documents", "bytes"):
+            counts = np.asarray(getattr(self, name), dtype=np.int64)
+            assert counts.shape == (len(self.names),), f"{name} has the shape {counts.shape}"
+            object.__setattr__(self, name, counts)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(cls, tokens: Mapping[str, int]) -> Self:
+        """Domains of which only the tokens are known."""
+        nothing = np.zeros(len(tokens), dtype=np.int64)
+        return cls(tuple(tokens), np.array([*tokens.values()], dtype=np.int64), nothing, nothing)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """domains.csv -> domains, in the file's order. Only the columns `domain` and `tokens` are needed.
+
+        Raises:
+            InputError: If a column is missing, a name is repeated, or a count is not a whole number >= 0.
+        """
+        rows = list(csv.DictReader(io.StringIO(read_text(path))))
+        if not rows:
+            raise InputError(f"{path}: no rows; a CSV with the columns domain,tokens is wanted")
+        for column in ("domain", "tokens"):
+            if column not in rows[0]:
+                raise InputError(f"{path}: no column {column!r}; found {', '.join(map(str, rows[0]))}")
+        counts: dict[str, tuple[int, ...]] = {}
+        for line, row in enumerate(rows, start=2):
+            name = check_domain_name((row["domain"] or "").strip(), f"{path}:{line}")
+            if name in counts:
+                raise InputError(f"{path}:{line}: the domain {name!r} is there twice")
+            keys = ("tokens", "documents", "bytes")
+            counts[name] = tuple(_count(row.get(key) or "0", f"{path}:{line}: {key}") for key in keys)
+        tokens, documents, num_bytes = np.array(list(counts.values()), dtype=np.int64).T
+        if not tokens.any():
+            raise InputError(f"{path}: no domain has any tokens")
+        return cls(tuple(counts), tokens, documents, num_bytes)
+
+    def write(self, path: Path) -> None:
+        """Write domains.csv: domain, tokens, documents, bytes, prior."""
+        columns = (self.tokens.tolist(), self.documents.tolist(), self.bytes.tolist(), self.prior.tolist())
+        rows = list(zip(self.names, *columns, strict=True))
+        write_table(path, ("domain", "tokens", "documents", "bytes", "prior"), rows)
+
+    @property
+    def prior(self) -> np.ndarray:
+        """Share of each domain in all tokens, shape (num_domains,)."""
+        return self.tokens / self.tokens.sum(dtype=np.float64)  # a sum of int64 could overflow
+
+    def aligned(self, names: Sequence[str], where: object) -> Self:
+        """These domains in the order of `names`.
+
+        Args:
+            names: The wanted domains.
+            where: The file that holds these domains, for the message.
+
+        Raises:
+            InputError: If the two do not name the same domains.
+        """
+        missing = [name for name in names if name not in set(self.names)]
+        extra = [name for name in self.names if name not in set(names)]
+        if missing or extra:
+            parts = [f"lacks {some(missing)}"] if missing else []
+            parts += [f"has the unknown {some(extra)}"] if extra else []
+            raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(names, 40)}")
+        order = [self.names.index(name) for name in names]
+        return type(self)(tuple(names), self.tokens[order], self.documents[order], self.bytes[order])
 
 
 @dataclass(frozen=True)

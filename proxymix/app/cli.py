@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from proxymix import __version__
-from proxymix.app.stages import STAGES, Parameter, Stage, parameters
+from proxymix.app.stages import STAGES, Parameter, Stage, bound, note_old_name, old_keys, parameters, renamed
 from proxymix.errors import InputError, StageError
 from proxymix.messages import nearest
 
@@ -114,7 +114,9 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
     function = stage.load()
     wanted = parameters(function)
     first, _ = _first_pass().parse_known_args(arguments)
-    parser = Parser(program, stage.help, function.__doc__ or "")
+    sections = [stage.settings_section, *(name for name, parameter in wanted.items() if parameter.is_section)]
+    old = old_keys(sections, own=stage.settings_section)
+    parser = Parser(program, stage.help, function.__doc__ or "", old)
     parser.add_config_flags(study="study" not in wanted)
     parser.add(wanted, positional=stage.positional)
     folder = studies.Study(Path(first.study)) if first.study else None
@@ -129,7 +131,7 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
         hint = f", or --study DIR, where it is DIR/{stage.files[missing[0]]}" if missing[0] in stage.files else ""
         raise InputError(f"{program}: --{missing[0]} is missing{hint} (see {program} --help)")
     if folder is None or not stage.in_study:
-        function(**values)
+        function(**bound(function, values))
     else:
         with folder.locked():
             folder.perform(stage, function, values)
@@ -145,7 +147,7 @@ def _first_pass() -> argparse.ArgumentParser:
 class Parser:
     """Flags from signatures, over jsonargparse: types are checked, unknown keys name their nearest neighbour."""
 
-    def __init__(self, program: str, summary: str, docstring: str = "") -> None:
+    def __init__(self, program: str, summary: str, docstring: str = "", old: Mapping[str, str] | None = None) -> None:
         import docstring_parser
         import jsonargparse
 
@@ -157,6 +159,7 @@ class Parser:
         self._keys: dict[str, Parameter] = {}
         self._filled: dict[str, Any] = {}
         self._sections: dict[str, type] = {}
+        self._old = dict(old or {})
 
     def add_config_flags(self, study: bool) -> None:
         """--config, and --study where the stage has no parameter of that name."""
@@ -204,7 +207,7 @@ class Parser:
         Raises:
             InputError: For a key that is no setting (with the nearest that is) or a value of a wrong type.
         """
-        for key, value in values.items():
+        for key, value in renamed(values, self._old, source).items():
             if key not in self._keys:
                 raise InputError(f"{source}: {key}: no such setting{nearest(key, self._keys)} (value {value!r:.60})")
             found = repr(value)  # before the parser may change it
@@ -222,6 +225,7 @@ class Parser:
         import jsonargparse
 
         self._parser.set_defaults(self._filled)
+        arguments = [self._today(argument) for argument in arguments]
         arguments = [_whole(a, self._keys.get(_flag_before(arguments, i))) for i, a in enumerate(arguments)]
         arguments = self._switches(arguments)
         try:
@@ -241,6 +245,16 @@ class Parser:
             values[name] = kind(**values[name])
         self.extras = {k: v for k, v in parsed.as_dict().items() if k not in values}
         return values
+
+    def _today(self, argument: str) -> str:
+        """A flag by its name of today: --old, --old=value, --no_old and --old.entry."""
+        flag, equals, value = argument.partition("=")
+        for old, new in self._old.items() if flag.startswith("--") else ():
+            for before in ("--", "--no_"):
+                if flag == f"{before}{old}" or flag.startswith(f"{before}{old}."):
+                    note_old_name(self._parser.prog, f"--{old}", f"--{new}")
+                    return f"{before}{new}{flag.removeprefix(before + old)}{equals}{value}"
+        return argument
 
     def _switches(self, arguments: Sequence[str]) -> list[str]:
         """`--save true` (or =true) as the switch --save, `--save false` as --no_save."""

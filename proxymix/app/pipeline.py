@@ -12,7 +12,7 @@ from typing import Any
 
 from mixture_config.files.mixture import read_mixture
 from proxymix.app.cli import Parser, _first_pass
-from proxymix.app.stages import STAGES, Stage, parameters
+from proxymix.app.stages import RENAMED, STAGES, Stage, old_keys, parameters
 from proxymix.app.study import Study, flatten, further_rounds, plain, schema, stage_settings
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
@@ -28,7 +28,7 @@ same bytes. Every setting below can stand in the YAML (sections as mappings) and
 
 def run_command(arguments: Sequence[str]) -> None:
     """`proxymix run`."""
-    parser = Parser("proxymix run", "", RUN_HELP)
+    parser = Parser("proxymix run", "", RUN_HELP, old_keys(RENAMED))
     parser.add_config_flags(study=False)
     parser.add_flag("dry_run", "Say what would be done and how long it would take, and do nothing.")
     parser.add_flag("update", "Let this configuration replace the study's own; what the change touches is redone.")
@@ -115,7 +115,7 @@ def _say_cost(study: Study, settings: Any, config: Mapping[str, Any]) -> None:
         vocabulary = max(tokenizer.get_vocab().values()) + 1
     else:
         return
-    counts = importlib.import_module("proxy_training.cost").counted(settings, vocabulary)
+    counts = importlib.import_module("proxy_training.device.counting").counted(settings, vocabulary)
     num_runs = int(config["synthesize.num_mixtures"])
     say(
         f"a proxy: {counts.total_parameters:,} parameters, {counts.num_parameters:,} of them without embedding and head; "
@@ -143,7 +143,7 @@ def _say_estimate(
     sweeps = [num_runs for num_runs in left if num_runs > 0]
     if not sweeps:
         return
-    estimate = importlib.import_module("proxy_training.sweep").estimate_seconds
+    estimate = importlib.import_module("proxy_training.launch.train_runs").estimate_seconds
     seconds = estimate(sweeps, calls["sweep"]["train"], int(config["tokenize.vocab_size"]), config["workers"])
     say(
         f"{sum(sweeps)} proxies of {calls['sweep']['train'].tokens:,} tokens to train: about {duration(seconds)}, and a minute for the rest"

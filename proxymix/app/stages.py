@@ -8,9 +8,12 @@ import dataclasses
 import importlib
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from proxymix.errors import InputError
+from proxymix.progress import say
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ class Stage:
     shares: Mapping[str, str] = field(default_factory=dict)
     positional: str = ""
     in_study: bool = True
+
+    @property
+    def settings_section(self) -> str:
+        """The key of its renamed settings: its section, or its name where it has none."""
+        return self.section or self.name
 
     def load(self) -> Callable[..., None]:
         """The stage's function (imports its module)."""
@@ -115,14 +123,71 @@ SHARED = {
 SHARED_KEY = {parameter: key for key, parameters in SHARED.items() for parameter in parameters}
 
 
+RENAMED: dict[str, dict[str, str]] = {}
+"""Section of a study's YAML (or a stage's name where it has none) -> old name of a setting -> its name today.
+
+The old name is still read, as a flag and in a YAML, with a note on stderr.
+"""
+
+
+_NOTED: set[str] = set()
+
+
+def old_keys(sections: Iterable[str], own: str = "") -> dict[str, str]:
+    """Old key -> key of today, dotted; the settings of the section `own` stand without its name."""
+    return {
+        (old if section == own else f"{section}.{old}"): (new if section == own else f"{section}.{new}")
+        for section in {*sections}
+        for old, new in RENAMED.get(section, {}).items()
+    }
+
+
+def renamed(values: Mapping[str, Any], old: Mapping[str, str], source: str) -> dict[str, Any]:
+    """`values` under the keys of today; each old key is noted once on stderr.
+
+    Args:
+        values: Key -> value.
+        old: Old key -> key of today.
+        source: Where the values come from, for the note.
+
+    Raises:
+        InputError: If both the old and the new key of a setting are there.
+    """
+    current: dict[str, Any] = {}
+    for key, value in values.items():
+        new = old.get(key, key)
+        if new != key:
+            if new in values:
+                raise InputError(f"{source}: both {key} and {new} are given; {key} is the old name of {new}, remove it")
+            note_old_name(source, key, new)
+        current[new] = value
+    return current
+
+
+def note_old_name(source: str, old: str, new: str) -> None:
+    """Say once on stderr that a setting has another name today."""
+    if (note := f"{source}: {old} is called {new} today; the old name is still read") not in _NOTED:
+        _NOTED.add(note)
+        say(note)
+
+
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a stage function: its type, its default (or REQUIRED), and its line of the docstring."""
+    """A parameter of a stage function: its type, its default (or REQUIRED), and its line of the docstring.
+
+    Args:
+        name: The parameter, or the field of a flat dataclass.
+        type: Its type.
+        default: Its default; inspect.Parameter.empty when there is none.
+        help: What its docstring says.
+        part_of: The dataclass parameter that it is a field of, if that is flat.
+    """
 
     name: str
     type: Any
     default: Any
     help: str
+    part_of: str = ""
 
     @property
     def required(self) -> bool:
@@ -136,7 +201,46 @@ class Parameter:
 
 
 def parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
-    """The parameters of a stage function, or the fields of a settings dataclass, in order."""
+    """The parameters of a stage function, or the fields of a settings dataclass, in order.
+
+    The fields of a dataclass that says `FLAT = True` stand among the parameters, in its place.
+    """
+    found: dict[str, Parameter] = {}
+    for name, parameter in _signature(function).items():
+        if not _is_flat(parameter.type):
+            found[name] = parameter
+            continue
+        for key, field_ in _signature(parameter.type).items():
+            default = field_.default if parameter.required else getattr(parameter.default, key)
+            found[key] = dataclasses.replace(field_, default=default, part_of=name)
+    return found
+
+
+def bound(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of `parameters(function)` -> the function's arguments: flat dataclasses are built."""
+    arguments: dict[str, Any] = {}
+    parts: dict[str, dict[str, Any]] = {}
+    wanted = parameters(function)
+    for name, value in values.items():
+        if name in wanted and wanted[name].part_of:
+            parts.setdefault(wanted[name].part_of, {})[name] = value
+        else:
+            arguments[name] = value
+    if not parts:
+        return arguments
+    signature = _signature(function)
+    for name, fields in parts.items():
+        default = signature[name].default
+        made = signature[name].type(**fields) if signature[name].required else dataclasses.replace(default, **fields)
+        arguments[name] = made
+    return arguments
+
+
+def _is_flat(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind) and bool(getattr(kind, "FLAT", False))
+
+
+def _signature(function: Callable[..., Any]) -> dict[str, Parameter]:
     import docstring_parser
 
     hints = typing.get_type_hints(function if not isinstance(function, type) else vars(function)["__init__"])
@@ -144,7 +248,7 @@ def parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
         p.arg_name: (p.description or "").strip() for p in docstring_parser.parse(function.__doc__ or "").params
     }
     return {
-        name: Parameter(name, hints[name], parameter.default, documented.get(name, ""))
+        name: Parameter(name, hints.get(name, Any), parameter.default, documented.get(name, ""))
         for name, parameter in inspect.signature(function).parameters.items()
     }
 

@@ -17,7 +17,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from proxymix import __version__
-from proxymix.app.stages import SHARED, SHARED_KEY, STAGES, Parameter, Stage, parameters
+from proxymix.app.stages import (
+    RENAMED,
+    SHARED,
+    SHARED_KEY,
+    STAGES,
+    Parameter,
+    Stage,
+    bound,
+    old_keys,
+    parameters,
+    renamed,
+)
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_json, read_yaml, sha256, write_json, write_yaml
 from proxymix.schemas import read_domains
@@ -82,7 +93,7 @@ def flatten(content: Mapping[str, Any], known: Mapping[str, Any], source: str) -
             raise InputError(
                 f"{source}: {key}: {value!r:.60} where a section of settings is wanted ({key}: {{name: value}})"
             )
-    return flat
+    return renamed(flat, old_keys(RENAMED), source)
 
 
 def nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,6 +156,17 @@ def stage_values(stage: Stage, study: "Study", wanted: Mapping[str, Parameter]) 
     config = study.with_budget(study.config())
     values = {name: str(path) for name, path in study.paths(stage, config).items() if name in wanted}
     return values | stage_settings(stage, wanted, config)
+
+
+def settings_today(stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a record under their names of today, so that a rename makes no stage stale."""
+    own = RENAMED.get(stage.settings_section, {})
+    return {
+        own.get(name, name): {RENAMED.get(name, {}).get(k, k): v for k, v in value.items()}
+        if isinstance(value, dict)
+        else value
+        for name, value in settings.items()
+    }
 
 
 def further_rounds(config: Mapping[str, Any]) -> int:
@@ -261,7 +283,7 @@ class Study:
         record = self._record(stage, values)
         if in_place:
             record_path.unlink(missing_ok=True)
-        function(**values)
+        function(**bound(function, values))
         if in_place:
             record["outputs"] = {
                 self._written(stage, name).name: self.digest(self._written(stage, name)) for name in stage.writes
@@ -278,8 +300,9 @@ class Study:
             return "missing"
         recorded = read_json(path)
         now = self._record(stage, values)
+        settings = settings_today(stage, recorded.get("settings") or {})
         outputs = {self._written(stage, name).name: self.digest(self._written(stage, name)) for name in stage.writes}
-        same = recorded.get("settings") == now["settings"] and recorded.get("inputs") == now["inputs"]
+        same = settings == now["settings"] and recorded.get("inputs") == now["inputs"]
         return "done" if same and recorded.get("outputs") == outputs else "stale"
 
     def _record(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
