@@ -496,7 +496,7 @@ class Sweep:
             raise InputError(
                 f"{first}: no such file, so the sweep is not ours and its settings are not known; draw another"
             )
-        settings = recorded_settings(first)[1]
+        settings = recorded_settings(first).extra
         if settings.get("design", "dirichlet") not in typing.get_args(Design):
             raise InputError(
                 f"{first}: design is {settings['design']!r:.60}, none of {', '.join(typing.get_args(Design))}"

@@ -442,7 +442,8 @@ def _read_sweep(path: Path) -> Sweep:
     settings: dict[str, Any] = {}
     anchors, repeats = ["" for _ in found.index], []
     if found.index[0] in files:
-        first, settings = recorded_settings(files[found.index[0]])
+        recorded = recorded_settings(files[found.index[0]])
+        first, settings = recorded.weights, recorded.extra
         row = dict(zip(found.domains, found.weights[0], strict=True))
         if any(abs(first.get(domain, 0.0) - weight) > 1e-6 for domain, weight in row.items()):
             say(

@@ -1,64 +1,134 @@
-"""A mixture's YAML in RegMix's keys -> domain -> weight, and back."""
+"""A mixture's YAML in RegMix's keys <-> `Mixture`: the weights of the domains, and all else that the file says."""
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
+from proxymix.messages import some
 from proxymix.schemas import check_domain_name
 
+TRAIN_PREFIX, VALID_PREFIX = "train_", "valid_"
 SUM_TOLERANCE = 1e-2  # published weights are rounded to 3 decimals; a row of RegMix's sums to 0.996
 
 
-def normalised(weights: Mapping[str, float], where: str) -> dict[str, float]:
-    """`weights` scaled to sum 1.
+def train_column(domain: str) -> str:
+    """RegMix's name for a domain's weight, in a table's header and in a mixture's YAML."""
+    return TRAIN_PREFIX + domain
+
+
+def train_domain(column: str) -> str | None:
+    """The domain whose weights a column holds, or None if the column is not named as RegMix names one."""
+    return column[len(TRAIN_PREFIX) :] if column.startswith(TRAIN_PREFIX) else None
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """One mixture.
+
+    Attributes:
+        weights: Domain -> weight. The weights sum to 1.
+        extra: Whatever else the mixture's file holds: the validation domains, a seed, the sampler's settings, provenance.
+    """
+
+    weights: dict[str, float]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def normalised(cls, weights: Mapping[str, Any], where: str, extra: Mapping[str, Any] | None = None) -> "Mixture":
+        """A mixture of weights that a person or another program wrote, scaled to sum 1.
+
+        Args:
+            weights: Domain -> weight, of sum 1 within 1e-2.
+            where: The file and the key that hold the weights, for messages.
+            extra: What else the file holds.
+
+        Raises:
+            InputError: If a weight is not a number >= 0, or the sum is further than 1e-2 from 1.
+        """
+        for domain, weight in weights.items():
+            number = isinstance(weight, int | float) and not isinstance(weight, bool)
+            if not number or not math.isfinite(weight) or weight < 0:
+                raise InputError(f"{where}: the weight of {domain} is {weight!r}; a number from 0 to 1 is wanted")
+        total = math.fsum(weights.values())
+        if abs(total - 1) > SUM_TOLERANCE:
+            raise InputError(
+                f"{where}: the weights sum to {total:.6g}, not 1; correct them or divide each by {total:.6g}"
+            )
+        scale = total if abs(total - 1) > 1e-12 else 1.0  # weights of full precision are kept to the last bit
+        return cls({domain: float(weight) / scale for domain, weight in weights.items()}, dict(extra or {}))
+
+    @classmethod
+    def read(cls, path: Path) -> "Mixture":
+        """The mixture in a YAML with RegMix's keys.
+
+        Raises:
+            InputError: If there is no `train` section of weights that sum to 1 within 1e-2.
+        """
+        content = read_yaml(path)
+        train = content.pop("train", None)
+        if not isinstance(train, dict) or not train:
+            raise InputError(f"{path}: no 'train' section of weights (train_<domain>: weight)")
+        names = [check_domain_name(str(key).removeprefix(TRAIN_PREFIX), str(path)) for key in train]
+        weights = dict(zip(names, train.values(), strict=True))
+        return cls.normalised(weights, f"{path}: train", content)
+
+    def write(self, path: Path, targets: Sequence[str] | None = None) -> None:
+        """Write the mixture in RegMix's keys: the weights at full precision, the validation domains, then `extra`.
+
+        Args:
+            path: The YAML to write.
+            targets: The domains to validate on. They are those of `weights` unless given here or in `extra`.
+        """
+        total = math.fsum(self.weights.values())
+        assert abs(total - 1) < 1e-9, f"weights sum to {total!r}"
+        valid = {VALID_PREFIX + domain: 1.0 for domain in (self.weights if targets is None else targets)}
+        train = {train_column(domain): float(weight) for domain, weight in self.weights.items()}
+        write_yaml(path, {"train": train, "valid": valid, **self.extra})
+
+    def aligned(self, domains: Sequence[str], where: str) -> np.ndarray:
+        """The weights in the order of `domains`, shape (num_domains,).
+
+        Raises:
+            InputError: If the mixture has other domains than these. The message begins with `where`.
+        """
+        weights = np.array(list(self.weights.values()))
+        return weights[positions(list(self.weights), domains, where)]
+
+
+def positions(found: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
+    """Where each of the `wanted` domains stands among those `found`, of which there must be no others.
 
     Raises:
-        InputError: If a weight is not a number >= 0, or the sum is further than 1e-2 from 1.
+        InputError: If the two do not name the same domains. The message begins with `where`.
     """
-    for domain, weight in weights.items():
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight) or weight < 0:
-            raise InputError(f"{where}: the weight of {domain} is {weight!r}; a number from 0 to 1 is wanted")
-    total = math.fsum(weights.values())
-    if abs(total - 1) > SUM_TOLERANCE:
-        raise InputError(f"{where}: the weights sum to {total:.6g}, not 1; correct them or divide each by {total:.6g}")
-    scale = total if abs(total - 1) > 1e-12 else 1.0  # what full precision leaves is no reason to change a weight
-    return {domain: float(weight) / scale for domain, weight in weights.items()}
+    missing = [d for d in wanted if d not in set(found)]
+    unknown = [d for d in found if d not in set(wanted)]
+    if missing or unknown:
+        parts = [f"lacks {some(missing)}"] if missing else []
+        parts += [f"has the unknown {some(unknown)}"] if unknown else []
+        raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(wanted, 40)}")
+    return [list(found).index(domain) for domain in wanted]
+
+
+def normalised(weights: Mapping[str, float], where: str) -> dict[str, float]:
+    """`Mixture.normalised(...).weights`."""
+    return Mixture.normalised(weights, where).weights
 
 
 def read_mixture(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
-    """A mixture YAML in RegMix's keys -> (domain -> weight, everything else in the file).
-
-    Raises:
-        InputError: If there is no `train` section of weights that sum to 1.
-    """
-    content = read_yaml(path)
-    train = content.pop("train", None)
-    if not isinstance(train, dict) or not train:
-        raise InputError(f"{path}: no 'train' section of weights (train_<domain>: weight)")
-    weights = {check_domain_name(str(key).removeprefix("train_"), str(path)): value for key, value in train.items()}
-    return normalised(weights, f"{path}: train"), content
+    """The fields of `Mixture.read`."""
+    mixture = Mixture.read(path)
+    return mixture.weights, mixture.extra
 
 
 def write_mixture(
     path: Path, weights: Mapping[str, float], extra: Mapping[str, Any], targets: Sequence[str] | None = None
 ) -> None:
-    """Write a mixture in RegMix's keys, weights at full precision, then `extra` (settings, provenance).
-
-    Args:
-        path: The YAML to write.
-        weights: Domain -> weight, sum 1 within 1e-9.
-        extra: What follows the weights (model_name, seed, sampler settings, provenance).
-        targets: Domains to validate on; all of `weights` by default.
-    """
-    assert abs(math.fsum(weights.values()) - 1) < 1e-9, f"weights sum to {math.fsum(weights.values())!r}"
-    write_yaml(
-        path,
-        {
-            "train": {f"train_{domain}": float(weight) for domain, weight in weights.items()},
-            "valid": {f"valid_{domain}": 1.0 for domain in (weights if targets is None else targets)},
-            **extra,
-        },
-    )
+    """`Mixture(weights, extra).write(path, targets)`."""
+    Mixture(dict(weights), dict(extra)).write(path, targets)

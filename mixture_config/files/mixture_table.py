@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixture_config.files.mixture import SUM_TOLERANCE, normalised, read_mixture
+from mixture_config.files.mixture import SUM_TOLERANCE, TRAIN_PREFIX, Mixture, positions, train_column
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml
 from proxymix.messages import some
 from proxymix.progress import progress, say
 from proxymix.schemas import check_domain_name
-from proxymix.tables import read_table
+from proxymix.tables import read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ("index", "run", "run_id", "name")
-TRAIN_PREFIX = "train_"
 RECORDED_NUMBERS = (
     *("temperature", "min_strength", "max_strength", "minimum", "maximum_usage", "sample_multiplier"),
     *("budget", "max_epochs"),
@@ -36,42 +35,122 @@ ROUNDING = 1e-9  # a sum closer to 1 than this is arithmetic, not rounded weight
 
 
 @dataclass(frozen=True)
-class Mixtures:
-    """Weights of many mixtures: row i is the mixture `index[i]`, column j the domain `domains[j]`; rows sum to 1."""
+class MixtureTable:
+    """The weights of many mixtures.
+
+    Attributes:
+        index: The key of each mixture, such as the number of its run.
+        domains: Their domains.
+        weights: Shape (num_mixtures, num_domains). Rows sum to 1.
+    """
 
     index: list[Key]
     domains: list[str]
-    weights: np.ndarray  # (num_runs, num_domains)
+    weights: np.ndarray
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the weights' columns in a file: train_<domain>."""
+        return [train_column(domain) for domain in self.domains]
+
+    @classmethod
+    def read(cls, path: Path) -> "MixtureTable":
+        """The mixtures of a CSV, a folder (of YAMLs, or a study's), a YAML, or a JSON, in the file's or the names' order.
+
+        Raises:
+            InputError: If there is none, a key repeats, or weights do not sum to 1 within 1e-2.
+        """
+        path = Path(path)
+        if path.is_dir() and (path / "mixtures.csv").exists():
+            path = path / "mixtures.csv"
+        if not path.is_dir() and path.suffix.lower() not in (".yaml", ".yml", ".json"):
+            table = read_table(path)
+            key = next((k for k in KEYS if k in table.columns), None)
+            if key is None:
+                raise InputError(
+                    f"{path}: no key column; one of {', '.join(KEYS)} is needed (found {some(table.columns)})"
+                )
+            return cls.from_frame(table, row_keys(table, key, path), key, path)
+        if path.suffix.lower() == ".json":
+            rows = _read_mixes(path)
+            index: list[Key] = list(range(len(rows)))
+        else:
+            files = mixture_files(path) if path.is_dir() else [path]
+            with progress("read mixtures", total=len(files), unit="files") as bar:
+                rows = []
+                for file in files:
+                    rows.append(_read_one(file))
+                    bar.advance()
+            index = [run_key(file.stem) for file in files]
+        domains = list(dict.fromkeys(domain for row in rows for domain in row))
+        return cls(index, domains, np.array([[row.get(domain, 0.0) for domain in domains] for row in rows]))
+
+    @classmethod
+    def from_frame(
+        cls, table: "pd.DataFrame", index: Sequence[Key], key: str, path: Path, renormalise: bool = True
+    ) -> "MixtureTable":
+        """The weights of a table that was read: its columns train_<domain>, else all columns that are no key.
+
+        Args:
+            table: One mixture a row.
+            index: The key of each row.
+            key: The name of the key column, for messages.
+            path: The table's file, for messages.
+            renormalise: Whether rows that were rounded to a sum near 1 are scaled to sum 1, which is said on stderr.
+
+        Raises:
+            InputError: If there are no weights, two columns name one domain, a weight is no finite number >= 0, or a
+                row's sum is further than 1e-2 from 1.
+        """
+        columns = [c for c in table.columns if str(c).startswith(TRAIN_PREFIX)]
+        if not columns:
+            columns = [c for c in table.columns if c not in KEYS and not str(c).startswith("Unnamed:")]
+        domains = [_domain(column, str(path)) for column in columns]
+        if twice := [domain for domain, count in Counter(domains).items() if count > 1]:
+            raise InputError(f"{path}: two columns are the weights of {some(twice)}; rename or remove one")
+        if not domains:
+            raise InputError(f"{path}: no columns of weights (train_<domain>); found {some(table.columns)}")
+        weights = numbers_of(table, columns, index, key, path)
+        for row, column in np.argwhere(weights < 0):
+            raise InputError(
+                f"{path}: {columns[column]} of {key} {index[row]} is {weights[row, column]:g}, below 0; correct it"
+            )
+        sums = weights.sum(axis=1)
+        off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+        if len(off):
+            raise InputError(
+                f"{path}: the weights of {len(off)} of {len(index)} rows do not sum to 1 ({key} {index[off[0]]} sums to "
+                f"{sums[off[0]]:.6g} over {len(domains)} columns, {columns[0]} to {columns[-1]}); correct the rows, or "
+                "remove columns that are no domain's"
+            )
+        rounded = np.abs(sums - 1) > ROUNDING
+        if rounded.any() and renormalise:
+            low, high = sums[rounded].min(), sums[rounded].max()
+            say(f"{path}: {rounded.sum()} of {len(index)} rows sum to {low:.4g} to {high:.4g}; renormalised to 1")
+            weights = np.where(rounded[:, None], weights / sums[:, None], weights)
+        return cls(list(index), domains, weights)
+
+    def write(self, path: Path) -> None:
+        """Write a CSV with RegMix's header, `index` and the weights' columns, at full precision."""
+        rows = [(key, *map(float, row)) for key, row in zip(self.index, self.weights, strict=True)]
+        write_table(path, ("index", *self.columns), rows)
+
+    def aligned(self, domains: Sequence[str], where: str) -> np.ndarray:
+        """The weights with their columns in the order of `domains`, shape (num_mixtures, num_domains).
+
+        Raises:
+            InputError: If the table has other domains than these. The message begins with `where`.
+        """
+        return self.weights[:, positions(self.domains, domains, where)]
 
 
-def read_mixtures(path: Path) -> Mixtures:
-    """The mixtures of a CSV, a folder (of YAMLs, or a study's), a YAML, or a JSON, in the file's or the names' order.
+def read_mixtures(path: Path) -> MixtureTable:
+    """`MixtureTable.read(path)`."""
+    return MixtureTable.read(path)
 
-    Raises:
-        InputError: If there is none, a key repeats, or weights do not sum to 1 within 1e-2.
-    """
-    path = Path(path)
-    if path.is_dir() and (path / "mixtures.csv").exists():
-        path = path / "mixtures.csv"
-    if not path.is_dir() and path.suffix.lower() not in (".yaml", ".yml", ".json"):
-        table = read_table(path)
-        key = next((k for k in KEYS if k in table.columns), None)
-        if key is None:
-            raise InputError(f"{path}: no key column; one of {', '.join(KEYS)} is needed (found {some(table.columns)})")
-        return mixtures_of(table, row_keys(table, key, path), key, path)
-    if path.suffix.lower() == ".json":
-        rows = _read_mixes(path)
-        index: list[Key] = list(range(len(rows)))
-    else:
-        files = mixture_files(path) if path.is_dir() else [path]
-        with progress("read mixtures", total=len(files), unit="files") as bar:
-            rows = []
-            for file in files:
-                rows.append(_read_one(file))
-                bar.advance()
-        index = [run_key(file.stem) for file in files]
-    domains = list(dict.fromkeys(domain for row in rows for domain in row))
-    return Mixtures(index, domains, np.array([[row.get(domain, 0.0) for domain in domains] for row in rows]))
+
+Mixtures = MixtureTable
+mixtures_of = MixtureTable.from_frame
 
 
 def mixture_files(folder: Path) -> list[Path]:
@@ -117,7 +196,7 @@ def _read_one(path: Path) -> dict[str, float]:
     """A mixture's YAML: RegMix's keys, or a launch configuration of Olmix with the weights in `mix`."""
     content = read_yaml(path)
     if "train" in content or not isinstance(content.get("mix"), dict):
-        return read_mixture(path)[0]
+        return Mixture.read(path).weights
     try:
         leaves = flatten_mix(content["mix"])
     except (TypeError, ValueError) as error:
@@ -138,7 +217,7 @@ def _read_mixes(path: Path) -> list[dict[str, float]]:
 
 
 def _of_olmix(weights: Mapping[str, Any], where: str) -> dict[str, float]:
-    return normalised({_domain(name, where): weight for name, weight in weights.items()}, where)
+    return Mixture.normalised({_domain(name, where): weight for name, weight in weights.items()}, where).weights
 
 
 def _domain(name: Any, where: str) -> str:
@@ -146,13 +225,14 @@ def _domain(name: Any, where: str) -> str:
     return check_domain_name(str(name).removeprefix(TRAIN_PREFIX).replace(":", ".").replace("/", "."), where)
 
 
-def recorded_settings(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
-    """A mixture of a sweep: its weights, and what its YAML records of how it was drawn.
+def recorded_settings(path: Path) -> Mixture:
+    """A mixture of a sweep; `extra` holds what its YAML records of how the mixture was drawn.
 
     Raises:
         InputError: If a setting is of another kind than the sampler writes.
     """
-    weights, settings = read_mixture(path)
+    mixture = Mixture.read(path)
+    settings = mixture.extra
     for key in RECORDED_NUMBERS:
         value = settings.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
@@ -160,45 +240,12 @@ def recorded_settings(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
     for key in ("limits", "groups"):
         if not isinstance(settings.get(key) or {}, Mapping):
             raise InputError(f"{path}: {key} is {settings[key]!r:.60}; a mapping is wanted")
-    return weights, settings
+    return mixture
 
 
 def run_key(stem: str) -> Key:
     """The key of the run that a file belongs to: n00012 -> 12, another name as it is."""
     return int(stem[1:]) if re.fullmatch(r"n\d+", stem) else stem
-
-
-def mixtures_of(
-    table: "pd.DataFrame", index: Sequence[Key], key: str, path: Path, renormalise: bool = True
-) -> Mixtures:
-    """The weights of a table whose rows are `index`; those rounded to a sum near 1 are renormalised, unless told not to."""
-    columns = [c for c in table.columns if str(c).startswith(TRAIN_PREFIX)]
-    if not columns:
-        columns = [c for c in table.columns if c not in KEYS and not str(c).startswith("Unnamed:")]
-    domains = [_domain(column, str(path)) for column in columns]
-    if twice := [domain for domain, count in Counter(domains).items() if count > 1]:
-        raise InputError(f"{path}: two columns are the weights of {some(twice)}; rename or remove one")
-    if not domains:
-        raise InputError(f"{path}: no columns of weights (train_<domain>); found {some(table.columns)}")
-    weights = numbers_of(table, columns, index, key, path)
-    for row, column in np.argwhere(weights < 0):
-        raise InputError(
-            f"{path}: {columns[column]} of {key} {index[row]} is {weights[row, column]:g}, below 0; correct it"
-        )
-    sums = weights.sum(axis=1)
-    off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
-    if len(off):
-        raise InputError(
-            f"{path}: the weights of {len(off)} of {len(index)} rows do not sum to 1 ({key} {index[off[0]]} sums to "
-            f"{sums[off[0]]:.6g} over {len(domains)} columns, {columns[0]} to {columns[-1]}); correct the rows, or remove "
-            "columns that are no domain's"
-        )
-    rounded = np.abs(sums - 1) > ROUNDING
-    if rounded.any() and renormalise:
-        low, high = sums[rounded].min(), sums[rounded].max()
-        say(f"{path}: {rounded.sum()} of {len(index)} rows sum to {low:.4g} to {high:.4g}; renormalised to 1")
-        weights = np.where(rounded[:, None], weights / sums[:, None], weights)
-    return Mixtures(list(index), domains, weights)
 
 
 def row_keys(table: "pd.DataFrame", key: str, path: Path) -> list[Key]:
