@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from proxy_training.device.layout import Layout, device_here, precision_here
 from proxy_training.runs.settings import Run, TrainSettings
-from proxy_training.train import TokenData, plan_of
+from proxy_training.runs.token_data import TokenData, plan_of
 from proxymix.schemas import loss_column
 
 NUM_TOKENS = {"50k": 200_000, "80k": 200_000, "200k": 300_000, "300k": 300_000, "1m": 400_000}

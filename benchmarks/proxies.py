@@ -230,7 +230,7 @@ def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callabl
     """A step of a sweep, data and clipping included, and its tokens."""
     from proxy_training.loop.distributed import OneDevice
     from proxy_training.loop.trainer import _Training
-    from proxy_training.train import TokenData, plan_of
+    from proxy_training.runs.token_data import TokenData, plan_of
 
     data = TokenData.open(folder / "tokens", settings)
     runs = [Run(f"n{k}", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), k) for k in range(layout.stack)]

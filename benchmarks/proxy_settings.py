@@ -42,7 +42,7 @@ def train_once(tokens: Path, weights: dict[str, float], seed: int, settings: Tra
     """CPU seconds, and the validation loss averaged over domains in nats per token."""
     from proxy_training.device.layout import layout_of
     from proxy_training.loop.trainer import fit
-    from proxy_training.train import TokenData, plan_of
+    from proxy_training.runs.token_data import TokenData, plan_of
 
     data, run = TokenData.open(tokens, settings), Run("benchmark", weights, seed)
     start = time.process_time()

@@ -3,28 +3,16 @@
 python proxy_training/collect.py --study STUDY
 """
 
-import csv
-import io
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from proxy_training.tracking.wandb_files import read_wandb_file
+from proxy_training.runs.measured_runs import Measured, read_run, read_wandb_run, read_weights
 from proxymix.errors import InputError
-from proxymix.files import read_text, read_yaml
 from proxymix.progress import say
-from proxymix.schemas import loss_column, run_id, run_index
+from proxymix.schemas import loss_column, run_index
 from proxymix.tables import write_table
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A finished run: its mixture, and its final validation loss per domain, in nats per token."""
-
-    weights: dict[str, float]
-    losses: dict[str, float]
 
 
 def collect(
@@ -88,53 +76,6 @@ def collect(
         )
 
 
-def read_run(folder: Path) -> Measured | None:
-    """A run's folder; None where the run is not done. The losses of a diverged run are not numbers.
-
-    Raises:
-        InputError: If a loss of another is none either.
-    """
-    if not (folder / "manifest.yaml").exists():
-        return None
-    path, manifest = folder / "losses.csv", read_yaml(folder / "manifest.yaml")
-    rows = csv.DictReader(io.StringIO(read_text(path)))
-    gone = "diverged" in manifest
-    losses = {row["domain"]: math.nan if gone else _number(row["loss_nats"], path) for row in rows}
-    return Measured(manifest["weights"], losses)
-
-
-def read_wandb_run(folder: Path) -> Measured | None:
-    """The same from the run's wandb file; None where there is none of a run that ended well."""
-    for path in sorted(folder.glob("wandb/*run-*/run-*.wandb")):
-        run = read_wandb_file(path)
-        last = run.history[-1] if run.history else {}
-        if run.exit_code == 0 and last:
-            return Measured(
-                {domain: run.config["mixture"][domain] for domain in run.config["train_domains"]},
-                {domain: float(last.get(loss_column(domain), math.nan)) for domain in run.config["valid_domains"]},
-            )
-    return None
-
-
-def read_weights(path: Path) -> dict[str, dict[str, float]]:
-    """mixtures.csv -> run id -> domain -> weight.
-
-    Raises:
-        InputError: If it has no `index`, or a cell is not a number.
-    """
-    weights: dict[str, dict[str, float]] = {}
-    for row in csv.DictReader(io.StringIO(read_text(path))):
-        if "index" not in row:
-            raise InputError(f"{path}: no column 'index'; found {', '.join(map(str, row))}")
-        name = run_id(int(_number(row.pop("index"), path)))
-        if name in weights:
-            raise InputError(f"{path}: the index {run_index(name)} is there twice")
-        weights[name] = {column.removeprefix("train_"): _number(value, path) for column, value in row.items()}
-    if not weights:
-        raise InputError(f"{path}: the table has no rows")
-    return weights
-
-
 def _must_agree(name: str, trained: Mapping[str, float], expected: Mapping[str, float], table: Path) -> None:
     for domain in dict.fromkeys([*expected, *trained]):
         weights = expected.get(domain, 0.0), trained.get(domain, 0.0)
@@ -143,16 +84,6 @@ def _must_agree(name: str, trained: Mapping[str, float], expected: Mapping[str, 
                 f"{table}: {name} has {weights[0]:.6g} of {domain}, but was trained with {weights[1]:.6g}; "
                 "run `proxymix sweep` again, which retrains what changed"
             )
-
-
-def _number(text: str | None, path: Path) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{path}: {text!r} where a number is wanted")
-    return value
 
 
 if __name__ == "__main__":

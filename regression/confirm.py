@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mixture_config.files.mixture import read_mixture
-from proxy_training.collect import read_run
+from proxy_training.runs.measured_runs import read_run
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.files import write_yaml
@@ -86,8 +86,8 @@ def confirm(
         InputError: If the mixtures name different domains, or the objective is not measured on the tokens.
         StageError: If a run fails.
     """
-    from proxy_training.sweep import train_runs
-    from regression.fit import load_fit
+    from proxy_training.launch.train_runs import train_runs
+    from regression.models.fit_files import load_fit
     from regression.selection.validation import same_mixtures
 
     if num_seeds < 2:
@@ -95,7 +95,7 @@ def confirm(
     fitted = load_fit(fit)
     swept = fitted.runs
     settings = read_mixture(proposal)[1]
-    goal = Objective.of(objective or settings.get("objective") or fitted.objective, swept.targets, swept.losses)
+    goal = Objective.of(objective or settings.get("objective") or fitted.objective_spec, swept.targets, swept.losses)
     columns = [loss_column(domain) for domain in read_tokens_manifest(tokens).domains("valid")]
     _check_measured([swept.targets[t] for t in goal.used], columns, tokens)
     catalogue = read_domains(domains)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from proxy_training.collect import read_run
+from proxy_training.runs.measured_runs import read_run
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.files import remove
@@ -21,9 +21,9 @@ from proxymix.schemas import loss_domain, read_tokens_manifest, run_id
 from proxymix.tables import write_table
 from regression.data.objective import Objective
 from regression.data.runs_table import Runs, read_runs
-from regression.fit import fit_runs
 from regression.propose import catalogue_of, region_of
 from regression.search.next_runs import Expected, Method, expected, next_mixtures, numbered, write_mixtures
+from regression.selection.model_choice import fit_runs
 
 TABLES = ("rounds.csv", "mixtures.csv", "losses.csv")
 MODEL = "gp"  # it knows best where it is unsure, and holds up on few runs
@@ -82,7 +82,7 @@ def rounds(
         InputError: If the tables do not match, or the limits hold too few different mixtures.
         StageError: If a run fails.
     """
-    from proxy_training.sweep import train_runs
+    from proxy_training.launch.train_runs import train_runs
 
     for name, value, least in (("num_rounds", num_rounds, 2), ("num_mixtures", num_mixtures, 1)):
         if value < least:

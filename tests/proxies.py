@@ -8,8 +8,9 @@ import numpy as np
 from data_preparation.tokens.shards import ShardWriter
 from mixture_config.files.mixture import write_mixture
 from proxy_training.device.layout import layout_of
+from proxy_training.launch.train_batch import train_bundle
 from proxy_training.runs.settings import Run, TrainSettings
-from proxy_training.train import TokenData, train_bundle
+from proxy_training.runs.token_data import TokenData
 from proxymix.files import write_json
 
 VOCABULARY = 64

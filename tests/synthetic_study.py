@@ -109,7 +109,7 @@ def confirm_study(folder: Path, law: Law, **changed: Any) -> list[Run]:
         "heuristic": folder / "heuristic_mixture.yaml",
         "train": SETTINGS,
     }
-    with mock.patch("proxy_training.sweep.train_runs", training_of(law, asked)):
+    with mock.patch("proxy_training.launch.train_runs.train_runs", training_of(law, asked)):
         confirm(**(arguments | changed))
     return asked
 

@@ -10,8 +10,8 @@ from proxies import TINY, contents, train_run, write_tokens
 
 from proxy_training.collect import collect
 from proxy_training.runs.settings import Run
+from proxy_training.runs.token_data import TokenData
 from proxy_training.tracking.wandb_files import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, read_wandb_file, records
-from proxy_training.train import TokenData
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, remove
 from proxymix.tables import read_table, write_table

@@ -8,8 +8,9 @@ import pytest
 from proxies import TINY, VOCABULARY, write_mixtures, write_tokens
 
 from proxy_training import cost as cost_module
-from proxy_training.cost import Part, calibrated, cost, counted, floor_seconds, longest_share, money
+from proxy_training.cost import calibrated, cost, longest_share, money
 from proxy_training.device.calibration import Speed
+from proxy_training.device.counting import Part, counted, floor_seconds
 from proxy_training.device.layout import Layout
 from proxy_training.device.roofline import DEVICES, Device, device_named, is_at_hand, measured_device
 from proxy_training.model.proxy import flops_per_token
@@ -235,7 +236,7 @@ def test_the_help_of_the_device_lists_all_of_them():
 
 
 def test_a_dry_run_says_how_large_a_proxy_is_and_the_flop_of_the_sweep(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("proxy_training.sweep.estimate_seconds", lambda *_: 60.0)
+    monkeypatch.setattr("proxy_training.launch.train_runs.estimate_seconds", lambda *_: 60.0)
     flags = ["--train.tokens", "1_000_000", "--synthesize.num_mixtures", "10", "--study", str(tmp_path / "study")]
     assert main(["run", *flags, "--tokenize.vocab_size", "50432", "--train.sequence_length", "2048", "--dry_run"]) == 0
     shown = capsys.readouterr().err

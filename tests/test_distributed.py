@@ -20,7 +20,8 @@ from proxy_training.device.layout import Layout
 from proxy_training.loop.distributed import loopback
 from proxy_training.loop.trainer import fit
 from proxy_training.runs.settings import Run
-from proxy_training.train import TokenData, plan_of, train
+from proxy_training.runs.token_data import TokenData, plan_of
+from proxy_training.train import train
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_yaml
 from proxymix.tables import read_table
@@ -120,7 +121,7 @@ from proxies import TINY, VOCABULARY
 from proxy_training.loop import trainer
 from proxy_training.distributed import join, part_of
 from proxy_training.runs.settings import Run
-from proxy_training.train import TokenData, plan_of
+from proxy_training.runs.token_data import TokenData, plan_of
 
 devices, run = join(Path("rendezvous").resolve()), Run("x", {"a": 0.3, "b": 0.7}, 0)
 data = TokenData.open(Path(sys.argv[1]), TINY)

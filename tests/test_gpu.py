@@ -13,10 +13,11 @@ from proxies import TINY, VOCABULARY, contents, write_tokens
 
 from proxy_training.device.calibration import chosen_layout
 from proxy_training.device.layout import Layout, layout_of
+from proxy_training.launch.train_batch import train_bundle
 from proxy_training.loop import trainer
 from proxy_training.loop.trainer import fit
 from proxy_training.runs.settings import Run, TrainSettings
-from proxy_training.train import TokenData, plan_of, train_bundle
+from proxy_training.runs.token_data import TokenData, plan_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU")
 LAYOUT = Layout("cuda", "fp32", stack=8, micro_batch=4, compile=False)

@@ -9,11 +9,12 @@ from litgpt import GPT
 from proxies import TINY, VOCABULARY, contents, write_tokens
 
 from proxy_training.device.layout import Layout, layout_of
+from proxy_training.launch.train_batch import train_bundle
 from proxy_training.loop import trainer
 from proxy_training.model.proxy import build_proxy, proxy_config
 from proxy_training.model.stack import clip_each, stacked, weights_of
 from proxy_training.runs.settings import Run, TrainSettings
-from proxy_training.train import TokenData, plan_of, train_bundle
+from proxy_training.runs.token_data import TokenData, plan_of
 
 LAYOUT = Layout("cpu", "fp32", stack=8, micro_batch=4, compile=False)
 RUNS = [Run(f"n{k:05d}", {"a": k / 8, "b": 1 - k / 8}, seed=k % 3) for k in range(1, 8)]

@@ -21,7 +21,9 @@ from proxy_training.collect import collect
 from proxy_training.device.layout import Layout
 from proxy_training.launch import worker_pool as team_module
 from proxy_training.launch.run_batches import bundled
-from proxy_training.sweep import Run, default_workers, estimate_seconds, sweep, train_runs
+from proxy_training.launch.train_runs import default_workers, estimate_seconds, train_runs
+from proxy_training.runs.settings import Run
+from proxy_training.sweep import sweep
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_yaml
 from proxymix.tables import read_table

@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from proxies import TINY, VOCABULARY, contents, train_run, write_mixtures, write_tokens
 
 from proxy_training.device.layout import layout_of
+from proxy_training.launch.train_batch import train_bundle
 from proxy_training.model.proxy import build_proxy, flops_per_token, proxy_config, total_parameters
 from proxy_training.runs.plan import evenly_spaced, training_plan
+from proxy_training.runs.run_folder import is_done
 from proxy_training.runs.settings import SHAPES, Run, TrainSettings
-from proxy_training.train import TokenData, is_done, train, train_bundle
+from proxy_training.runs.token_data import TokenData
+from proxy_training.train import train
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml, write_json
 from proxymix.tables import read_table

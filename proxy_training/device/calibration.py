@@ -23,7 +23,7 @@ from proxy_training.device.layout import Layout, device_here, fitting_stack, fre
 from proxy_training.launch.worker_pool import Worker, one_gpu
 from proxy_training.model.proxy import flops_per_token
 from proxy_training.runs.settings import Run, TrainSettings
-from proxy_training.train import TokenData, plan_of
+from proxy_training.runs.token_data import TokenData, plan_of
 from proxymix.errors import StageError
 from proxymix.files import cache_folder, replacing
 from proxymix.progress import progress, say

@@ -18,9 +18,10 @@ from typing import Any
 
 from proxy_training.device.calibration import seconds_per_token
 from proxy_training.device.layout import Layout, is_out_of_memory
+from proxy_training.launch.train_batch import train_bundle
 from proxy_training.loop.distributed import OneDevice, join, part_of
 from proxy_training.runs.settings import Run, TrainSettings
-from proxy_training.train import TokenData, train_bundle
+from proxy_training.runs.token_data import TokenData
 
 Answer = dict[str, Any]
 

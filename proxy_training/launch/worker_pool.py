@@ -46,7 +46,7 @@ class Worker:
         # wandb's temporary files go with the worker, which ends without cleaning up.
         self._scratch = tempfile.TemporaryDirectory(prefix="proxymix-", ignore_cleanup_errors=True)
         self._stderr = Path(self._scratch.name) / "stderr"
-        root = str(Path(__file__).resolve().parents[1])
+        root = str(Path(__file__).resolve().parents[2])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name, **_compiler_cache()}
         with self._stderr.open("wb") as stderr:

@@ -30,7 +30,7 @@ from proxymix.schemas import loss_column
 if TYPE_CHECKING:
     from litgpt import GPT
 
-    from proxy_training.train import TokenData
+    from proxy_training.runs.token_data import TokenData
 
 VALIDATION_TOKENS = 4096  # scored at once where the batch is smaller, as 256 at a time take a third longer
 REPORTS = 100  # times a run reports progress and looks at its losses; reading a loss makes a GPU wait
