@@ -29,11 +29,11 @@ from scipy.optimize import minimize
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet, scale_into
 from regression.data.runs_table import Runs
-from regression.fit import fit_runs
-from regression.models.fitted import Fit
+from regression.models.fitted import FittedModel
 from regression.propose import NORMAL, Proposal, baselines_of, how_to_search, proposed
 from regression.search.feasible_set import Region
 from regression.search.uncertainty import interval
+from regression.selection.model_choice import fit_runs
 
 NUM_RUNS = 48
 NUM_FRESH = 500
@@ -216,7 +216,7 @@ def trial(law: PlantedLaw, noise: float, seed: int, model: str = "auto") -> Tria
     low, high = interval(made.optima)
     fresh = law.mixtures(NUM_FRESH, seed + 1_000_000)
     truth = law.objective(fresh)
-    error = fitted.mean_objective(fresh, fitted.goal) - truth
+    error = fitted.mean_objective(fresh, fitted.objective) - truth
     return Trial(
         fitted.model,
         float(np.sqrt(np.mean(error**2)) / truth.std()),
@@ -237,10 +237,10 @@ def permuted_is_better(law: PlantedLaw, noise: float, seed: int, model: str = "a
     return "prior" in made.better
 
 
-def proposal_from(runs: Runs, law: PlantedLaw, seed: int, model: str) -> tuple[Fit, Proposal]:
+def proposal_from(runs: Runs, law: PlantedLaw, seed: int, model: str) -> tuple[FittedModel, Proposal]:
     """What `proxymix fit` and `proxymix propose` make of a sweep."""
     fitted = fit_runs(runs, model, "mean", seed)
-    goal, prior = fitted.goal, law.prior
+    goal, prior = fitted.objective, law.prior
     baselines, how = baselines_of(fitted, goal, prior), how_to_search(fitted, goal)
     return fitted, proposed(fitted, goal, law.region(), prior, baselines, how, None, 2, seed, 1)
 

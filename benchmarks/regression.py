@@ -33,11 +33,11 @@ import numpy as np
 
 from regression.data.objective import Objective
 from regression.data.runs_table import Runs, read_runs
-from regression.fit import fit_runs
 from regression.models.ensemble import Ensemble
 from regression.models.registry import REGRESSORS, make_regressor
 from regression.models.regressor import Regressor, single_thread
 from regression.models.trees import LightGBM
+from regression.selection.model_choice import fit_runs
 from regression.selection.validation import CrossValidation, cross_validate, ensembled, measures, same_mixtures, split
 
 NUM_SUBSETS = 5

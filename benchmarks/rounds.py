@@ -32,13 +32,14 @@ from mixture_config.geometry.limits import Limits
 from mixture_config.synthesize import LAW, Catalogue, draw_design, law_of
 from regression.data.objective import Objective
 from regression.data.runs_table import Runs, read_runs
-from regression.fit import fit_runs
-from regression.models.fitted import Fit, Surface
+from regression.models.fitted import FittedModel
+from regression.models.predicted_objective import PredictedObjective
 from regression.models.registry import make_regressor
 from regression.models.regressor import single_thread
 from regression.search.feasible_set import Region
 from regression.search.next_runs import next_mixtures, pick_among
 from regression.search.search import search
+from regression.selection.model_choice import fit_runs
 
 KINDS = ("power", "exponential", "interaction")
 METHODS = ("improvement", "climb")
@@ -46,10 +47,10 @@ MODEL = "gp"
 CAUTION = 0.5  # as in `propose`
 
 
-def proposal(fitted: Fit, goal: Objective, region: Region) -> np.ndarray:
+def proposal(fitted: FittedModel, goal: Objective, region: Region) -> np.ndarray:
     """What `propose` would write, shape (num_domains,)."""
     best = fitted.runs.weights[np.argsort(goal.value(fitted.runs.losses), kind="stable")[:4]]
-    surface = Surface(fitted, goal, region.prior, CAUTION)
+    surface = PredictedObjective(fitted, goal, region.prior, CAUTION)
     return search(surface, region, region.prior, best, "gradient", 0, 2, np.random.default_rng(0))[0].weights
 
 
@@ -88,7 +89,7 @@ def planted(kind: str, num_domains: int, seed: int, noise: float, num_runs: int,
 
     def missed(runs: Runs) -> float:
         fitted = fit_runs(runs, MODEL, "mean")
-        return (float(law.objective(proposal(fitted, fitted.goal, region))[0]) - best) / (prior - best)
+        return (float(law.objective(proposal(fitted, fitted.objective, region))[0]) - best) / (prior - best)
 
     first = measured(law, filling(law, each, seed), sd, np.random.default_rng([2, seed]))
     found = [missed(first), missed(measured(law, at_once, sd, np.random.default_rng([2, seed])))]
@@ -96,7 +97,7 @@ def planted(kind: str, num_domains: int, seed: int, noise: float, num_runs: int,
         runs = first
         for number in range(2, num_rounds + 1):
             fitted = fit_runs(runs, MODEL, "mean")
-            X = next_mixtures(fitted, fitted.goal, region, each, np.random.default_rng([seed, number]), method)
+            X = next_mixtures(fitted, fitted.objective, region, each, np.random.default_rng([seed, number]), method)
             runs = joined(runs, measured(law, X, sd, np.random.default_rng([3, seed, number])))
         found.append(missed(runs))
     return found
@@ -123,26 +124,28 @@ def replayed(pool: Runs, others: Runs, objective: str, seed: int, num_runs: int,
         rows = first
         for _ in range(2, num_rounds + 1):
             fitted, left = fit_runs(of(rows), MODEL, objective), np.setdiff1d(rest, rows)
-            X = pick_among(pool.weights[left], fitted, fitted.goal, region, each, method)
+            X = pick_among(pool.weights[left], fitted, fitted.objective, region, each, method)
             same = (pool.weights[left][None] == X[:, None]).all(axis=2)
             rows = np.append(rows, left[same.argmax(axis=1)])
         used.append(rows)
     unseen = np.setdiff1d(order, np.concatenate(used))
     judge = judge_of(joined(of(unseen), others), objective)
     fits = [fit_runs(of(rows), MODEL, objective) for rows in used]
-    proposals = [proposal(fitted, fitted.goal, region) for fitted in fits]
+    proposals = [proposal(fitted, fitted.objective, region) for fitted in fits]
     rng = np.random.default_rng(0)
-    lowest = search(Surface(judge, judge.goal, prior), region, prior, np.array(proposals), "gradient", 0, 2, rng)
-    values = judge.mean_objective(np.vstack([prior, lowest[0].weights, *proposals]), judge.goal)
+    lowest = search(
+        PredictedObjective(judge, judge.objective, prior), region, prior, np.array(proposals), "gradient", 0, 2, rng
+    )
+    values = judge.mean_objective(np.vstack([prior, lowest[0].weights, *proposals]), judge.objective)
     return list((values[2:] - values[1]) / (values[0] - values[1]))
 
 
-def judge_of(runs: Runs, objective: str) -> Fit:
+def judge_of(runs: Runs, objective: str) -> FittedModel:
     """A fit whose standard deviations are of no concern."""
     goal, ones = Objective.of(objective, runs.targets, runs.losses), np.ones(len(runs.targets))
     with single_thread():
         regressors = [make_regressor(MODEL).fit(runs.weights, losses) for losses in runs.losses.T]
-    return Fit(MODEL, None, goal.spec, runs, regressors, ones, 0 * ones, np.diag(ones), {})
+    return FittedModel(MODEL, None, goal.spec, runs, regressors, ones, 0 * ones, np.diag(ones), {})
 
 
 def shown(name: str, names: tuple[str, ...], against: int, results: np.ndarray) -> None:

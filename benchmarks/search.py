@@ -30,10 +30,10 @@ import numpy as np
 from benchmarks.regression import read_regmix, rows_of
 from mixture_config.geometry.limits import Limits
 from regression.data.runs_table import Runs
-from regression.fit import fit_runs
-from regression.models.fitted import Fit
+from regression.models.fitted import FittedModel
 from regression.propose import How, baselines_of, proposed
 from regression.search.feasible_set import Region
+from regression.selection.model_choice import fit_runs
 
 PILE = {
     "arxiv": (113.3, 105.2),
@@ -121,7 +121,7 @@ def compared(seen: Runs, unseen: Runs) -> dict[str, np.ndarray]:
     region = Region(Limits(seen.domains, 0.0, np.ones(len(prior))), prior)
     trees, ours = fit_runs(seen, "lightgbm", "mean"), fit_runs(seen, "auto", "mean")
     judges = [fit_runs(unseen, model, "mean") for model in ("gp", "lightgbm")]
-    baselines = baselines_of(ours, ours.goal, prior)
+    baselines = baselines_of(ours, ours.objective, prior)
     rows = {
         "the token shares": (ours, prior, 0.0),
         "human": (ours, of_pile(1, seen.domains), 0.0),
@@ -135,15 +135,17 @@ def compared(seen: Runs, unseen: Runs) -> dict[str, np.ndarray]:
 
 
 def found_by(
-    fitted: Fit, region: Region, prior: np.ndarray, baselines: Mapping[str, np.ndarray], how: How
+    fitted: FittedModel, region: Region, prior: np.ndarray, baselines: Mapping[str, np.ndarray], how: How
 ) -> np.ndarray:
     """The proposal of one search, as `proxymix propose` makes it."""
-    return proposed(fitted, fitted.goal, region, prior, baselines, how, 0, 0, 0, 1).weights
+    return proposed(fitted, fitted.objective, region, prior, baselines, how, 0, 0, 0, 1).weights
 
 
-def assessed(fitted: Fit, mixture: np.ndarray, seconds: float, judges: list[Fit], prior: np.ndarray) -> Any:
+def assessed(
+    fitted: FittedModel, mixture: np.ndarray, seconds: float, judges: list[FittedModel], prior: np.ndarray
+) -> Any:
     """A row of numbers."""
-    own, *judged = (float(fit.mean_objective(mixture[None], fit.goal)[0]) for fit in (fitted, *judges))
+    own, *judged = (float(fit.mean_objective(mixture[None], fit.objective)[0]) for fit in (fitted, *judges))
     return np.array([own, *judged, judged[0] - own, 0.5 * np.abs(mixture - prior).sum(), seconds])
 
 

@@ -7,55 +7,39 @@ learning_curve.csv, effects.csv (what each domain does to each target), test_sco
 runs.csv (the training table, cleaned), models.json (the fitted models as text) and last fit.json.
 """
 
-import csv
-import difflib
-import importlib.metadata
-import io
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from proxymix.errors import InputError
-from proxymix.files import read_json, read_text, remove, sha256, write_json
+from proxymix.files import sha256
 from proxymix.messages import some
 from proxymix.progress import say
 from proxymix.schemas import loss_domain
-from proxymix.tables import write_table
 from regression.data.objective import Objective
 from regression.data.runs_table import Runs, align_domains, check_realised, read_runs
+from regression.models.effects import effects
 from regression.models.ensemble import Ensemble
-from regression.models.fitted import Fit
-from regression.models.registry import BASELINE, REGRESSORS
+from regression.models.fit_files import save_fit
+from regression.models.fitted import FittedModel
+from regression.models.registry import BASELINE
 from regression.models.regressor import Regressor, single_thread
 from regression.models.trees import LightGBM
 from regression.selection.learning_curve import learning_curve, sentence
+from regression.selection.metrics import NOISE, OBJECTIVE
+from regression.selection.model_choice import calibrated_fit, compare, num_repeats_for
 from regression.selection.validation import (
-    ENSEMBLE,
-    NOISE,
-    OBJECTIVE,
-    SCREENED,
     CrossValidation,
-    calibration,
-    choose,
-    cross_validate,
-    ensembled,
     held_out,
-    members,
     noise_floor,
-    ranks,
     same_mixtures,
     score,
-    screened,
     split,
 )
 
-KEYS: tuple[str, ...] = ("model", "preset", "objective", "domains", "targets", "inputs", "files")
-KEYS += ("std_scale", "std_constant", "correlation", "ranks")
-"""What `load_fit` needs of fit.json."""
 FEWEST_RUNS = 8
 POOR = 0.6  # proxies of too few tokens rank like this, and their optimum is not one
 
@@ -127,14 +111,14 @@ def fit(
     if num_repeats is not None and num_repeats < 1:
         raise InputError(f"num_repeats is {num_repeats}; at least 1 is needed")
     goal = Objective.of(objective, runs.targets, runs.losses)
-    folds = split(same, num_folds, num_repeats or _num_repeats(runs), seed)
+    folds = split(same, num_folds, num_repeats or num_repeats_for(runs), seed)
     tried = compare(runs, model, goal, folds, workers)
     chosen, validation, fitted = tried.chosen, tried.validation, tried.fitted
     floor = noise_floor(runs, goal)
     scores = [*tried.scores, *tried.dropped, *_noise_rows(floor)]
     if preset == "regmix" and test is not None:
         fitted[chosen] = [_stopped_early(runs, test, t) for t in range(len(runs.targets))]
-    result = _result(runs, chosen, preset, goal, fitted[chosen], validation, _inputs(mixtures, losses))
+    result = calibrated_fit(runs, chosen, preset, goal, fitted[chosen], validation, _inputs(mixtures, losses))
     curve = learning_curve(runs, leading_model(result), goal, seed, workers)
     settings = {"model": model, "targets": targets, "num_folds": num_folds, "num_repeats": num_repeats, "seed": seed}
     tables = {
@@ -151,174 +135,6 @@ def fit(
     say(sentence(curve, len(runs.index), goal.unit))
     if not result.ranks:
         say("No regression ranks these runs better than chance would: there is nothing yet to choose a mixture by.")
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Models on the same held-out runs, and the one to trust.
-
-    Attributes:
-        chosen: Its name, a key of `fitted`.
-        fitted: Model -> its regressors of all runs, one per target.
-        validation: Held-out predictions per model.
-        scores: Rows of scores.csv of these models.
-        dropped: Rows of models that were too far behind to be tried on all targets.
-    """
-
-    chosen: str
-    fitted: dict[str, list[Regressor]]
-    validation: CrossValidation
-    scores: list[dict[str, Any]]
-    dropped: list[dict[str, Any]]
-
-
-def compare(runs: Runs, model: str, goal: Objective, folds: np.ndarray, workers: int | None = None) -> Comparison:
-    """Cross-validate what `model` names (for `auto` every regressor, and the best few stacked), and choose."""
-    names = _model_names(model)
-    dropped: list[dict[str, Any]] = []
-    if len(names) > 1 and len(runs.targets) > SCREENED:
-        names, dropped = screened(runs, names, folds, goal, workers)
-    validation, fitted = cross_validate(runs, [BASELINE, *names], folds, workers)
-    if model in ("auto", ENSEMBLE) and (stack := ensembled(runs, validation, names, goal)):
-        validation.mean[ENSEMBLE], validation.std[ENSEMBLE], shares = stack
-        fitted[ENSEMBLE] = [*members(fitted, shares)]
-    scores = score(runs, validation, goal)
-    alone = [name for name in names if len(names) == 1 or not REGRESSORS[name].parametric]
-    chosen = (
-        ENSEMBLE if model == ENSEMBLE and ENSEMBLE in fitted else choose(scores, [*alone, ENSEMBLE], len(runs.index))
-    )
-    return Comparison(chosen, fitted, validation, scores, dropped)
-
-
-def _num_repeats(runs: Runs) -> int:
-    return 3 if len(runs.index) < 256 else 2
-
-
-def _result(
-    runs: Runs,
-    chosen: str,
-    preset: str | None,
-    goal: Objective,
-    regressors: list[Regressor],
-    validation: CrossValidation,
-    inputs: dict[str, str],
-) -> Fit:
-    mean, std = validation.mean[chosen], validation.std[chosen]
-    calibrated = calibration(runs, regressors, mean, std)
-    shown = ranks(goal.value(runs.losses), goal.value(mean.mean(axis=0)))
-    return Fit(chosen, preset, goal.spec, runs, regressors, *calibrated, inputs, shown)
-
-
-def fit_runs(runs: Runs, model: str, spec: Any, seed: int = 0, workers: int | None = 1) -> Fit:
-    """A calibrated fit in memory, of one model (split once) or of what `fit` would choose (`auto`). Files are `fit`'s."""
-    goal = Objective.of(spec, runs.targets, runs.losses)
-    num_repeats = 1 if model in REGRESSORS else _num_repeats(runs)
-    folds = split(same_mixtures(runs.weights), min(5, len(runs.index)), num_repeats, seed)
-    tried = compare(runs, model, goal, folds, workers)
-    return _result(runs, tried.chosen, None, goal, tried.fitted[tried.chosen], tried.validation, {})
-
-
-def effects(fitted: Fit) -> list[dict[str, Any]]:
-    """Rows of effects.csv: how each target goes with each weight, in the runs and as learnt.
-
-    The effect is the predicted change when a domain goes from nothing to its mean share in the sweep, the others
-    shrinking in proportion.
-    """
-    from scipy.stats import spearmanr
-
-    weights, losses = fitted.runs.weights, fitted.runs.losses
-    center = weights.mean(axis=0)
-    without = np.array([np.where(np.arange(len(center)) == j, 0.0, center) for j in range(len(center))])
-    totals = without.sum(axis=1, keepdims=True)
-    without = np.where(totals > 0, without / np.maximum(totals, 1e-300), center)
-    used = range(len(fitted.targets))
-    effect = fitted.losses(center[None], used) - fitted.losses(without, used)
-    rows = []
-    for t, target in enumerate(fitted.targets):
-        for j, domain in enumerate(fitted.domains):
-            varies = np.ptp(weights[:, j]) > 0
-            correlation = float(spearmanr(weights[:, j], losses[:, t]).statistic) if varies else 0.0
-            rows.append({"target": target, "domain": domain, "correlation": correlation, "effect": float(effect[j, t])})
-    return rows
-
-
-def load_fit(folder: Path) -> Fit:
-    """The fit in a folder, rebuilt from its tables and texts.
-
-    Raises:
-        InputError: If the folder holds no finished fit, or one whose files were changed.
-    """
-    folder = Path(folder)
-    if not (folder / "fit.json").exists():
-        raise InputError(f"{folder / 'fit.json'}: no such file, so {folder} holds no finished fit; run `proxymix fit`")
-    content = read_json(folder / "fit.json")
-    if lacking := [key for key in KEYS if key not in content]:
-        raise InputError(
-            f"{folder / 'fit.json'}: no {lacking[0]}, so another version wrote it; run `proxymix fit` again"
-        )
-    for name, digest in content["files"].items():
-        if not (folder / name).exists() or sha256(folder / name) != digest:
-            raise InputError(f"{folder / name}: not as `proxymix fit` wrote it; run `proxymix fit` again")
-    runs = _read_runs_table(folder / "runs.csv", content["domains"], content["targets"])
-    texts = json.loads(read_text(folder / "models.json"))
-    kind: type[Regressor] = Ensemble if content["model"] == ENSEMBLE else REGRESSORS[content["model"]]
-    with single_thread():
-        regressors = [kind.loads(texts[t], runs.weights, runs.losses[:, i]) for i, t in enumerate(runs.targets)]
-    return Fit(
-        content["model"],
-        content["preset"],
-        content["objective"],
-        runs,
-        regressors,
-        np.array(content["std_scale"]),
-        np.array(content["std_constant"]),
-        np.array(content["correlation"]),
-        content["inputs"],
-        content["ranks"],
-    )
-
-
-def save_fit(
-    folder: Path,
-    fitted: Fit,
-    tables: Mapping[str, Sequence[dict[str, Any]]],
-    predictions: Sequence[tuple[object, ...]],
-    settings: dict[str, Any],
-) -> None:
-    """Write a fit's folder, fit.json last; other files in the folder are left alone."""
-    runs = fitted.runs
-    remove(folder / "fit.json")
-    for name, table in tables.items():
-        if table:
-            write_table(folder / f"{name}.csv", list(table[0]), [tuple(row.values()) for row in table])
-        else:
-            remove(folder / f"{name}.csv")
-    write_table(folder / "predictions.csv", ("index", "target", "measured", "predicted", "std"), predictions)
-    header = ["index", *(f"train_{domain}" for domain in runs.domains), *runs.targets]
-    rows = [
-        [run, *map(float, w), *map(float, y)] for run, w, y in zip(runs.index, runs.weights, runs.losses, strict=True)
-    ]
-    write_table(folder / "runs.csv", header, rows)
-    models = {target: regressor.dumps() for target, regressor in zip(runs.targets, fitted.regressors, strict=True)}
-    write_json(folder / "models.json", models)
-    content = {
-        "model": fitted.model,
-        "preset": fitted.preset,
-        "objective": fitted.objective,
-        "num_runs": len(runs.index),
-        "left_out": [list(map(str, astuple(run))) for run in runs.left_out],
-        "domains": runs.domains,
-        "targets": runs.targets,
-        "settings": settings,
-        "inputs": fitted.inputs,
-        "files": {name: sha256(folder / name) for name in ("runs.csv", "models.json")},
-        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn", "lightgbm")},
-        "std_scale": fitted.std_scale.tolist(),
-        "std_constant": fitted.std_constant.tolist(),
-        "correlation": fitted.correlation.tolist(),
-        "ranks": fitted.ranks,
-    }
-    write_json(folder / "fit.json", content)
 
 
 def _read_test(mixtures: Path | None, losses: Path | None, runs: Runs, as_published: bool) -> Runs | None:
@@ -363,19 +179,10 @@ def _inputs(mixtures: Path, losses: Path) -> dict[str, str]:
     return {"mixtures": sha256(mixtures), "losses": sha256(losses)}
 
 
-def leading_model(fitted: Fit) -> str:
+def leading_model(fitted: FittedModel) -> str:
     """The model, or the largest member of an ensemble."""
     first = fitted.regressors[0]
     return max(first.weights, key=lambda name: first.weights[name]) if isinstance(first, Ensemble) else fitted.model
-
-
-def _model_names(model: str) -> list[str]:
-    if model in ("auto", ENSEMBLE):
-        return list(REGRESSORS)
-    if model not in REGRESSORS:
-        near = difflib.get_close_matches(model, ["auto", ENSEMBLE, *REGRESSORS], n=1, cutoff=0.0)[0]
-        raise InputError(f"model: no {model!r}; nearest: {near} (there are auto, {', '.join(REGRESSORS)}, {ENSEMBLE})")
-    return [model]
 
 
 def _check_runs(runs: Runs, losses: Path) -> None:
@@ -391,15 +198,6 @@ def _check_runs(runs: Runs, losses: Path) -> None:
             )
     if (np.ptp(runs.weights, axis=0) == 0).all():
         raise InputError(f"{losses}: all {len(runs.index)} runs have one and the same mixture; vary it")
-
-
-def _read_runs_table(path: Path, domains: list[str], targets: list[str]) -> Runs:
-    """runs.csv, to the last bit (a CSV reader's fast path is one bit off at times)."""
-    header, *rows = csv.reader(io.StringIO(read_text(path)))
-    assert header == ["index", *(f"train_{domain}" for domain in domains), *targets]
-    values = np.array([[float(v) for v in row[1:]] for row in rows])
-    index = [int(row[0]) if row[0].lstrip("-").isdigit() else row[0] for row in rows]
-    return Runs(index, domains, targets, values[:, : len(domains)], values[:, len(domains) :])
 
 
 def _say_scores(

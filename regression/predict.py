@@ -8,7 +8,7 @@ from pathlib import Path
 from mixture_config.files.mixture_table import read_mixtures
 from proxymix.tables import write_table
 from regression.data.runs_table import align_domains
-from regression.fit import load_fit
+from regression.models.fit_files import load_fit
 
 
 def predict(fit: Path, mixtures: Path, out: Path) -> None:

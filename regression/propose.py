@@ -25,8 +25,9 @@ from proxymix.schemas import Domain, loss_domain, read_domains, read_tokens_mani
 from proxymix.tables import write_table
 from regression.data.objective import Objective
 from regression.data.runs_table import align_domains
-from regression.fit import load_fit
-from regression.models.fitted import Fit, Surface
+from regression.models.fit_files import load_fit
+from regression.models.fitted import FittedModel
+from regression.models.predicted_objective import PredictedObjective
 from regression.search.feasible_set import Region
 from regression.search.next_runs import Method, check_room, write_next
 from regression.search.search import Found, descend, search
@@ -127,7 +128,7 @@ def propose(
         if not value >= 0:
             raise InputError(f"{name} is {value:g}; 0 or more is wanted")
     fitted = load_fit(fit)
-    goal = fitted.goal if objective is None else fitted.objective_of(objective)
+    goal = fitted.objective if objective is None else fitted.objective_of(objective)
     catalogue = catalogue_of(domains, fitted.domains)
     prior = np.array([domain.prior for domain in catalogue]) if catalogue else fitted.runs.weights.mean(axis=0)
     counts = np.array([domain.tokens for domain in catalogue], dtype=float)
@@ -243,12 +244,12 @@ class Proposal:
     baselines: dict[str, Any]
     better: list[str]
     judged: Judgement | None
-    draws: list[Fit]
+    draws: list[FittedModel]
     optima: np.ndarray
 
 
 def proposed(
-    fitted: Fit,
+    fitted: FittedModel,
     goal: Objective,
     region: Region,
     prior: np.ndarray,
@@ -277,7 +278,7 @@ def proposed(
 
 
 def how_to_search(
-    fitted: Fit,
+    fitted: FittedModel,
     goal: Objective,
     method: Literal["auto", "simulation", "wide", "gradient"] = "auto",
     num_candidates: int | None = None,
@@ -291,7 +292,7 @@ def how_to_search(
 
 
 def _search(
-    fitted: Fit, goal: Objective, region: Region, prior: np.ndarray, how: How, rng: np.random.Generator
+    fitted: FittedModel, goal: Objective, region: Region, prior: np.ndarray, how: How, rng: np.random.Generator
 ) -> list[Found]:
     """The searches that were asked for, best first.
 
@@ -305,7 +306,7 @@ def _search(
 
 
 def _search_quickly(
-    fitted: Fit, rng: np.random.Generator, goal: Objective, region: Region, prior: np.ndarray, how: How
+    fitted: FittedModel, rng: np.random.Generator, goal: Objective, region: Region, prior: np.ndarray, how: How
 ) -> np.ndarray:
     """The same for a half of the runs: from a few starts, or with a tenth of the candidates."""
     surface = _surface(fitted, goal, prior, how)
@@ -318,12 +319,12 @@ def _search_quickly(
     return _search(fitted, goal, region, prior, quick, rng)[0].weights
 
 
-def _surface(fitted: Fit, goal: Objective, prior: np.ndarray, how: How) -> Surface:
+def _surface(fitted: FittedModel, goal: Objective, prior: np.ndarray, how: How) -> PredictedObjective:
     knows = all(fitted.regressors[t].knows_std for t in goal.used)  # a constant standard deviation changes no order
-    return Surface(fitted, goal, prior, how.caution if knows else 0.0)
+    return PredictedObjective(fitted, goal, prior, how.caution if knows else 0.0)
 
 
-def _best_runs(fitted: Fit, goal: Objective) -> np.ndarray:
+def _best_runs(fitted: FittedModel, goal: Objective) -> np.ndarray:
     order = best_runs(fitted.runs, goal)
     return fitted.runs.weights[order[: max(3, len(order) // BEST_RUNS)]]
 
@@ -366,7 +367,7 @@ def catalogue_of(path: Path | None, domains: list[str]) -> list[Domain]:
 
 
 def baselines_of(
-    fitted: Fit, goal: Objective, prior: np.ndarray, heuristic: Path | None = None, has_prior: bool = True
+    fitted: FittedModel, goal: Objective, prior: np.ndarray, heuristic: Path | None = None, has_prior: bool = True
 ) -> dict[str, np.ndarray]:
     """What the proposal is compared with; without token counts the mean of the sweep stands for the prior."""
     baselines = {"prior" if has_prior else "sweep_mean": prior}
@@ -382,7 +383,7 @@ def baselines_of(
 
 
 def _compared(
-    fitted: Fit,
+    fitted: FittedModel,
     goal: Objective,
     proposal: np.ndarray,
     baselines: Mapping[str, np.ndarray],
@@ -414,7 +415,7 @@ def _compared(
 
 
 def _predicted(
-    fitted: Fit, goal: Objective, proposal: np.ndarray, baselines: np.ndarray, judged: Judgement | None
+    fitted: FittedModel, goal: Objective, proposal: np.ndarray, baselines: np.ndarray, judged: Judgement | None
 ) -> dict[str, Any]:
     mean, std = fitted.predict_objective(proposal[None], goal)
     curse = judged.expected_curse(fitted.gains(baselines, proposal, goal)[1])[0] if judged else 0.0
@@ -429,7 +430,7 @@ def _predicted(
     return predicted
 
 
-def _is_better(fitted: Fit, entry: Mapping[str, Any]) -> bool:
+def _is_better(fitted: FittedModel, entry: Mapping[str, Any]) -> bool:
     """Shown to be better: the regression ranks runs, the interval of the gain is above 0, and the judges agree."""
     return fitted.ranks and entry["gain"]["low"] > 0 and entry.get("judged_gain", 1.0) > 0
 
@@ -458,7 +459,7 @@ def _mapping(domains: list[str], values: np.ndarray) -> dict[str, float]:
 
 
 def _candidate_rows(
-    fitted: Fit, goal: Objective, found: Sequence[Found], judged: Judgement | None, region: Region
+    fitted: FittedModel, goal: Objective, found: Sequence[Found], judged: Judgement | None, region: Region
 ) -> list[dict[str, Any]]:
     """What the searches ended with, best first, and what the halves proposed (with what the other half says of it)."""
     halves = [] if judged is None else list(judged.proposals)
@@ -486,7 +487,7 @@ def _gain_row(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "feasible": entry["feasible"]}
 
 
-def _line_rows(fitted: Fit, goal: Objective, prior: np.ndarray, proposal: np.ndarray) -> list[dict[str, Any]]:
+def _line_rows(fitted: FittedModel, goal: Objective, prior: np.ndarray, proposal: np.ndarray) -> list[dict[str, Any]]:
     """The objective between the prior and the proposal, with the interval that the fit's standard deviation gives."""
     steps = np.linspace(0, 1, NUM_LINE)
     X = prior + steps[:, None] * (proposal - prior)
@@ -517,7 +518,7 @@ def _weight_rows(
     ]
 
 
-def _near_rows(fitted: Fit, goal: Objective, proposal: np.ndarray, X: np.ndarray) -> list[dict[str, Any]]:
+def _near_rows(fitted: FittedModel, goal: Objective, proposal: np.ndarray, X: np.ndarray) -> list[dict[str, Any]]:
     if not len(X):
         return []
     values = fitted.mean_objective(np.vstack([proposal, X]), goal)

@@ -27,7 +27,7 @@ from regression.reporting.pictures import NAMES, PRESENT
 from regression.reporting.report_figures import FIGURES, MOST_CURVES
 from regression.reporting.study_results import Evidence
 from regression.selection.learning_curve import Point, sentence
-from regression.selection.validation import NOISE, OBJECTIVE
+from regression.selection.metrics import NOISE, OBJECTIVE
 
 MOST_CANDIDATES = 10  # in a table
 MODELS = {

@@ -13,10 +13,11 @@ from scipy.stats import chi2
 
 from proxymix.errors import InputError
 from proxymix.tables import read_table
-from regression import fit as fit_module
 from regression.data.objective import Objective
 from regression.data.runs_table import Runs, read_runs
-from regression.fit import fit, load_fit
+from regression.fit import fit
+from regression.models import fit_files
+from regression.models.fit_files import load_fit
 from regression.models.gaussian_process import GP, RootGP, RootLogGP
 from regression.models.registry import REGRESSORS, make_regressor
 from regression.models.trees import LightGBM
@@ -88,7 +89,7 @@ def test_intervals_hold_what_they_promise(fitted_folder):
     mean, std = load_fit(fitted_folder).predict(weights)
     inside = np.abs(losses - mean) < 1.645 * std
     assert 0.8 < inside.mean() < 0.99
-    objective, objective_std = load_fit(fitted_folder).predict_objective(weights, load_fit(fitted_folder).goal)
+    objective, objective_std = load_fit(fitted_folder).predict_objective(weights, load_fit(fitted_folder).objective)
     np.testing.assert_allclose(objective, mean.mean(axis=1))
     assert 0.75 < (np.abs(losses.mean(axis=1) - objective) < 1.645 * objective_std).mean() <= 1
 
@@ -105,17 +106,17 @@ def test_errors_that_targets_share_do_not_average_out(tmp_path):
     fit(*write_runs(tmp_path, weights, losses), tmp_path / "fit", targets=["code", "law"], model="gp", **ONE)
     fitted = load_fit(tmp_path / "fit")
     _, one = fitted.predict_objective(weights, fitted.objective_of("code"))
-    _, both = fitted.predict_objective(weights, fitted.goal)
+    _, both = fitted.predict_objective(weights, fitted.objective)
     np.testing.assert_allclose(both, one, rtol=1e-3)
 
 
 def test_a_mixture_gains_nothing_over_itself(fitted_folder):
     fitted = load_fit(fitted_folder)
-    gain, std = fitted.gains(fitted.runs.weights[:3], fitted.runs.weights[1], fitted.goal)
+    gain, std = fitted.gains(fitted.runs.weights[:3], fitted.runs.weights[1], fitted.objective)
     assert gain[1] == pytest.approx(0, abs=1e-12)
     assert std[1] == pytest.approx(0, abs=1e-6)
     assert (std[[0, 2]] > 1e-3).all()
-    mean = fitted.mean_objective(fitted.runs.weights[:3], fitted.goal)
+    mean = fitted.mean_objective(fitted.runs.weights[:3], fitted.objective)
     np.testing.assert_allclose(gain, mean - mean[1], atol=1e-9)
 
 
@@ -169,7 +170,7 @@ def test_an_unfinished_or_edited_fit_is_refused(tmp_path):
 def test_a_fit_that_is_killed_leaves_no_finished_one(tmp_path, monkeypatch):
     files = write_runs(tmp_path, *planted_runs(16))
     fit(*files, tmp_path / "fit", model="linear", **ONE)
-    monkeypatch.setattr(fit_module, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(fit_files, "write_json", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         fit(*files, tmp_path / "fit", model="lightgbm_small", **ONE)
     with pytest.raises(InputError, match="no finished fit"):

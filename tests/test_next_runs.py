@@ -23,23 +23,25 @@ from mixture_config.geometry.limits import Limits
 from proxymix.errors import InputError
 from proxymix.tables import read_table
 from regression.data.runs_table import Runs
-from regression.fit import fit, fit_runs, load_fit
-from regression.models.fitted import Fit
+from regression.fit import fit
+from regression.models.fit_files import load_fit
+from regression.models.fitted import FittedModel
 from regression.propose import propose
 from regression.search.feasible_set import Region
 from regression.search.next_runs import SMALLEST, expected, lowest, next_mixtures
+from regression.selection.model_choice import fit_runs
 
 WHOLE = Region(Limits(DOMAINS, 0.0, np.ones(4)), PRIOR)
 MEAN = np.full(4, 0.25)
 
 
-def fitted_to(weights: np.ndarray, losses: np.ndarray, model: str = "gp", objective: object = "mean") -> Fit:
+def fitted_to(weights: np.ndarray, losses: np.ndarray, model: str = "gp", objective: object = "mean") -> FittedModel:
     runs = Runs(list(range(1, len(weights) + 1)), DOMAINS, TARGETS, weights, losses)
     return fit_runs(runs, model, objective)
 
 
 @pytest.fixture(scope="module")
-def fitted() -> Fit:
+def fitted() -> FittedModel:
     return fitted_to(*planted_runs(24))
 
 
@@ -61,8 +63,8 @@ def test_rounds_approach_the_planted_optimum(method):
     missed, tried = [], []
     for number in range(3):
         round_fit = fitted_to(weights, losses)
-        missed.append((truth(lowest(round_fit, round_fit.goal, WHOLE)[None])[0] - best) / gain)
-        X = next_mixtures(round_fit, round_fit.goal, WHOLE, 12, np.random.default_rng(number), method)
+        missed.append((truth(lowest(round_fit, round_fit.objective, WHOLE)[None])[0] - best) / gain)
+        X = next_mixtures(round_fit, round_fit.objective, WHOLE, 12, np.random.default_rng(number), method)
         noise = np.random.default_rng([4, number]).normal(0, 0.02, (12, 4))
         weights, losses = np.vstack([weights, X]), np.vstack([losses, planted_losses(X) + noise])
         tried.append(np.mean((truth(X) - best) / gain))
@@ -81,7 +83,7 @@ def test_rounds_approach_the_planted_optimum(method):
 def test_next_mixtures_are_allowed_different_and_new(fitted, caps, floor, reach, num, method):
     limits = Limits(DOMAINS, floor, np.array(caps))
     region = Region(limits, PRIOR, None if reach is None else reach + 0.6)
-    X = next_mixtures(fitted, fitted.goal, region, num, np.random.default_rng(0), method)
+    X = next_mixtures(fitted, fitted.objective, region, num, np.random.default_rng(0), method)
     assert X.shape == (num, 4)
     assert np.abs(X.sum(axis=1) - 1).max() < 1e-9
     assert region.holds(X).all()
@@ -92,7 +94,7 @@ def test_next_mixtures_are_allowed_different_and_new(fitted, caps, floor, reach,
 
 def test_a_number_of_domains_and_a_distance_are_kept(fitted):
     region = Region(Limits(DOMAINS, 0.0, np.ones(4)), PRIOR, 0.5, 3)
-    X = next_mixtures(fitted, fitted.goal, region, 12, np.random.default_rng(0))
+    X = next_mixtures(fitted, fitted.objective, region, 12, np.random.default_rng(0))
     assert region.holds(X).all()
     assert ((X > 0).sum(axis=1) <= 3).all() and (0.5 * np.abs(X - PRIOR).sum(axis=1) <= 0.5 + 1e-9).all()
 
@@ -100,45 +102,45 @@ def test_a_number_of_domains_and_a_distance_are_kept(fitted):
 def test_limits_that_hold_too_few_mixtures_say_so(fitted):
     fixed = Region(Limits(DOMAINS, np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.4, 0.3, 0.2, 0.1])), PRIOR)
     with pytest.raises(InputError, match="do not hold as many"):
-        next_mixtures(fitted, fitted.goal, fixed, 2, np.random.default_rng(0))
+        next_mixtures(fitted, fitted.objective, fixed, 2, np.random.default_rng(0))
     with pytest.raises(InputError, match="at least 1"):
-        next_mixtures(fitted, fitted.goal, WHOLE, 0, np.random.default_rng(0))
+        next_mixtures(fitted, fitted.objective, WHOLE, 0, np.random.default_rng(0))
 
 
 def test_a_narrow_region_is_filled_with_what_it_holds(fitted):
     low = np.array([0.395, 0.295, 0.19, 0.09])
     narrow = Region(Limits(DOMAINS, low, low + 0.01), PRIOR)
-    X = next_mixtures(fitted, fitted.goal, narrow, 8, np.random.default_rng(0))
+    X = next_mixtures(fitted, fitted.objective, narrow, 8, np.random.default_rng(0))
     assert narrow.holds(X).all() and (apart(X, X) + np.eye(8)).min() >= SMALLEST
 
 
 def test_mixtures_over_a_ceiling_come_last():
     weights, losses = planted_runs(32)
     fit_ = fitted_to(weights, losses, objective={"minimise": "poems", "ceilings": {"code": 0.02}})
-    X = next_mixtures(fit_, fit_.goal, WHOLE, 8, np.random.default_rng(0))
+    X = next_mixtures(fit_, fit_.objective, WHOLE, 8, np.random.default_rng(0))
     rise = planted_losses(X)[:, 0] / planted_losses(PRIOR)[:, 0] - 1
     assert (rise < 0.03).all()
 
 
 def test_trees_are_asked_by_bootstrap():
     fit_ = fitted_to(*planted_runs(32), model="lightgbm_small")
-    X = next_mixtures(fit_, fit_.goal, WHOLE, 6, np.random.default_rng(0))
-    hopes = expected(fit_, fit_.goal, WHOLE, X)
+    X = next_mixtures(fit_, fit_.objective, WHOLE, 6, np.random.default_rng(0))
+    hopes = expected(fit_, fit_.objective, WHOLE, X)
     assert len(X) == 6 and (hopes.std > 0).any() and (hopes.improvement >= 0).all()
 
 
 def test_where_nothing_is_unsure_no_improvement_is_expected(fitted):
     """Of a mixture that is surely worse nothing is hoped, of the lowest itself only what is unsure about it."""
-    best = lowest(fitted, fitted.goal, WHOLE)
-    hopes = expected(fitted, fitted.goal, WHOLE, np.vstack([best, [0.97, 0.01, 0.01, 0.01]]))
+    best = lowest(fitted, fitted.objective, WHOLE)
+    hopes = expected(fitted, fitted.objective, WHOLE, np.vstack([best, [0.97, 0.01, 0.01, 0.01]]))
     assert hopes.improvement[1] < 1e-3 * hopes.improvement[0]
     assert hopes.improvement[0] == pytest.approx(hopes.std[0] / np.sqrt(2 * np.pi))
-    assert (hopes.improvement >= fitted.mean_objective(best[None], fitted.goal) - hopes.predicted - 1e-12).all()
+    assert (hopes.improvement >= fitted.mean_objective(best[None], fitted.objective) - hopes.predicted - 1e-12).all()
 
 
 def test_the_same_seed_picks_the_same_mixtures(fitted):
     first, again, other = (
-        next_mixtures(fitted, fitted.goal, WHOLE, 8, np.random.default_rng(seed)) for seed in (1, 1, 2)
+        next_mixtures(fitted, fitted.objective, WHOLE, 8, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 

@@ -11,8 +11,9 @@ from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import epoch_bounds
 from proxymix.errors import InputError
 from regression.data.objective import Objective
-from regression.fit import fit, load_fit
-from regression.models.fitted import Surface
+from regression.fit import fit
+from regression.models.fit_files import load_fit
+from regression.models.predicted_objective import PredictedObjective
 from regression.propose import propose, verdict
 from regression.search.feasible_set import Region
 from regression.search.search import search
@@ -73,7 +74,7 @@ def test_the_prediction_and_the_gain_hold_the_truth(folder, tmp_path):
 
 def lowest(fitted, prior, upper, caution, rng, num=2000):
     region = Region(Limits(DOMAINS, 0.0, upper), prior)
-    surface = Surface(fitted, fitted.goal, prior, caution)
+    surface = PredictedObjective(fitted, fitted.objective, prior, caution)
     return search(surface, region, prior, fitted.runs.weights[:3], "auto", num, 16, rng)[0].weights
 
 
@@ -189,7 +190,7 @@ def test_caution_keeps_a_proposal_nearer_to_the_runs(tmp_path):
 
     def spread(caution):
         found = lowest(fitted, PRIOR, np.ones(4), caution, np.random.default_rng(0))
-        return fitted.predict_objective(found[None], fitted.goal, noise=False)[1][0]
+        return fitted.predict_objective(found[None], fitted.objective, noise=False)[1][0]
 
     assert spread(2.0) < 0.8 * spread(0.0)
 

@@ -7,7 +7,6 @@ from functools import cached_property
 import numpy as np
 
 from proxymix.progress import progress
-from proxymix.schemas import loss_domain
 from regression.data.objective import Objective, Spec
 from regression.data.runs_table import Runs
 from regression.models.regressor import Chance, Regressor, single_thread
@@ -16,13 +15,13 @@ ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow wi
 
 
 @dataclass(frozen=True)
-class Fit:
+class FittedModel:
     """A fitted regressor per target, with standard deviations scaled to the errors on held-out runs.
 
     Attributes:
         model: Name of the regressors, a key of REGRESSORS, or ensemble.
         preset: The preset asked for, if any.
-        objective: The objective by which the model was chosen, resolved (`Objective.spec`).
+        objective_spec: The objective by which the model was chosen, resolved (`Objective.spec`).
         runs: The training data; `domains` and `targets` are its columns.
         regressors: One per target.
         std_scale: Per target, what a regressor's own standard deviation is multiplied by.
@@ -34,7 +33,7 @@ class Fit:
 
     model: str
     preset: str | None
-    objective: Spec
+    objective_spec: Spec
     runs: Runs
     regressors: list[Regressor]
     std_scale: np.ndarray
@@ -60,9 +59,9 @@ class Fit:
         return np.maximum(self.std_scale, 1.0)
 
     @cached_property
-    def goal(self) -> Objective:
+    def objective(self) -> Objective:
         """The objective of the fit."""
-        return self.objective_of(self.objective)
+        return self.objective_of(self.objective_spec)
 
     def objective_of(self, spec: Spec) -> Objective:
         """Another objective over these targets."""
@@ -132,7 +131,7 @@ class Fit:
         """Whether curves are drawn from a posterior, rather than refitted to bootstrap samples."""
         return all(regressor.draws for regressor in self.regressors)
 
-    def drawn(self, num: int, rng: np.random.Generator, workers: int | None = 1) -> list["Fit"]:
+    def drawn(self, num: int, rng: np.random.Generator, workers: int | None = 1) -> list["FittedModel"]:
         """What else the runs allow: fits of other curves, as likely as this one is uncertain.
 
         Gaussian processes and laws draw curves from their posterior, with the errors of the targets correlated and scaled
@@ -157,7 +156,7 @@ class Fit:
         num_runs = len(self.runs.index)
         samples = [np.sort(rng.integers(num_runs, size=num_runs)) for _ in range(num)]
         jobs = (joblib.delayed(self._refitted)(rows) for rows in samples)
-        found: list[Fit] = []
+        found: list[FittedModel] = []
         with progress("bootstrap", total=num, unit="samples") as bar:
             processes = min(workers or joblib.cpu_count(), max(num, 1))
             for fit in joblib.Parallel(processes, return_as="generator")(jobs):
@@ -165,7 +164,7 @@ class Fit:
                 bar.advance()
         return found
 
-    def _refitted(self, rows: np.ndarray) -> "Fit":
+    def _refitted(self, rows: np.ndarray) -> "FittedModel":
         """The same model on these rows of the runs, some of them several times."""
         weights, losses = self.runs.weights[rows], self.runs.losses[rows]
         with single_thread():
@@ -192,63 +191,3 @@ class Fit:
         """Standard deviation of a sum over targets of deviations of these sizes, shape (num_rows, len(used))."""
         correlation = self.correlation[np.ix_(used, used)]
         return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", scaled, correlation, scaled), 0.0))
-
-
-class Surface:
-    """The predicted objective as a search sees it: values, slopes, and how far ceilings are passed.
-
-    Args:
-        fitted: The regressions.
-        goal: The objective.
-        reference: The mixture above whose losses targets may not rise far, shape (num_domains,).
-        caution: Standard deviations of the curve that are added to the prediction.
-    """
-
-    def __init__(self, fitted: Fit, goal: Objective, reference: np.ndarray, caution: float = 0.0) -> None:
-        used = [fitted.regressors[t] for t in goal.used]
-        self.smooth = all(r.smooth and (caution == 0 or r.smooth_std) for r in used)
-        self.convex = caution == 0 and all(r.convex for r in used)
-        self.ceilings: Sequence[str] = [loss_domain(fitted.targets[t]) for t in goal.capped]
-        self._fit, self._goal, self._caution = fitted, goal, caution
-        self._reference = fitted.losses(reference[None], goal.used)[0]
-
-    def value(self, X: np.ndarray) -> np.ndarray:
-        """The objective, and `caution` standard deviations, shape (num_rows,)."""
-        if self._caution == 0:
-            return self._fit.mean_objective(X, self._goal)
-        mean, std = self._fit.predict_objective(X, self._goal, noise=False)
-        return mean + self._caution * std
-
-    def gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Values, and their slopes along each weight, shape (num_rows, num_domains)."""
-        used, fitted = self._goal.used, self._fit
-        losses = np.full((len(X), len(fitted.targets)), np.nan)
-        along, std, std_along = (np.zeros((len(used), *shape)) for shape in (X.shape, (len(X),), X.shape))
-        with single_thread():
-            for i, t in enumerate(used):
-                if self._caution:
-                    losses[:, t], along[i], std[i], std_along[i] = fitted.regressors[t].with_std_slopes(X)
-                else:
-                    losses[:, t], along[i] = fitted.regressors[t].with_slopes(X)
-        weights = self._goal.slopes(losses)[:, used]
-        value, slopes = self._goal.value(losses), np.einsum("nt,tnk->nk", weights, along)
-        if self._caution:
-            size = fitted.curve_scale[used] * weights
-            scaled = size * std.T
-            total = fitted._aggregate(scaled, used)
-            pull = (scaled @ fitted.correlation[np.ix_(used, used)]) * size / np.maximum(total, 1e-300)[:, None]
-            value = value + self._caution * total
-            slopes = slopes + self._caution * np.einsum("nt,tnk->nk", pull, std_along)
-        return value, slopes
-
-    def excess(self, X: np.ndarray) -> np.ndarray:
-        """How far each capped target is above its ceiling, shape (num_rows, C); at most 0 is allowed."""
-        if not self.ceilings:
-            return np.zeros((len(X), 0))
-        return self._goal.excess(self._fit.losses(X, self._goal.capped), self._reference)
-
-    def excess_gradient(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same, and slopes, shape (num_rows, C, num_domains)."""
-        with single_thread():
-            slopes = [self._fit.regressors[t].gradient(X) for t in self._goal.capped]
-        return self.excess(X), np.array(slopes).reshape(-1, *X.shape).swapaxes(0, 1)

@@ -18,6 +18,7 @@ REGRESSORS: dict[str, type[Regressor]] = {
 """What `model` may name; `auto` tries each. A new regressor is a class and a line here."""
 
 BASELINE = "mean"
+ENSEMBLE = "ensemble"
 
 
 def make_regressor(name: str) -> Regressor:

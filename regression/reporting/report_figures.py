@@ -12,7 +12,8 @@ from regression.confirm import PROPOSAL, WORDS
 from regression.confirmation.paired import interval
 from regression.reporting import figures, pictures
 from regression.reporting.study_results import Evidence
-from regression.selection.validation import OBJECTIVE, noise_floor
+from regression.selection.metrics import OBJECTIVE
+from regression.selection.validation import noise_floor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,7 +187,7 @@ def predicted_figure(found: Evidence) -> Figure | None:
 def rank_text(found: Evidence, objective: "pd.DataFrame") -> str:
     """Spearman of held-out predictions: over repeated splits as scores.csv has it, else of the predictions at hand."""
     scores = found.scores
-    if scores is not None and found.fit is not None and found.fit.goal.minimise == found.objective.minimise:
+    if scores is not None and found.fit is not None and found.fit.objective.minimise == found.objective.minimise:
         row = scores[(scores["model"] == found.fit.model) & (scores["target"] == OBJECTIVE)].iloc[0]
         return f"{row['spearman']:.3f}" + (f" ± {row['spearman_sd']:.3f}" if row["spearman_sd"] > 0 else "")
     return f"{figures.spearman(objective['predicted'], objective['measured']):.3f}"
@@ -378,7 +379,7 @@ def out_of_fold_objective(found: Evidence) -> "pd.DataFrame | None":
     kinds = {kind: table.pivot(index="index", columns="target", values=kind) for kind in ("measured", "predicted")}
     objective = {kind: found.objective_of(values) for kind, values in kinds.items()}
     sums = pd.DataFrame(objective, index=kinds["measured"].index).reset_index()
-    if found.fit is None or found.fit.goal.minimise != found.objective.minimise:
+    if found.fit is None or found.fit.objective.minimise != found.objective.minimise:
         return sums  # how sure the fit was of its own objective says nothing about another
     std = table[table["target"] == OBJECTIVE].set_index("index")["std"]
     return sums.assign(std=sums["index"].map(std))

@@ -15,8 +15,8 @@ from proxymix.schemas import Domain, loss_column, loss_domain, read_domains
 from proxymix.tables import read_table
 from regression.data.objective import Objective, Spec
 from regression.data.runs_table import Runs, read_runs
-from regression.fit import load_fit
-from regression.models.fitted import Fit
+from regression.models.fit_files import load_fit
+from regression.models.fitted import FittedModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class Evidence:
         return read_runs(self.folder / "mixtures.csv", self.folder / "losses.csv", allow_missing=True)
 
     @cached_property
-    def fit(self) -> Fit | None:
+    def fit(self) -> FittedModel | None:
         """The regression."""
         return load_fit(self.folder / "regression") if (self.folder / "regression" / "fit.json").exists() else None
 
@@ -173,7 +173,7 @@ class Evidence:
         """The objective as it was given: to propose, else to fit, else in the study's settings."""
         given = [
             self.proposal[1].get("objective"),
-            self.fit.objective if self.fit else None,
+            self.fit.objective_spec if self.fit else None,
             self.settings.get("objective"),
         ]
         return next((objective for objective in given if objective), "mean")

@@ -23,7 +23,8 @@ from proxymix.schemas import loss_domain, run_id
 from proxymix.tables import write_table
 from regression.data.objective import Objective
 from regression.data.runs_table import Runs
-from regression.models.fitted import Fit, Surface
+from regression.models.fitted import FittedModel
+from regression.models.predicted_objective import PredictedObjective
 from regression.search.feasible_set import Region
 from regression.search.search import descend, wide
 from regression.selection.validation import best_runs
@@ -54,7 +55,12 @@ class Expected:
 
 
 def next_mixtures(
-    fitted: Fit, goal: Objective, region: Region, num: int, rng: np.random.Generator, method: Method = "improvement"
+    fitted: FittedModel,
+    goal: Objective,
+    region: Region,
+    num: int,
+    rng: np.random.Generator,
+    method: Method = "improvement",
 ) -> np.ndarray:
     """The next mixtures worth training, shape (num, num_domains): allowed, no two alike, none like one that was trained.
 
@@ -76,13 +82,18 @@ def next_mixtures(
 
 
 def pick_among(
-    candidates: np.ndarray, fitted: Fit, goal: Objective, region: Region, num: int, method: Method = "improvement"
+    candidates: np.ndarray,
+    fitted: FittedModel,
+    goal: Objective,
+    region: Region,
+    num: int,
+    method: Method = "improvement",
 ) -> np.ndarray:
     """Those of some candidates, shape (num_candidates, num_domains), that are worth training next: as `next_mixtures`.
 
     A batch is spread over the best fifth of them.
     """
-    over = Surface(fitted, goal, region.prior).excess(candidates).max(axis=1, initial=0.0)
+    over = PredictedObjective(fitted, goal, region.prior).excess(candidates).max(axis=1, initial=0.0)
     if method == "improvement":
         merit = expected(fitted, goal, region, candidates).improvement
     else:
@@ -103,14 +114,14 @@ def pick_among(
     )
 
 
-def expected(fitted: Fit, goal: Objective, region: Region, X: np.ndarray) -> Expected:
+def expected(fitted: FittedModel, goal: Objective, region: Region, X: np.ndarray) -> Expected:
     """What the fit expects of mixtures X, shape (num, num_domains)."""
     return _expected(fitted, goal, lowest(fitted, goal, region), X)
 
 
-def lowest(fitted: Fit, goal: Objective, region: Region) -> np.ndarray:
+def lowest(fitted: FittedModel, goal: Objective, region: Region) -> np.ndarray:
     """The allowed mixture of lowest predicted objective, from a few starts, shape (num_domains,)."""
-    surface, best = Surface(fitted, goal, region.prior), _best_runs(fitted, goal)
+    surface, best = PredictedObjective(fitted, goal, region.prior), _best_runs(fitted, goal)
     if surface.smooth:
         uniform = np.full(len(region.prior), 1 / len(region.prior))
         found = descend(surface, region, np.vstack([region.prior, uniform, best]))
@@ -153,7 +164,7 @@ def check_room(out: Path, runs: Runs, num: int) -> None:
 
 
 def write_next(
-    out: Path, fitted: Fit, goal: Objective, region: Region, num: int, rng: np.random.Generator, method: Method
+    out: Path, fitted: FittedModel, goal: Objective, region: Region, num: int, rng: np.random.Generator, method: Method
 ) -> None:
     """A sweep of the next mixtures, numbered after the runs: OUT/mixtures/, then OUT/mixtures.csv.
 
@@ -173,7 +184,7 @@ def write_next(
     say(f"{num} mixtures worth training next: {out / 'mixtures.csv'}")
 
 
-def _expected(fitted: Fit, goal: Objective, best: np.ndarray, X: np.ndarray) -> Expected:
+def _expected(fitted: FittedModel, goal: Objective, best: np.ndarray, X: np.ndarray) -> Expected:
     from scipy.stats import norm
 
     mean, std = _curve(fitted, goal, np.vstack([best, X]))
@@ -183,7 +194,7 @@ def _expected(fitted: Fit, goal: Objective, best: np.ndarray, X: np.ndarray) -> 
     return Expected(mean[1:], std[1:], improvement[1:])
 
 
-def _curve(fitted: Fit, goal: Objective, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _curve(fitted: FittedModel, goal: Objective, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The objective and how unsure it is, without the noise of runs."""
     if all(fitted.regressors[t].knows_std for t in goal.used):
         return fitted.predict_objective(X, goal, noise=False)
@@ -191,11 +202,13 @@ def _curve(fitted: Fit, goal: Objective, X: np.ndarray) -> tuple[np.ndarray, np.
     return fitted.mean_objective(X, goal), np.std([drawn.mean_objective(X, goal) for drawn in draws], axis=0)
 
 
-def _best_runs(fitted: Fit, goal: Objective) -> np.ndarray:
+def _best_runs(fitted: FittedModel, goal: Objective) -> np.ndarray:
     return fitted.runs.weights[best_runs(fitted.runs, goal)[:NUM_BEST]]
 
 
-def _near_and_far(fitted: Fit, goal: Objective, region: Region, num: int, rng: np.random.Generator) -> np.ndarray:
+def _near_and_far(
+    fitted: FittedModel, goal: Objective, region: Region, num: int, rng: np.random.Generator
+) -> np.ndarray:
     """Draws around the mixture of lowest prediction, around the best runs, and as a sweep draws them."""
     best, count = lowest(fitted, goal, region), max(FEWEST_CANDIDATES, CANDIDATES * num)
     num_domains = len(best)
@@ -207,7 +220,7 @@ def _near_and_far(fitted: Fit, goal: Objective, region: Region, num: int, rng: n
     return _allowed(region, np.vstack([best, draws]), rng)
 
 
-def _closer(fitted: Fit, goal: Objective, region: Region, num: int, rng: np.random.Generator) -> np.ndarray:
+def _closer(fitted: FittedModel, goal: Objective, region: Region, num: int, rng: np.random.Generator) -> np.ndarray:
     """Draws around the best runs, twice as close with every batch."""
     num_domains, count = len(region.prior), max(FEWEST_CANDIDATES, CANDIDATES * num)
     centers = 0.95 * _best_runs(fitted, goal) + 0.05 / num_domains

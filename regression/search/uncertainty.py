@@ -1,6 +1,6 @@
 """A fit and a proposal -> what else the runs allow: which weights matter, which mixtures do as well.
 
-Every answer comes from curves drawn as the fit is uncertain (`Fit.drawn`): where each has its own lowest mixture, and which
+Every answer comes from curves drawn as the fit is uncertain (`FittedModel.drawn`): where each has its own lowest mixture, and which
 mixtures all of them place as low.
 """
 
@@ -12,7 +12,8 @@ import numpy as np
 from mixture_config.geometry.simplex import dirichlet
 from proxymix.progress import progress
 from regression.data.objective import Objective
-from regression.models.fitted import Fit, Surface
+from regression.models.fitted import FittedModel
+from regression.models.predicted_objective import PredictedObjective
 from regression.search.feasible_set import Region
 from regression.search.search import walk
 
@@ -30,7 +31,7 @@ def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def lowest_of(
-    draws: Sequence[Fit],
+    draws: Sequence[FittedModel],
     goal: Objective,
     region: Region,
     reference: np.ndarray,
@@ -53,14 +54,14 @@ def lowest_of(
     optima = []
     with progress("how sure", total=len(draws), unit="curves") as bar:
         for drawn in draws:
-            surface = Surface(drawn, goal, reference)
+            surface = PredictedObjective(drawn, goal, reference)
             found = walk(surface, region, starts, NUM_STEPS) if surface.smooth else around
             optima.append(_lowest(surface, region, found))
             bar.advance()
     return np.array(optima)
 
 
-def _lowest(surface: Surface, region: Region, X: np.ndarray) -> np.ndarray:
+def _lowest(surface: PredictedObjective, region: Region, X: np.ndarray) -> np.ndarray:
     """The lowest of X that keeps the ceilings; of a surface with steps the mean of the best, since one is the luckiest."""
     values = surface.value(X)
     if surface.ceilings:
@@ -72,8 +73,8 @@ def _lowest(surface: Surface, region: Region, X: np.ndarray) -> np.ndarray:
 
 
 def near_optimal(
-    fitted: Fit,
-    draws: Sequence[Fit],
+    fitted: FittedModel,
+    draws: Sequence[FittedModel],
     goal: Objective,
     region: Region,
     reference: np.ndarray,
@@ -111,7 +112,7 @@ def near_optimal(
     X = region.admit(np.vstack(towards))
     X = X[region.holds(X)]
     if goal.capped.size:
-        X = X[(Surface(fitted, goal, reference).excess(X) <= 1e-9).all(axis=1)]
+        X = X[(PredictedObjective(fitted, goal, reference).excess(X) <= 1e-9).all(axis=1)]
     worse = np.array([drawn.mean_objective(np.vstack([proposal, X]), goal) for drawn in draws])
     as_good = np.quantile(worse[:, 1:] - worse[:, :1], 1 - CONFIDENCE, axis=0) <= 0
     X = np.unique(X[as_good], axis=0)

@@ -13,7 +13,7 @@ import numpy as np
 from proxymix.progress import progress
 from regression.data.objective import Objective
 from regression.data.runs_table import Runs
-from regression.models.fitted import Fit
+from regression.models.fitted import FittedModel
 from regression.models.regressor import single_thread
 from regression.selection.validation import same_mixtures, split
 
@@ -63,9 +63,9 @@ class Judgement:
 
 
 def cross_fitted(
-    fitted: Fit,
+    fitted: FittedModel,
     goal: Objective,
-    propose: Callable[[Fit, np.random.Generator], np.ndarray],
+    propose: Callable[[FittedModel, np.random.Generator], np.ndarray],
     baselines: np.ndarray,
     num_splits: int,
     seed: int,
@@ -107,9 +107,9 @@ def cross_fitted(
 
 
 def _judge(
-    fitted: Fit,
+    fitted: FittedModel,
     goal: Objective,
-    propose: Callable[[Fit, np.random.Generator], np.ndarray],
+    propose: Callable[[FittedModel, np.random.Generator], np.ndarray],
     baselines: np.ndarray,
     seen: np.ndarray,
     seed: list[int],
@@ -121,7 +121,7 @@ def _judge(
     return own.mean_objective(X, goal), judge.mean_objective(X, goal), stds, proposal
 
 
-def _half(fitted: Fit, rows: np.ndarray) -> Fit:
+def _half(fitted: FittedModel, rows: np.ndarray) -> FittedModel:
     """Regressors of some of the runs."""
     runs = fitted.runs
     index = [run for run, kept in zip(runs.index, rows, strict=True) if kept]

@@ -10,16 +10,11 @@ from proxymix.progress import progress
 from regression.data.objective import Objective
 from regression.data.runs_table import Runs
 from regression.models.ensemble import Ensemble, stacked
-from regression.models.fitted import Fit
-from regression.models.registry import REGRESSORS, make_regressor
+from regression.models.fitted import FittedModel
+from regression.models.registry import ENSEMBLE, REGRESSORS, make_regressor
 from regression.models.regressor import Regressor, single_thread
+from regression.selection.metrics import MEASURES, OBJECTIVE, measures
 
-OBJECTIVE = "objective"
-"""The name of the objective among the targets of scores.csv and predictions.csv."""
-
-ENSEMBLE = "ensemble"
-NOISE = "noise floor"
-MEASURES = ("spearman", "rmse", "r2", "regret", "recall")
 TIE = 0.001  # Spearman correlations closer than this are equal, so that a better ranking is never given up for a lucky pick
 MANY_RUNS = 384  # from here on hyperparameters hardly depend on a fold: held-out predictions come in closed form
 SCREENED = 3  # targets on which every model is tried first
@@ -221,31 +216,6 @@ def _row(name: str, target: str, y: np.ndarray, predicted: np.ndarray, folds: np
     return row
 
 
-def measures(y: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> tuple[float, float, float, float, float]:
-    """Spearman, root mean squared error, R2, regret, and recall of one repeat's predictions of held-out runs.
-
-    Spearman is 0 for a model whose predictions never vary within a fold, since it ranks nothing (pooled over folds it
-    would be negative: leaving out high losses lowers the mean). Regret is how much higher the loss of the run that the
-    model would pick from a fold is than the fold's lowest, averaged over folds; tied picks count by their mean. Recall
-    is the share of the best tenth of all runs that is in the predicted best tenth.
-    """
-    from scipy.stats import spearmanr
-
-    groups = [folds == fold for fold in np.unique(folds)]
-    ranks = any(np.ptp(predicted[group]) > 0 for group in groups) and np.ptp(y) > 0
-    error = predicted - y
-    regret = [y[g][predicted[g] == predicted[g].min()].mean() - y[g].min() for g in groups]
-    tenth = max(1, len(y) // 10)
-    best, picked = np.argsort(y, kind="stable")[:tenth], np.argsort(predicted, kind="stable")[:tenth]
-    return (
-        float(spearmanr(y, predicted).statistic) if ranks else 0.0,
-        float(np.sqrt(np.mean(error**2))),
-        float(1 - np.mean(error**2) / np.var(y)) if np.ptp(y) > 0 else 0.0,
-        float(np.mean(regret)),
-        len(set(best) & set(picked)) / tenth if ranks else tenth / len(y),
-    )
-
-
 def choose(scores: Sequence[dict[str, Any]], names: Sequence[str], num_runs: int) -> str:
     """The model with the highest Spearman on the objective; among those that rank alike, the one of least regret.
 
@@ -288,7 +258,7 @@ def calibration(
         std: Their standard deviations, same shape.
 
     Returns:
-        std_scale, std_constant and correlation of a `Fit`.
+        std_scale, std_constant and correlation of a `FittedModel`.
     """
     error = mean - runs.losses
     rmse = np.sqrt((error**2).mean(axis=(0, 1)))
@@ -301,9 +271,9 @@ def calibration(
     return scale, np.where(knows, 0.0, rmse), correlation / np.outer(size, size)
 
 
-def held_out(fitted: Fit, mean: np.ndarray, std: np.ndarray) -> list[tuple[object, ...]]:
+def held_out(fitted: FittedModel, mean: np.ndarray, std: np.ndarray) -> list[tuple[object, ...]]:
     """Rows of predictions.csv: held-out predictions of the chosen model, averaged over repeats, the objective first."""
-    goal, runs = fitted.goal, fitted.runs
+    goal, runs = fitted.objective, fitted.runs
     predicted = mean.mean(axis=0)
     spread = np.hypot(fitted.std_scale * np.sqrt((std**2).mean(axis=0)), fitted.std_constant)
     used = goal.used

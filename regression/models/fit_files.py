@@ -1,0 +1,113 @@
+"""A fitted model -> its folder, and back: runs.csv, models.json and last fit.json, beside the tables that describe it."""
+
+import csv
+import importlib.metadata
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from proxymix.errors import InputError
+from proxymix.files import read_json, read_text, remove, sha256, write_json
+from proxymix.tables import write_table
+from regression.data.runs_table import Runs
+from regression.models.ensemble import Ensemble
+from regression.models.fitted import FittedModel
+from regression.models.registry import ENSEMBLE, REGRESSORS
+from regression.models.regressor import Regressor, single_thread
+
+KEYS: tuple[str, ...] = ("model", "preset", "objective", "domains", "targets", "inputs", "files")
+KEYS += ("std_scale", "std_constant", "correlation", "ranks")
+"""What `load_fit` needs of fit.json."""
+
+
+def load_fit(folder: Path) -> FittedModel:
+    """The fit in a folder, rebuilt from its tables and texts.
+
+    Raises:
+        InputError: If the folder holds no finished fit, or one whose files were changed.
+    """
+    folder = Path(folder)
+    if not (folder / "fit.json").exists():
+        raise InputError(f"{folder / 'fit.json'}: no such file, so {folder} holds no finished fit; run `proxymix fit`")
+    content = read_json(folder / "fit.json")
+    if lacking := [key for key in KEYS if key not in content]:
+        raise InputError(
+            f"{folder / 'fit.json'}: no {lacking[0]}, so another version wrote it; run `proxymix fit` again"
+        )
+    for name, digest in content["files"].items():
+        if not (folder / name).exists() or sha256(folder / name) != digest:
+            raise InputError(f"{folder / name}: not as `proxymix fit` wrote it; run `proxymix fit` again")
+    runs = _read_runs_table(folder / "runs.csv", content["domains"], content["targets"])
+    texts = json.loads(read_text(folder / "models.json"))
+    kind: type[Regressor] = Ensemble if content["model"] == ENSEMBLE else REGRESSORS[content["model"]]
+    with single_thread():
+        regressors = [kind.loads(texts[t], runs.weights, runs.losses[:, i]) for i, t in enumerate(runs.targets)]
+    return FittedModel(
+        content["model"],
+        content["preset"],
+        content["objective"],
+        runs,
+        regressors,
+        np.array(content["std_scale"]),
+        np.array(content["std_constant"]),
+        np.array(content["correlation"]),
+        content["inputs"],
+        content["ranks"],
+    )
+
+
+def save_fit(
+    folder: Path,
+    fitted: FittedModel,
+    tables: Mapping[str, Sequence[dict[str, Any]]],
+    predictions: Sequence[tuple[object, ...]],
+    settings: dict[str, Any],
+) -> None:
+    """Write a fit's folder, fit.json last; other files in the folder are left alone."""
+    runs = fitted.runs
+    remove(folder / "fit.json")
+    for name, table in tables.items():
+        if table:
+            write_table(folder / f"{name}.csv", list(table[0]), [tuple(row.values()) for row in table])
+        else:
+            remove(folder / f"{name}.csv")
+    write_table(folder / "predictions.csv", ("index", "target", "measured", "predicted", "std"), predictions)
+    header = ["index", *(f"train_{domain}" for domain in runs.domains), *runs.targets]
+    rows = [
+        [run, *map(float, w), *map(float, y)] for run, w, y in zip(runs.index, runs.weights, runs.losses, strict=True)
+    ]
+    write_table(folder / "runs.csv", header, rows)
+    models = {target: regressor.dumps() for target, regressor in zip(runs.targets, fitted.regressors, strict=True)}
+    write_json(folder / "models.json", models)
+    content = {
+        "model": fitted.model,
+        "preset": fitted.preset,
+        "objective": fitted.objective_spec,
+        "num_runs": len(runs.index),
+        "left_out": [list(map(str, astuple(run))) for run in runs.left_out],
+        "domains": runs.domains,
+        "targets": runs.targets,
+        "settings": settings,
+        "inputs": fitted.inputs,
+        "files": {name: sha256(folder / name) for name in ("runs.csv", "models.json")},
+        "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn", "lightgbm")},
+        "std_scale": fitted.std_scale.tolist(),
+        "std_constant": fitted.std_constant.tolist(),
+        "correlation": fitted.correlation.tolist(),
+        "ranks": fitted.ranks,
+    }
+    write_json(folder / "fit.json", content)
+
+
+def _read_runs_table(path: Path, domains: list[str], targets: list[str]) -> Runs:
+    """runs.csv, to the last bit (a CSV reader's fast path is one bit off at times)."""
+    header, *rows = csv.reader(io.StringIO(read_text(path)))
+    assert header == ["index", *(f"train_{domain}" for domain in domains), *targets]
+    values = np.array([[float(v) for v in row[1:]] for row in rows])
+    index = [int(row[0]) if row[0].lstrip("-").isdigit() else row[0] for row in rows]
+    return Runs(index, domains, targets, values[:, : len(domains)], values[:, len(domains) :])
