@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mixture_config.geometry.simplex import TOLERANCE, water_fill
+from mixture_config.geometry.simplex import water_fill
+from mixture_config.geometry.tolerances import WEIGHT_ROUNDOFF
 from proxymix.errors import InputError
 from proxymix.messages import nearest
 
-ROUNDING = 1e-13  # relative: a limit passed by less is met
+LIMIT_ROUNDOFF = 1e-13  # relative: a limit that is passed by less is met
 BUDGETED = ("unimax", "capped")  # baselines that mean nothing without a budget
 
 
@@ -147,15 +148,15 @@ def _left_by(fixed: np.ndarray, tokens: np.ndarray, names: Sequence[str]) -> flo
                 f"fixed: {names[i]} is {share!r}, but has no tokens to take that from; fix it at 0 or drop it"
             )
     total = math.fsum(shares.values())
-    if total > 1 + TOLERANCE:
+    if total > 1 + WEIGHT_ROUNDOFF:
         raise InputError(f"fixed: the shares sum to {total:.6g}, over 1; lower some")
     others = any(count > 0 and i not in shares for i, count in enumerate(tokens))
-    if total < 1 - TOLERANCE and not others:
+    if total < 1 - WEIGHT_ROUNDOFF and not others:
         raise InputError(
             f"fixed: the shares sum to {total:.6g}, and no other group with tokens is left to share the other "
             f"{1 - total:.6g}; raise them to sum 1, or fix fewer groups"
         )
-    return max(1 - total, 0.0) if total < 1 - TOLERANCE else 0.0
+    return max(1 - total, 0.0) if total < 1 - WEIGHT_ROUNDOFF else 0.0
 
 
 def _check_limits(
@@ -176,7 +177,7 @@ def _check_limits(
     smallest = int(np.flatnonzero(free)[np.argmin(tokens[free])])
 
     def passed(value: float, limit: float) -> bool:
-        return value > limit * (1 + ROUNDING)
+        return value > limit * (1 + LIMIT_ROUNDOFF)
 
     def largest_budget(floor: float) -> float:
         pairs = ((total, rest), (float(tokens[smallest]), floor))

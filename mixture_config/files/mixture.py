@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from mixture_config.geometry.tolerances import SUM_ROUNDOFF, SUM_TOLERANCE
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
 from proxymix.messages import some
 from proxymix.schemas import check_domain_name
 
 TRAIN_PREFIX, VALID_PREFIX = "train_", "valid_"
-SUM_TOLERANCE = 1e-2  # published weights are rounded to 3 decimals; a row of RegMix's sums to 0.996
 
 
 def train_column(domain: str) -> str:
@@ -60,7 +60,7 @@ class Mixture:
             raise InputError(
                 f"{where}: the weights sum to {total:.6g}, not 1; correct them or divide each by {total:.6g}"
             )
-        scale = total if abs(total - 1) > 1e-12 else 1.0  # weights of full precision are kept to the last bit
+        scale = total if abs(total - 1) > SUM_ROUNDOFF else 1.0  # weights of full precision are kept to the last bit
         return cls({domain: float(weight) / scale for domain, weight in weights.items()}, dict(extra or {}))
 
     @classmethod
@@ -86,7 +86,7 @@ class Mixture:
             targets: The domains to validate on. They are those of `weights` unless given here or in `extra`.
         """
         total = math.fsum(self.weights.values())
-        assert abs(total - 1) < 1e-9, f"weights sum to {total!r}"
+        assert abs(total - 1) < SUM_ROUNDOFF, f"weights sum to {total!r}"
         valid = {VALID_PREFIX + domain: 1.0 for domain in (self.weights if targets is None else targets)}
         train = {train_column(domain): float(weight) for domain, weight in self.weights.items()}
         write_yaml(path, {"train": train, "valid": valid, **self.extra})

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixture_config.files.mixture import SUM_TOLERANCE, TRAIN_PREFIX, Mixture, positions, train_column
+from mixture_config.files.mixture import TRAIN_PREFIX, Mixture, positions, train_column
+from mixture_config.geometry.tolerances import SUM_ROUNDOFF, SUM_TOLERANCE
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml
 from proxymix.messages import some
@@ -31,7 +32,7 @@ RECORDED_NUMBERS = (
     *("budget", "max_epochs"),
 )
 Key = int | str
-ROUNDING = 1e-9  # a sum closer to 1 than this is arithmetic, not rounded weights: nothing to mention
+ROUNDING = SUM_ROUNDOFF
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class MixtureTable:
                 f"{sums[off[0]]:.6g} over {len(domains)} columns, {columns[0]} to {columns[-1]}); correct the rows, or "
                 "remove columns that are no domain's"
             )
-        rounded = np.abs(sums - 1) > ROUNDING
+        rounded = np.abs(sums - 1) > SUM_ROUNDOFF
         if rounded.any() and renormalise:
             low, high = sums[rounded].min(), sums[rounded].max()
             say(f"{path}: {rounded.sum()} of {len(index)} rows sum to {low:.4g} to {high:.4g}; renormalised to 1")

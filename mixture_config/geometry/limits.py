@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mixture_config.geometry.simplex import SAME_STEP, TOLERANCE, enough, round_to_grid, water_fill
+from mixture_config.geometry.simplex import enough, round_to_grid, water_fill
+from mixture_config.geometry.tolerances import STEP_ROUNDOFF, WEIGHT_ROUNDOFF
 from proxymix.errors import InputError
 from proxymix.messages import nearest
 
@@ -80,10 +81,10 @@ class Limits:
 
     def hold(self, weights: np.ndarray) -> np.ndarray:
         """Whether rows of weights keep all bounds to 1e-12, shape (num_rows,)."""
-        kept = np.all((weights >= self.lower - TOLERANCE) & (weights <= self.upper + TOLERANCE), axis=1)
+        kept = np.all((weights >= self.lower - WEIGHT_ROUNDOFF) & (weights <= self.upper + WEIGHT_ROUNDOFF), axis=1)
         for group in self.groups:
             total = weights[:, list(group.members)].sum(axis=1)
-            kept &= (total >= group.lower - TOLERANCE) & (total <= group.upper + TOLERANCE)
+            kept &= (total >= group.lower - WEIGHT_ROUNDOFF) & (total <= group.upper + WEIGHT_ROUNDOFF)
         return kept
 
     def fill(self, shares: np.ndarray) -> np.ndarray:
@@ -116,8 +117,10 @@ class Limits:
             return self._inwards(num_steps)
         except InputError as error:
             finer = next((n for n in _round_grids(num_steps) if self._fits(n)), None)
-            between = np.floor(self.lower * num_steps + SAME_STEP), np.ceil(self.upper * num_steps - SAME_STEP)
-            if (off := np.flatnonzero((between[1] - between[0] == 1) & (self.upper - self.lower < TOLERANCE))).size:
+            between = np.floor(self.lower * num_steps + STEP_ROUNDOFF), np.ceil(self.upper * num_steps - STEP_ROUNDOFF)
+            if (
+                off := np.flatnonzero((between[1] - between[0] == 1) & (self.upper - self.lower < WEIGHT_ROUNDOFF))
+            ).size:
                 i = int(off[0])
                 low, high = (float(bound[i]) / num_steps for bound in between)
                 raise InputError(
@@ -178,8 +181,8 @@ class Limits:
 
     def _inwards(self, num_steps: int, looser: float = 1.0) -> "Limits":
         def inwards(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            low = np.ceil(np.maximum(low, 0) * num_steps - SAME_STEP)
-            return low / num_steps, np.floor(np.minimum(high * looser, 1) * num_steps + SAME_STEP) / num_steps
+            low = np.ceil(np.maximum(low, 0) * num_steps - STEP_ROUNDOFF)
+            return low / num_steps, np.floor(np.minimum(high * looser, 1) * num_steps + STEP_ROUNDOFF) / num_steps
 
         groups = [
             Group(g.name, g.members, *map(float, inwards(np.array(g.lower), np.array(g.upper)))) for g in self.groups
@@ -199,7 +202,7 @@ def _check_range(name: str, lower: float, upper: float) -> None:
         raise InputError(f"{name}: a bound is not a finite number")
     if lower < 0:
         raise InputError(f"{name} must take at least {lower:g}; weights are at least 0")
-    if lower > upper + TOLERANCE:
+    if lower > upper + WEIGHT_ROUNDOFF:
         raise InputError(
             f"{name} must take at least {lower:.6g} and at most {upper:.6g}; lower the first to {upper:.6g}"
         )
@@ -214,14 +217,14 @@ def _reachable(group: Group, low: np.ndarray, high: np.ndarray, parts: Sequence[
 
     _check_range(group.name or "the whole", group.lower, group.upper)
     floors, caps = math.fsum(low), math.fsum(high)
-    if floors > group.upper + TOLERANCE:
+    if floors > group.upper + WEIGHT_ROUNDOFF:
         whose, limit = (f"in {group.name} ", f"its {group.upper:.6g}") if group.name else ("", "1")
         raise InputError(
             f"the lower bounds {whose}sum to {floors:.6g}, over {limit}"
             + (f"; divided by {enough(floors / group.upper)} they could be met" if group.upper > 0 else "")
             + largest(low)
         )
-    if caps < group.lower - TOLERANCE:
+    if caps < group.lower - WEIGHT_ROUNDOFF:
         whose, limit = (f"in {group.name} ", f"its {group.lower:.6g}") if group.name else ("", "1")
         what = f"; multiplied by {enough(group.lower / caps)} they could be met" if caps > 0 else ""
         raise InputError(f"the upper bounds {whose}sum to {caps:.6g}, under {limit}{what}{largest(high)}")
@@ -280,7 +283,7 @@ def limits_of(
         i = list(names).index(name)
         if low > 0 == epochs[i]:
             raise InputError(f"limits: {name} must take at least {low:g}, and it has no tokens; leave it out")
-        if low > epochs[i] + TOLERANCE:
+        if low > epochs[i] + WEIGHT_ROUNDOFF:
             raise InputError(
                 f"limits: {name} must take at least {low:g}, and its tokens feed {epochs[i]:.6g} of the budget at max_epochs; "
                 f"lower its min to {math.floor(epochs[i] * 1e6) / 1e6:g}, or the budget to {epochs[i] / low:.4g} of it, "

@@ -10,10 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mixture_config.geometry.tolerances import STEP_ROUNDOFF, WEIGHT_ROUNDOFF
 from proxymix.errors import InputError
-
-TOLERANCE = 1e-12  # how far a sum of bounds may pass 1 by rounding alone
-SAME_STEP = 1e-9  # a bound this close (in grid steps) to a grid point lies on it
 
 
 def epoch_bounds(token_counts: np.ndarray, budget: int, max_epochs: float) -> np.ndarray:
@@ -35,11 +33,11 @@ def epoch_bounds(token_counts: np.ndarray, budget: int, max_epochs: float) -> np
     if not budget > 0 or not max_epochs > 0:
         raise InputError(f"a budget of {budget:,} tokens at {max_epochs:g} epochs: both must be above 0")
     bounds = np.minimum(max_epochs * np.asarray(token_counts, dtype=float) / budget, 1.0)
-    if bounds.sum() < 1 - TOLERANCE:
+    if bounds.sum() < 1 - WEIGHT_ROUNDOFF:
         total = int(np.sum(token_counts))
         raise InputError(
             f"{total:,} tokens at {max_epochs:g} epochs cannot fill {budget:,}; "
-            f"raise max_epochs to {math.ceil(100 * budget / total - SAME_STEP) / 100:.2f} "
+            f"raise max_epochs to {math.ceil(100 * budget / total - STEP_ROUNDOFF) / 100:.2f} "
             f"or lower the budget to {math.floor(max_epochs * total):,}"
         )
     return bounds
@@ -103,17 +101,17 @@ def check_bounds(lower: np.ndarray, upper: np.ndarray, total: np.ndarray | float
         raise InputError("a bound is not a finite number")
     if (lower < 0).any():
         raise InputError(f"a lower bound is {lower.min():g}; weights are at least 0")
-    if (lower > upper + TOLERANCE).any():
-        row, domain = np.argwhere(np.atleast_2d(lower > upper + TOLERANCE))[0]
+    if (lower > upper + WEIGHT_ROUNDOFF).any():
+        row, domain = np.argwhere(np.atleast_2d(lower > upper + WEIGHT_ROUNDOFF))[0]
         found = np.atleast_2d(lower)[row, domain], np.atleast_2d(upper)[row, domain]
         raise InputError(
             f"domain {domain + 1} must take at least {found[0]:g} and at most {found[1]:g}; lower the first"
         )
     floors = (lower.sum(axis=-1) - (np.asarray(total) - 1)).max()  # as if the total were 1, which it is for a mixture
     caps = (upper.sum(axis=-1) - (np.asarray(total) - 1)).min()
-    if floors > 1 + TOLERANCE:
+    if floors > 1 + WEIGHT_ROUNDOFF:
         raise InputError(f"the lower bounds sum to {floors:.6g}, over 1; divided by {enough(floors)} they could be met")
-    if caps < 1 - TOLERANCE:
+    if caps < 1 - WEIGHT_ROUNDOFF:
         what = f"; multiplied by {enough(1 / caps)} they could be met" if caps > 0 else ""
         raise InputError(f"the upper bounds sum to {caps:.6g}, under 1{what}")
 
@@ -144,7 +142,7 @@ def round_to_grid(
     """
     wanted = np.full(len(weights), num_steps) if totals is None else totals
     exact = weights * num_steps
-    steps = np.floor(exact + SAME_STEP)
+    steps = np.floor(exact + STEP_ROUNDOFF)
     np.clip(steps, low, high, out=steps)
     low, high = np.broadcast_to(low, exact.shape), np.broadcast_to(high, exact.shape)
     rows: np.ndarray | slice = slice(
