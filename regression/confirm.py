@@ -273,7 +273,7 @@ def ceilings_kept(goal: Objective, proposal: np.ndarray, prior: np.ndarray) -> d
         kept[goal.targets[t]] = {
             "kept": bool(excess.mean() <= 0),
             "rise": float(at_proposal / at_prior - 1),
-            "allowed": float(goal.ceilings[t]),
+            "allowed": float(goal.max_increase[t]),
             "proposal": float(at_proposal),
             "prior": float(at_prior),
             "excess": {"mean": float(excess.mean()), "low": low, "high": high},

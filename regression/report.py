@@ -168,7 +168,7 @@ def _question(found: Evidence) -> str:
             f"({found.objective.unit}; {num_used} of {len(found.runs.targets)} measured losses enter)",
         )
     ]
-    if ceilings := found.objective.describe_ceilings():
+    if ceilings := found.objective.describe_max_increase():
         items.append(("Ceilings", ceilings, "(of the losses, so that none pays for the others)"))
     if found.catalogue:
         tokens = sum(d.tokens for d in found.catalogue)

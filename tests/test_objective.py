@@ -71,11 +71,13 @@ def test_slopes_say_what_a_small_change_of_the_losses_does(spec, losses, change)
 
 def test_a_loss_that_carries_no_weight_may_be_unknown():
     assert objective({"code": 1, "law": 1}).value([1.0, 3.0, np.nan]) == 2
-    assert objective({"minimise": "law", "ceilings": {"code": 0.1}}).excess([1.0, 3.0, np.nan], [1.0, 1.0, np.nan]) < 0
+    assert (
+        objective({"minimise": "law", "max_increase": {"code": 0.1}}).excess([1.0, 3.0, np.nan], [1.0, 1.0, np.nan]) < 0
+    )
 
 
 def test_one_ceiling_holds_for_every_target():
-    found = objective({"minimise": "code", "ceilings": "1%"})
+    found = objective({"minimise": "code", "max_increase": "1%"})
     assert list(found.weights) == [1, 0, 0] and list(found.capped) == list(found.used) == [0, 1, 2]
     assert found.describe() == "code, with no target more than 1% above the prior"
     reference = np.array([2.0, 10.0, 5.0])
@@ -84,14 +86,14 @@ def test_one_ceiling_holds_for_every_target():
 
 
 def test_ceilings_of_some_targets_leave_the_others_free():
-    found = objective({"minimise": {"code": 1}, "ceilings": {"lambada": "0.5%", "law": 0.02}})
+    found = objective({"minimise": {"code": 1}, "max_increase": {"lambada": "0.5%", "law": 0.02}})
     assert list(found.capped) == [1, 2] and list(found.used) == [0, 1, 2]
     assert found.describe() == "code, with law at most 2%, lambada at most 0.5% above the prior"
     np.testing.assert_allclose(found.excess([9.0, 10.3, 4.0], [1.0, 10.0, 4.0]), [0.1, -0.02])
 
 
 def test_a_ceiling_on_a_metric_below_zero_allows_a_rise_too():
-    found = objective({"minimise": "mean", "ceilings": 0.01})
+    found = objective({"minimise": "mean", "max_increase": 0.01})
     assert (found.excess([-1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]) < 0).all()
 
 
@@ -105,10 +107,10 @@ def test_without_ceilings_nothing_is_capped():
     [
         ("law: 1\nmetric/code_val_loss: 4\n", {"metric/code_val_loss": 0.8, "metric/law_val_loss": 0.2}),
         ("minimise: worst\n", "worst"),
-        ("minimise: zscore\nceilings: 2%\n", {"minimise": "zscore", "ceilings": 0.02}),
+        ("minimise: zscore\nmax_increase: 2%\n", {"minimise": "zscore", "max_increase": 0.02}),
         (
-            "minimise: {code: 2}\nceilings: {lambada: 1%}\n",
-            {"minimise": {"metric/code_val_loss": 1.0}, "ceilings": {"lambada": 0.01}},
+            "minimise: {code: 2}\nmax_increase: {lambada: 1%}\n",
+            {"minimise": {"metric/code_val_loss": 1.0}, "max_increase": {"lambada": 0.01}},
         ),
     ],
 )
@@ -122,12 +124,12 @@ def test_a_file_is_an_objective_and_the_resolved_one_needs_no_file(tmp_path, con
     again = objective(read_yaml(tmp_path / "record.yaml")["objective"])
     assert again.spec == found.spec and again.worst == found.worst
     np.testing.assert_array_equal(again.weights, found.weights)
-    np.testing.assert_array_equal(again.ceilings, found.ceilings)
+    np.testing.assert_array_equal(again.max_increase, found.max_increase)
 
 
 @given(st.dictionaries(st.sampled_from(["code", "law", "lambada"]), st.floats(1e-6, 1e6), min_size=1))
 def test_a_resolved_objective_resolves_to_itself(weights):
-    found = objective({"minimise": weights, "ceilings": "1%"})
+    found = objective({"minimise": weights, "max_increase": "1%"})
     again = objective(yaml.safe_load(yaml.safe_dump(found.spec)))
     assert again.spec == found.spec
     np.testing.assert_array_equal(again.weights, found.weights)
@@ -139,7 +141,7 @@ def test_a_resolved_objective_resolves_to_itself(weights):
         ("worst", "standard deviations of the sweep"),
         ("law", "nats/token"),
         ("mean", "unit of the targets"),
-        ({"minimise": {"code": 1, "law": 2}, "ceilings": {"lambada": 0.1}}, "nats/token"),
+        ({"minimise": {"code": 1, "law": 2}, "max_increase": {"lambada": 0.1}}, "nats/token"),
     ],
 )
 def test_the_unit_is_that_of_what_is_weighted(spec, unit):
@@ -157,21 +159,32 @@ def test_the_unit_is_that_of_what_is_weighted(spec, unit):
         ({"law": 1, "metric/law_val_loss": 1}, "named twice"),
         ({}, "no targets"),
         ("absent.yaml", "absent.yaml: no such file"),
-        ({"ceilings": "1%"}, "minimise is missing.*such as minimise: mean"),
-        ({"minimise": "mean", "ceiling": 0.1}, "no key 'ceiling' beside ceilings; there are minimise and ceilings"),
-        ({"minimise": "mean", "ceilings": 1}, "ceilings is 1; a share from 0 to below 1 is wanted, as 0.01 or 1%"),
-        ({"minimise": "mean", "ceilings": "a bit"}, "ceilings is 'a bit'; a share"),
-        ({"minimise": "mean", "ceilings": {"law": -0.1}}, "the ceiling of law is -0.1; a share"),
-        ({"minimise": "mean", "ceilings": {"law": True}}, "the ceiling of law is True; a share"),
-        ({"minimise": "mean", "ceilings": {"lw": 0.1}}, "ceilings: no target 'lw'; nearest: law"),
-        ({"minimise": "mean", "ceilings": {}}, "ceilings names no targets"),
-        ({"minimise": {"minimise": "mean", "ceilings": 0.1}, "ceilings": 0.1}, "ceilings of its own"),
+        ({"max_increase": "1%"}, "minimise is missing.*such as minimise: mean"),
+        ({"minimise": "mean", "ceiling": 0.1}, "no key 'ceiling' .* there are minimise and max_increase"),
+        ({"minimise": "mean", "max_increase": 1}, "max_increase is 1; a share .* as 0.01 or 1%"),
+        ({"minimise": "mean", "max_increase": "a bit"}, "max_increase is 'a bit'"),
+        ({"minimise": "mean", "max_increase": {"law": -0.1}}, "max_increase of law is -0.1"),
+        ({"minimise": "mean", "max_increase": {"law": True}}, "max_increase of law is True"),
+        ({"minimise": "mean", "max_increase": {"lw": 0.1}}, "max_increase: no target 'lw'; nearest: law"),
+        ({"minimise": "mean", "max_increase": {}}, "max_increase names no targets"),
+        ({"minimise": {"minimise": "mean", "max_increase": 0.1}, "max_increase": 0.1}, "minimise has a max_increase"),
+        ({"minimise": "mean", "max_increase": 0.1, "ceilings": 0.1}, "both ceilings and max_increase"),
         ({"minimise": 3}, "objective is 3; mean, zscore, worst, a target"),
     ],
 )
 def test_a_wrong_objective_says_what_is_wrong(spec, message):
     with pytest.raises(InputError, match=message):
         resolved_objective(spec, TARGETS)
+
+
+def test_the_old_name_of_max_increase_is_read_with_a_note(tmp_path, capsys):
+    path = tmp_path / "objective.yaml"
+    path.write_text("minimise: code\nceilings: {law: 1%}\n")
+    found = objective(str(path))
+    assert found.spec == objective({"minimise": "code", "max_increase": {"law": 0.01}}).spec
+    assert len(found.capped) == 1
+    objective(str(path))
+    assert capsys.readouterr().err.count(f"{path}: ceilings is called max_increase today") == 1
 
 
 def test_z_scores_of_a_loss_that_never_varies_are_refused():

@@ -1,12 +1,14 @@
 """What to minimise -> one number from the losses of all targets, its slopes, and which losses may not rise.
 
-Targets are predicted one by one and aggregated after, since a model of the aggregate ranks worse (on RegMix's 512 runs
-LightGBM's Spearman on the mean of 13 losses is .974 fitted on the mean, .994 fitted per target).
+Every target is predicted on its own and the predictions are aggregated, because a model of the aggregate ranks worse:
+on RegMix's 512 runs LightGBM's Spearman on the mean of 13 losses is .974 when it is fitted to the mean, and .994 when
+it is fitted to each target.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +16,36 @@ import numpy as np
 
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
-from proxymix.schemas import loss_domain
+from proxymix.progress import say
+from proxymix.schemas import is_domain_loss, loss_domain
 from regression.data.runs_table import resolve_targets
 
 Spec = str | dict[str, Any]
-"""mean, zscore, worst, a loss column or its domain, {column or domain: weight}, the path of a YAML of such weights, or
-{minimise: any of these, ceilings: one share for all targets or {column or domain: share}} and the path of such a YAML."""
+"""mean, zscore, worst, a loss column or its domain, {column or domain: weight}, or the path of a YAML of such weights.
+
+With bounds on single targets: {minimise: any of these, max_increase: one share for all targets, or {column or domain:
+share}}, or the path of such a YAML.
+"""
 
 WORDS = ("mean", "zscore", "worst")
-KEYS = ("minimise", "ceilings")
+KEYS = ("minimise", "max_increase")
+OLD_KEY = "ceilings"
+"""What `max_increase` was called before; it is still read."""
 
 
 @dataclass(frozen=True, eq=False)
 class Objective:
-    """A number to be low, made of the losses of all targets, and ceilings on some of them.
+    """A number to minimise, made of the losses of all targets, and bounds on the rise of some of them.
 
     Attributes:
         spec: As resolved: no file behind it, loss columns as names. `Objective.of` takes it back from a YAML.
         targets: Loss columns; T of them.
-        weights: Shape (T,), sum 1. Of a worst case: alike on each of its targets.
+        weights: Shape (T,), sum 1. A worst case has equal weights on the targets that it is taken over.
         worst: False: the value is losses @ weights. True: the largest z-score among the targets with a weight.
         center: Mean of every target over the sweep, shape (T,).
         scale: Standard deviation of every target over the sweep, shape (T,).
-        ceilings: How far a target may rise above a reference mixture, as a share of its loss there (0.01 is 1%);
-            infinite where it may rise freely; shape (T,).
+        max_increase: How far a target may rise above its loss at a reference mixture, as a share of that loss (0.01 is
+            1%); infinite where it may rise freely; shape (T,). The loss that this allows is the target's ceiling.
     """
 
     spec: Spec
@@ -46,7 +54,7 @@ class Objective:
     worst: bool
     center: np.ndarray
     scale: np.ndarray
-    ceilings: np.ndarray
+    max_increase: np.ndarray
 
     @classmethod
     def of(cls, spec: Spec, targets: Sequence[str], losses: np.ndarray) -> "Objective":
@@ -65,7 +73,7 @@ class Objective:
         assert losses.ndim == 2, losses.shape
         assert losses.shape[1] == len(targets), (losses.shape, targets)
         resolved = resolved_objective(spec, targets)
-        minimise, ceilings = _parts(resolved)
+        minimise, increase = _parts(resolved)
         center, scale = losses.mean(axis=0), losses.std(axis=0)
         if minimise in ("zscore", "worst"):
             constant = [t for t, values in zip(targets, losses.T, strict=True) if np.ptp(values) == 0]
@@ -79,24 +87,24 @@ class Objective:
         else:
             weights = 1 / scale if minimise == "zscore" else np.ones(len(targets))
             weights = weights / weights.sum()
-        allowed = ceilings if isinstance(ceilings, dict) else dict.fromkeys(targets, ceilings)
-        rises = _by_target(allowed, targets, math.inf)
-        return cls(resolved, targets, weights, minimise == "worst", center, scale, rises)
+        allowed = increase if isinstance(increase, dict) else dict.fromkeys(targets, increase)
+        max_increase = _by_target(allowed, targets, math.inf)
+        return cls(resolved, targets, weights, minimise == "worst", center, scale, max_increase)
 
     @property
     def minimise(self) -> Spec:
-        """The spec without its ceilings: mean, zscore, worst, or {loss column: weight}."""
+        """The spec without `max_increase`: mean, zscore, worst, or {loss column: weight}."""
         return _parts(self.spec)[0]
 
     @property
     def used(self) -> np.ndarray:
-        """Positions of the targets that have a weight or a ceiling; the others need not be known."""
-        return np.flatnonzero((self.weights > 0) | np.isfinite(self.ceilings))
+        """Positions of the targets that have a weight or a ceiling; the losses of the others are not needed."""
+        return np.flatnonzero((self.weights > 0) | np.isfinite(self.max_increase))
 
     @property
     def capped(self) -> np.ndarray:
         """Positions of the C targets that have a ceiling."""
-        return np.flatnonzero(np.isfinite(self.ceilings))
+        return np.flatnonzero(np.isfinite(self.max_increase))
 
     @property
     def unit(self) -> str:
@@ -104,10 +112,10 @@ class Objective:
         if self.worst:
             return "standard deviations of the sweep"
         weighted = [target for target, weight in zip(self.targets, self.weights, strict=True) if weight > 0]
-        return "nats/token" if all(loss_domain(target) != target for target in weighted) else "unit of the targets"
+        return "nats/token" if all(is_domain_loss(target) for target in weighted) else "unit of the targets"
 
     def value(self, losses: np.ndarray) -> np.ndarray:
-        """The objective of losses, shape (..., T) -> (...); a loss without a weight may be missing (not a number)."""
+        """The objective of losses, shape (..., T) -> (...). A loss without a weight may be missing (not a number)."""
         weighted = np.flatnonzero(self.weights > 0)
         of_weighted = np.asarray(losses, dtype=float)[..., weighted]
         if self.worst:
@@ -116,7 +124,7 @@ class Objective:
         return np.asarray(of_weighted @ self.weights[weighted])
 
     def slopes(self, losses: np.ndarray) -> np.ndarray:
-        """The derivative of the value by every loss, shape (..., T) -> (..., T); in a worst case that of the worst target."""
+        """The derivative of the value by every loss, shape (..., T) -> (..., T). A worst case has that of its worst target."""
         losses = np.asarray(losses, dtype=float)
         if not self.worst:
             return np.broadcast_to(self.weights, losses.shape).copy()
@@ -126,28 +134,30 @@ class Objective:
         return np.asarray(np.eye(len(self.targets))[worst] / self.scale[worst][..., None])
 
     def excess(self, losses: np.ndarray, reference: np.ndarray) -> np.ndarray:
-        """How far each capped loss is above what its ceiling allows, shape (..., C); at most 0 keeps the ceiling.
+        """How far each capped loss is above its ceiling, shape (..., C); a value of at most 0 keeps the ceiling.
 
         Args:
             losses: Shape (..., T).
-            reference: Losses of the mixture that must not get worse (the prior), shape (T,), or one row per loss.
+            reference: Losses of the reference mixture (the prior), shape (T,), or one row for each row of `losses`.
         """
         capped = self.capped
         base = np.asarray(reference, dtype=float)[..., capped]
-        return np.asarray(np.asarray(losses, dtype=float)[..., capped] - base - self.ceilings[capped] * np.abs(base))
+        return np.asarray(
+            np.asarray(losses, dtype=float)[..., capped] - base - self.max_increase[capped] * np.abs(base)
+        )
 
     def describe(self) -> str:
         """In words: 'mean of 13 targets', 'weighted mean: 0.7 code, 0.3 prose, with no target more than 1% above the prior'."""
-        return ", with ".join(text for text in (self._minimised(), self.describe_ceilings()) if text)
+        return ", with ".join(text for text in (self._minimised(), self.describe_max_increase()) if text)
 
-    def describe_ceilings(self) -> str:
-        """The ceilings in words; empty where there are none."""
-        capped = self.ceilings[self.capped]
+    def describe_max_increase(self) -> str:
+        """`max_increase` in words; empty where every target may rise freely."""
+        capped = self.max_increase[self.capped]
         if not len(capped):
             return ""
         if len(capped) == len(self.targets) and len(set(capped)) == 1:
             return f"no target more than {100 * capped[0]:.4g}% above the prior"
-        limits = [f"{loss_domain(self.targets[t])} at most {100 * self.ceilings[t]:.4g}%" for t in self.capped]
+        limits = [f"{loss_domain(self.targets[t])} at most {100 * self.max_increase[t]:.4g}%" for t in self.capped]
         return f"{', '.join(limits)} above the prior"
 
     def _minimised(self) -> str:
@@ -165,11 +175,11 @@ class Objective:
 
 
 def resolved_objective(spec: Spec, targets: Sequence[str]) -> Spec:
-    """The same objective without a file behind it, its targets named by their columns, weights of sum 1.
+    """The same objective without a file behind it: targets are named by their columns, and weights sum to 1.
 
     Raises:
-        InputError: If a name is no target (the nearest is suggested), a weight is not a number above 0, or a ceiling not
-            a share.
+        InputError: If a name is no target (the nearest is suggested), a weight is not a number above 0, or a maximal
+            increase is not a share.
     """
     targets = list(targets)
     where = "objective"
@@ -182,36 +192,60 @@ def resolved_objective(spec: Spec, targets: Sequence[str]) -> Spec:
             where, spec = spec, read_yaml(Path(spec))
     if not isinstance(spec, Mapping):
         raise InputError(f"{where} is {spec!r:.60}; {', '.join(WORDS)}, a target, or weights of targets are wanted")
-    if set(KEYS).isdisjoint(spec):
+    if set((*KEYS, OLD_KEY)).isdisjoint(spec):
         return _weights(spec, targets, where)
-    unknown = [key for key in spec if key not in KEYS]
-    if unknown:
-        raise InputError(f"{where}: no key {unknown[0]!r} beside ceilings; there are {' and '.join(KEYS)}")
+    return _bounded(_renamed(spec, where), targets, where)
+
+
+def _bounded(spec: Mapping[str, Any], targets: list[str], where: str) -> Spec:
+    """A resolved {minimise, max_increase}."""
+    if unknown := [key for key in spec if key not in KEYS]:
+        raise InputError(f"{where}: no key {unknown[0]!r} beside max_increase; there are {' and '.join(KEYS)}")
     if "minimise" not in spec:
         raise InputError(
-            f"{where}: minimise is missing beside ceilings; write what is to be low, such as minimise: mean"
+            f"{where}: minimise is missing beside max_increase; write what is to be low, such as minimise: mean"
         )
     minimise = resolved_objective(spec["minimise"], targets)
     if minimise != _parts(minimise)[0]:
-        raise InputError(f"{where}: minimise has ceilings of its own; write them once, beside minimise")
-    if spec.get("ceilings") is None:
+        raise InputError(f"{where}: minimise has a max_increase of its own; write it once, beside minimise")
+    increase = spec.get("max_increase")
+    if increase is None:
         return minimise
-    ceilings = spec["ceilings"]
-    if not isinstance(ceilings, Mapping):
-        return {"minimise": minimise, "ceilings": _share(ceilings, "ceilings", where)}
-    if not ceilings:
+    if not isinstance(increase, Mapping):
+        return {"minimise": minimise, "max_increase": _share(increase, "max_increase", where)}
+    if not increase:
         raise InputError(
-            f"{where}: ceilings names no targets; write <domain or loss column>: <share>, or one share for all"
+            f"{where}: max_increase names no targets; write <domain or loss column>: <share>, or one share for all"
         )
-    columns = resolve_targets([str(name) for name in ceilings], targets, f"{where}: ceilings")
-    shares = [_share(share, f"the ceiling of {name}", where) for name, share in ceilings.items()]
-    return {"minimise": minimise, "ceilings": dict(zip(columns, shares, strict=True))}
+    columns = resolve_targets([str(name) for name in increase], targets, f"{where}: max_increase")
+    shares = [_share(share, f"the max_increase of {name}", where) for name, share in increase.items()]
+    return {"minimise": minimise, "max_increase": dict(zip(columns, shares, strict=True))}
+
+
+def _renamed(spec: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The spec with its old key under the name of today.
+
+    Raises:
+        InputError: If both are there.
+    """
+    if OLD_KEY not in spec:
+        return spec
+    if "max_increase" in spec:
+        raise InputError(f"{where}: both ceilings and max_increase are given; ceilings is the old name, remove it")
+    _note_old_key(where)
+    return {"max_increase" if key == OLD_KEY else key: value for key, value in spec.items()}
+
+
+@cache
+def _note_old_key(where: str) -> None:
+    """Say once for each place that a key has another name today."""
+    say(f"{where}: ceilings is called max_increase today; the old name is still read")
 
 
 def _parts(resolved: Spec) -> tuple[Spec, Any]:
-    """What a resolved spec minimises, and its ceilings (infinite: none)."""
+    """What a resolved spec minimises, and its `max_increase` (infinite where it has none)."""
     if isinstance(resolved, dict) and "minimise" in resolved:
-        return resolved["minimise"], resolved["ceilings"]
+        return resolved["minimise"], resolved["max_increase"]
     return resolved, math.inf
 
 
@@ -227,13 +261,13 @@ def _weights(weights: Mapping[str, Any], targets: list[str], where: str) -> dict
             raise InputError(f"{where}: the weight of {name} is {weight!r:.60}; a number above 0 is wanted")
     columns = resolve_targets([str(name) for name in weights], targets, where)
     total = math.fsum(weights.values())
-    scale = total if abs(total - 1) > 1e-12 else 1.0  # what full precision leaves is no reason to change a weight
+    scale = total if abs(total - 1) > 1e-12 else 1.0  # weights of full precision are kept to the last bit
     by_column = dict(zip(columns, weights.values(), strict=True))
     return {target: float(by_column[target] / scale) for target in targets if target in by_column}
 
 
 def _share(value: Any, what: str, where: str) -> float:
-    """A share as 0.01 or "1%"."""
+    """A share that is written as 0.01 or as "1%"."""
     share = value
     if isinstance(value, str):
         text, percent, _ = value.partition("%")
