@@ -24,10 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.p
 
 import joblib
 import numpy as np
+from candidates import scale_into
 from scipy.optimize import minimize
 
 from mixture_config.geometry.limits import Limits
-from mixture_config.geometry.simplex import dirichlet, scale_into
+from mixture_config.geometry.simplex import dirichlet
 from regression.data.runs_table import Runs
 from regression.models.fitted import FittedModel
 from regression.propose import NORMAL, Proposal, baselines_of, how_to_search, proposed

@@ -4,13 +4,13 @@ import re
 
 import numpy as np
 import pytest
-from bounds import bounded
+from bounds import bounded, inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixture_config.design.sampling import grid_steps
 from mixture_config.geometry.limits import Group, Limits, limits_of
-from mixture_config.geometry.simplex import project, water_fill
+from mixture_config.geometry.simplex import water_fill
 from proxymix.errors import InputError
 
 FOUR = ["code", "law", "news", "poems"]
@@ -59,7 +59,7 @@ def test_rounded_mixtures_sum_to_one_within_the_bounds(bounds, seed, num_steps):
         limits = Limits(named(len(lower)), lower, upper).on_grid(num_steps)
     except InputError:
         return
-    weights = project(np.random.default_rng(seed).normal(0, 1, len(lower)), lower, upper)
+    weights = water_fill(np.random.default_rng(seed).uniform(0.01, 1, len(lower)), lower, upper)
     steps = limits.round(weights[None], num_steps)[0]
     assert steps.sum() == num_steps
     assert (steps / num_steps >= lower - 1e-12).all() and (steps / num_steps <= upper + 1e-12).all()
@@ -111,13 +111,13 @@ def test_what_nothing_else_can_hold_goes_to_domains_of_share_zero():
 def grouped(draw):
     """Domains with bounds around a mixture, in groups that hold groups, with bounds around the same mixture."""
     lower, upper = draw(bounded(9))
-    inside = project((lower + upper) / 2, lower, upper)
+    middle = inside(lower, upper)
     order = draw(st.permutations(range(len(lower))))
     cut, inner = sorted(draw(st.tuples(st.integers(0, len(lower)), st.integers(0, len(lower)))), reverse=True)
     groups = []
     for name, members in (("source", order[:cut]), ("topic", order[: inner // 2]), ("other", order[cut:])):
         if members:
-            total = inside[list(members)].sum()
+            total = middle[list(members)].sum()
             slack = draw(st.sampled_from([0.0, 0.01, 0.3]))
             groups.append(Group(name, tuple(members), max(total - slack, 0.0), min(total + slack, 1.0)))
     return lower, upper, groups
@@ -203,8 +203,8 @@ def test_caps_as_many_times_as_high_as_an_error_says_can_be_met(total):
         Limits(FOUR, 0.0, total / 4)
     Limits(FOUR, 0.0, total / 4 * float(re.search(r"multiplied by ([\d.]+)", str(error.value))[1]))
     with pytest.raises(InputError) as error:
-        project(np.zeros(4), 0.0, total / 4)
-    project(np.zeros(4), 0.0, total / 4 * float(re.search(r"multiplied by ([\d.]+)", str(error.value))[1]))
+        water_fill(np.ones(4), 0.0, total / 4)
+    water_fill(np.ones(4), 0.0, total / 4 * float(re.search(r"multiplied by ([\d.]+)", str(error.value))[1]))
 
 
 @pytest.mark.parametrize("total", [1.2345643, 4 / 3])

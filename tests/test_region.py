@@ -4,12 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from bounds import bounded
+from bounds import bounded, inside
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixture_config.geometry.limits import Group, Limits
-from mixture_config.geometry.simplex import project
 from proxymix.errors import InputError
 from regression.search.feasible_set import Region
 
@@ -27,13 +26,13 @@ def demands(draw, max_domains=8):
     """Limits around a mixture, in groups that hold groups, a prior, a distance and a number of domains."""
     lower, upper = draw(bounded(max_domains))
     num_domains = len(lower)
-    inside = project((lower + upper) / 2, lower, upper)
+    middle = inside(lower, upper)
     order = draw(st.permutations(range(num_domains)))
     cut, inner = sorted(draw(st.tuples(st.integers(0, num_domains), st.integers(0, num_domains))), reverse=True)
     groups = []
     for name, members in (("source", order[:cut]), ("topic", order[: inner // 2]), ("other", order[cut:])):
         if members:
-            total, slack = inside[list(members)].sum(), draw(st.sampled_from([0.0, 0.01, 0.3]))
+            total, slack = middle[list(members)].sum(), draw(st.sampled_from([0.0, 0.01, 0.3]))
             groups.append(Group(name, tuple(members), max(total - slack, 0.0), min(total + slack, 1.0)))
     shares = st.lists(st.sampled_from([0.0, 0.01, 0.2, 1.0]), min_size=num_domains, max_size=num_domains)
     prior = np.array(draw(shares.filter(any)))
