@@ -82,7 +82,7 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
     """A row for each contender."""
     device = device_here()
     layouts = [Layout(device, "fp32", k, settings.batch_size, False) for k in stacks]
-    layouts += [replace(layout, compile=True) for layout in layouts if layout.stack in (1, 16)]
+    layouts += [replace(layout, compile=True) for layout in layouts if layout.models_per_process in (1, 16)]
     if device == "cuda" or multiplies_bf16():
         layouts += [replace(layout, precision="bf16") for layout in layouts]
     team = {"plain loop": Contender(case, folder)}
@@ -91,8 +91,8 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
         if 1 < k <= 16 and fits(k * (bytes_of_a_proxy(settings, vocabulary) + logits)):
             team[f"torch.func, K = {k}"] = Contender(case, folder, stack=k)
     for each in layouts:
-        if fits(each.stack * bytes_of_a_proxy(settings, vocabulary)):
-            title = f"ours, K = {each.stack}, {each.precision}{', compiled' if each.compile else ''}"
+        if fits(each.models_per_process * bytes_of_a_proxy(settings, vocabulary)):
+            title = f"ours, K = {each.models_per_process}, {each.precision}{', compiled' if each.compile else ''}"
             team[title] = Contender(case, folder, layout=asdict(each))
     found: dict[str, list[float]] = {title: [] for title in team}
     for _ in range(rounds):
@@ -233,10 +233,10 @@ def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callabl
     from proxy_training.runs.token_data import TokenData, plan_of
 
     data = TokenData.open(folder / "tokens", settings)
-    runs = [Run(f"n{k}", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), k) for k in range(layout.stack)]
+    runs = [Run(f"n{k}", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), k) for k in range(layout.models_per_process)]
     plans = [plan_of(run, data, settings) for run in runs]
     training = _Training(runs, plans, data, settings, layout, OneDevice())
-    return training._take_step, layout.stack * settings.tokens_per_step
+    return training._take_step, layout.models_per_process * settings.tokens_per_step
 
 
 PRETRAIN = """

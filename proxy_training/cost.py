@@ -99,7 +99,7 @@ def cost(
     calibration, layout = None, None
     if calibrate:
         layout = chosen_layout(train, vocabulary, num_runs, workers)
-        stack, calibration = layout.stack, calibrated(counts, where, layout, workers)
+        stack, calibration = layout.models_per_process, calibrated(counts, where, layout, workers)
     print("\n".join([*_table(counts, where), "", *_totals(counts, where, num_runs, num_domains, stack, workers)]))
     share = longest_share(num_runs, workers)
     seconds = floor = share * floor_seconds(counts, where)

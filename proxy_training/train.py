@@ -32,7 +32,7 @@ def train(
     save: bool = False,
     devices: int = 1,
 ) -> None:
-    """Train the listed runs, `train.stack` of them together in this process; runs that are done are skipped.
+    """Train the listed runs, `train.models_per_process` of them together in this process; runs that are done are skipped.
 
     A target is trained by the same command, at one mixture and on several devices:
 
@@ -80,8 +80,8 @@ def train(
             else:
                 diverged = {}
                 layout = layout_of(train, data.vocabulary)
-                for start in range(0, len(todo), layout.stack):
-                    bundle = todo[start : start + layout.stack]
+                for start in range(0, len(todo), layout.models_per_process):
+                    bundle = todo[start : start + layout.models_per_process]
                     diverged |= train_bundle(bundle, data, out, train, layout, on_steps=bar.advance, **how)
         for name, what in diverged.items():
             say(f"{name}: {what}")

@@ -27,7 +27,10 @@ class Bench:
         self.table, self.asked = table, []
 
     def __call__(self, settings, vocabulary, layouts, workers=1):
-        keys = [(layout.stack, "compiled") if layout.compile else layout.stack for layout in layouts]
+        keys = [
+            (layout.models_per_process, "compiled") if layout.compile else layout.models_per_process
+            for layout in layouts
+        ]
         self.asked += keys
         if any(self.table[key] is None for key in keys):
             raise StageError("no compiler")
@@ -47,9 +50,9 @@ def bench(monkeypatch):
 
 def test_a_short_sweep_goes_by_rule_and_a_long_one_by_what_is_fastest(bench, capfd):
     found = bench()
-    assert chosen_layout(TINY, VOCABULARY, 100, 1).stack == 8
+    assert chosen_layout(TINY, VOCABULARY, 100, 1).models_per_process == 8
     assert not found.asked
-    assert chosen_layout(LONG, VOCABULARY, 100, 1).stack == 16
+    assert chosen_layout(LONG, VOCABULARY, 100, 1).models_per_process == 16
     assert found.asked == [1, 4, 8, 16, 64, (16, "compiled")]
     said = capfd.readouterr().err
     assert "12,500 with 1, 16,667 with 4, 16,667 with 8, 20,000 with 16, 14,286 with 64\n" in said
@@ -58,7 +61,7 @@ def test_a_short_sweep_goes_by_rule_and_a_long_one_by_what_is_fastest(bench, cap
 
 def test_a_larger_stack_must_be_faster_by_more_than_noise(bench):
     bench(table={16: 5.9e-5, (4, "compiled"): 6e-5})
-    assert chosen_layout(LONG, VOCABULARY, 100, 1).stack == 4
+    assert chosen_layout(LONG, VOCABULARY, 100, 1).models_per_process == 4
 
 
 def test_no_more_are_tried_than_a_process_has_runs(bench):
@@ -80,8 +83,8 @@ def test_compiling_is_tried_where_it_may_pay_and_taken_where_it_does(bench):
 
 def test_what_is_asked_for_is_not_measured(bench):
     found = bench()
-    layout = chosen_layout(replace(LONG, stack=3, compile=False), VOCABULARY, 100, 1)
-    assert (layout.stack, layout.compile, found.asked) == (3, False, [])
+    layout = chosen_layout(replace(LONG, models_per_process=3, compile=False), VOCABULARY, 100, 1)
+    assert (layout.models_per_process, layout.compile, found.asked) == (3, False, [])
 
 
 def test_what_was_measured_is_remembered_for_what_decides_it(bench, cache):
@@ -100,11 +103,11 @@ def test_what_was_measured_is_remembered_for_what_decides_it(bench, cache):
 
 def test_a_layout_that_does_not_fit_is_not_chosen(bench):
     bench(table={16: math.inf, 64: math.inf, (4, "compiled"): 1.0})
-    assert chosen_layout(LONG, VOCABULARY, 100, 1).stack == 4
+    assert chosen_layout(LONG, VOCABULARY, 100, 1).models_per_process == 4
 
 
 def test_a_measurement_trains_in_processes_of_its_own():
-    layouts = [Layout("cpu", "fp32", stack=k, micro_batch=4, compile=False) for k in (1, 4)]
+    layouts = [Layout("cpu", "fp32", models_per_process=k, micro_batch=4, compile=False) for k in (1, 4)]
     found = measured(TINY, VOCABULARY, layouts, workers=2)
     assert [len(of_one) for of_one in found] == [2, 2]
     assert all(0 < speed.seconds_per_token < 1 for of_one in found for speed in of_one)

@@ -121,7 +121,7 @@ def test_money_is_price_times_hours():
     assert money(2.5, seconds=7200) == 5 and money(2.5, seconds=7200, workers=4) == 20
 
 
-LAYOUT = Layout("cpu", "fp32", stack=1, micro_batch=8, compile=False)
+LAYOUT = Layout("cpu", "fp32", models_per_process=1, micro_batch=8, compile=False)
 
 
 def test_a_calibration_takes_the_median_of_what_its_processes_measure(monkeypatch):
@@ -219,9 +219,12 @@ def test_mixtures_say_how_many_runs_where_nothing_else_does(tmp_path, capsys):
 
 
 def test_a_stack_that_does_not_fit_is_said_to(capsys):
-    cost(replace(REGMIX, model="60m", stack=8), 50_432, num_runs=8, device="l4")
+    cost(replace(REGMIX, model="60m", models_per_process=8), 50_432, num_runs=8, device="l4")
     assert "does NOT fit into 24 GB" in capsys.readouterr().out
-    for settings in (replace(REGMIX, model="60m", stack=2), replace(TINY, stack=2)):  # two share the activations' room
+    for settings in (
+        replace(REGMIX, model="60m", models_per_process=2),
+        replace(TINY, models_per_process=2),
+    ):  # two share the activations' room
         cost(settings, 50_432, num_runs=2, device="l4")
         assert "NOT" not in capsys.readouterr().out
 

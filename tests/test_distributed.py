@@ -185,7 +185,7 @@ def test_stopped_and_continued_on_two_and_divergence_stops_both(tokens, tmp_path
     assert "lower train.learning_rate" in ranks[0]["diverged"] and ranks[0]["before"] < TINY.num_steps
     run = Run("x", MIXTURE, 0)
     data = TokenData.open(tokens, TINY)
-    layout = Layout("cpu", "fp32", stack=1, micro_batch=4, compile=False)
+    layout = Layout("cpu", "fp32", models_per_process=1, micro_batch=4, compile=False)
     (wanted,) = fit([run], [plan_of(run, data, TINY)], data, TINY, layout)
     assert ranks[0]["fed"] == wanted.tokens_fed
     for ours, theirs in zip(ranks[0]["rows"], wanted.rows, strict=True):

@@ -20,7 +20,7 @@ from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData, plan_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU")
-LAYOUT = Layout("cuda", "fp32", stack=8, micro_batch=4, compile=False)
+LAYOUT = Layout("cuda", "fp32", models_per_process=8, micro_batch=4, compile=False)
 RUNS = [Run(f"n{k:05d}", {"a": k / 4, "b": 1 - k / 4}, seed=k) for k in range(1, 5)]
 
 
@@ -56,8 +56,8 @@ def test_the_same_bundle_ends_with_the_same_bytes(tmp_path: Path, precision, com
     """With sequences long enough for attention to have several blocks of keys, whose gradients are added up."""
     settings = replace(TINY, model="1m", sequence_length=512, tokens=512 * 80, valid_tokens=512, precision=precision)
     data = TokenData.open(write_tokens(tmp_path / "tokens", {"a": 4000, "b": 4000}, valid=1400, shard=4000), settings)
-    layout = layout_of(replace(settings, stack=4, compile=compiled), VOCABULARY)
-    assert (layout.device, layout.stack) == ("cuda", 4)
+    layout = layout_of(replace(settings, models_per_process=4, compile=compiled), VOCABULARY)
+    assert (layout.device, layout.models_per_process) == ("cuda", 4)
     for name in ("once", "twice"):
         train_bundle(RUNS, data, tmp_path / name, settings, layout)
     assert contents(tmp_path / "once") == contents(tmp_path / "twice")

@@ -16,7 +16,7 @@ from proxy_training.model.stack import clip_each, stacked, weights_of
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData, plan_of
 
-LAYOUT = Layout("cpu", "fp32", stack=8, micro_batch=4, compile=False)
+LAYOUT = Layout("cpu", "fp32", models_per_process=8, micro_batch=4, compile=False)
 RUNS = [Run(f"n{k:05d}", {"a": k / 8, "b": 1 - k / 8}, seed=k % 3) for k in range(1, 8)]
 
 
@@ -173,7 +173,7 @@ def test_in_bf16_neighbours_move_a_loss_by_far_less_than_a_seed(data):
 
 
 def test_a_bundle_of_which_some_are_done_trains_the_same_and_leaves_the_done_alone(data, tmp_path):
-    layout = layout_of(replace(TINY, stack=3), VOCABULARY)
+    layout = layout_of(replace(TINY, models_per_process=3), VOCABULARY)
     train_bundle(RUNS[:3], data, tmp_path / "whole", TINY, layout)
     wanted = contents(tmp_path / "whole")
     train_bundle(RUNS[:3], data, tmp_path / "part", TINY, layout)

@@ -20,7 +20,7 @@ from mixture_config.synthesize import synthesize
 from proxy_training.collect import collect
 from proxy_training.device.layout import Layout
 from proxy_training.launch import worker_pool as team_module
-from proxy_training.launch.run_batches import bundled
+from proxy_training.launch.run_batches import planned_batches
 from proxy_training.launch.train_runs import default_workers, estimate_seconds, train_runs
 from proxy_training.runs.settings import Run
 from proxy_training.sweep import sweep
@@ -31,7 +31,7 @@ from regression.data.objective import Objective
 from regression.data.runs_table import read_runs
 from regression.selection.validation import noise_floor
 
-LONGER = replace(TINY, tokens=64 * 100, stack=2)
+LONGER = replace(TINY, tokens=64 * 100, models_per_process=2)
 MIXTURES = [{"a": share / 10, "b": 1 - share / 10} for share in (1, 3, 5, 7, 9)]
 
 
@@ -112,7 +112,7 @@ def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, m
 def test_repeats_of_a_mixture_are_trained_alike_on_seeds_of_their_own(tokens, tmp_path):
     """So their losses differ by noise alone; every other run ends with the bytes that it has in an unrepeated sweep."""
     (tmp_path / "domains.csv").write_text("domain,tokens\na,2000\nb,1000\n")
-    alone = replace(TINY, stack=1)
+    alone = replace(TINY, models_per_process=1)
     for name, repeat_seeds in (("once", 1), ("thrice", 3)):
         out = tmp_path / name
         synthesize(tmp_path / "domains.csv", out, num_mixtures=4, include=["prior"], repeat_seeds=repeat_seeds)
@@ -142,7 +142,15 @@ def test_a_repeat_that_is_no_number_is_named(tokens, tmp_path, repeat):
 def test_a_failing_run_is_reported_at_the_end_and_stops_no_other(tokens, tmp_path, capfd):
     runs = [Run("x1", {"a": 1.0}, 0), Run("x2", {"a": 0.5, "bad": 0.5}, 0), Run("x3", {"b": 1.0}, 0)]
     with pytest.raises(StageError, match=r"train/bad holds the id \d+, .* 64 ids.*\n1 of 3 runs are missing \(x2\)"):
-        train_runs(runs, tokens, tmp_path, replace(TINY, stack=1), workers=1, wandb="disabled", description="confirm")
+        train_runs(
+            runs,
+            tokens,
+            tmp_path,
+            replace(TINY, models_per_process=1),
+            workers=1,
+            wandb="disabled",
+            description="confirm",
+        )
     assert sorted(path.parent.name for path in manifests(tmp_path)) == ["x1", "x3"]
     # changed settings retrain, unchanged ones do not
     train_runs([runs[0]], tokens, tmp_path, TINY, workers=1, wandb="disabled")
@@ -218,27 +226,34 @@ def test_which_runs_share_a_process_is_decided_once_and_kept_to(tokens, mixtures
     assert planned == [["n00001", "n00002"], ["n00003", "n00004"], ["n00005"]]
     for name in ("n00002", "n00005"):
         (tmp_path / name / "manifest.yaml").unlink()
-    sweep(mixtures, tokens, tmp_path, replace(LONGER, stack="auto"), workers=2, wandb="disabled")
+    sweep(mixtures, tokens, tmp_path, replace(LONGER, models_per_process="auto"), workers=2, wandb="disabled")
     assert contents(tmp_path) == first
 
 
-@pytest.mark.parametrize("asked", [{"stack": 16}, {"stack": 3, "micro_batch": 8}])
+@pytest.mark.parametrize("asked", [{"models_per_process": 16}, {"models_per_process": 3, "micro_batch": 8}])
 def test_bundles_are_kept_to_where_more_was_asked_than_could_be(tmp_path, asked):
     """Sixteen in a process where two processes have five each; eight sequences at a time of batches of four."""
     runs, settings = [Run(f"n{k:05d}", {"a": 1.0}, 0) for k in range(10)], replace(TINY, **asked)
-    possible = Layout("cpu", "fp32", min(asked["stack"], 5), settings.batch_size, compile=False)
-    planned = bundled(tmp_path, runs, runs, settings, "0", 2, lambda: possible)[1]
-    left = bundled(tmp_path, runs, runs[4:], settings, "0", 2, lambda: possible)[1]
+    possible = Layout("cpu", "fp32", min(asked["models_per_process"], 5), settings.batch_size, compile=False)
+    planned = planned_batches(tmp_path, runs, runs, settings, "0", 2, lambda: possible)[1]
+    left = planned_batches(tmp_path, runs, runs[4:], settings, "0", 2, lambda: possible)[1]
     assert left == [bundle for bundle in planned if bundle[-1] in runs[4:]]
 
 
 def test_a_sweep_that_grows_keeps_its_bundles_and_adds_others(tokens, tmp_path):
     few, more = (write_mixtures(tmp_path / str(count), MIXTURES[:count]) for count in (3, 5))
-    sweep(few, tokens, tmp_path / "out", replace(TINY, stack=2), workers=1, wandb="disabled")
-    sweep(more, tokens, tmp_path / "out", replace(TINY, stack=2), workers=1, wandb="disabled")
+    sweep(few, tokens, tmp_path / "out", replace(TINY, models_per_process=2), workers=1, wandb="disabled")
+    sweep(more, tokens, tmp_path / "out", replace(TINY, models_per_process=2), workers=1, wandb="disabled")
     assert bundles(tmp_path / "out") == [["n00001", "n00002"], ["n00003"], ["n00004", "n00005"]]
     # other settings are another sweep
-    sweep(more, tokens, tmp_path / "out", replace(TINY, stack=4, learning_rate=0.02), workers=1, wandb="disabled")
+    sweep(
+        more,
+        tokens,
+        tmp_path / "out",
+        replace(TINY, models_per_process=4, learning_rate=0.02),
+        workers=1,
+        wandb="disabled",
+    )
     assert bundles(tmp_path / "out") == [["n00001", "n00002", "n00003"], ["n00004", "n00005"]]
 
 
@@ -263,7 +278,7 @@ def test_compiled_proxies_learn_the_same_and_what_was_compiled_is_kept(tokens, m
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     runs = [Run(f"n{k:05d}", weights, 0) for k, weights in enumerate(MIXTURES[:2])]
     for compiled in (False, True):
-        settings = replace(TINY, stack=2, compile=compiled)
+        settings = replace(TINY, models_per_process=2, compile=compiled)
         train_runs(runs, tokens, tmp_path / str(compiled), settings, workers=1, wandb="disabled")
     plain, same = ([read_table(path) for path in sorted(tmp_path.glob(f"{c}/*/losses.csv"))] for c in (False, True))
     for ours, theirs in zip(same, plain, strict=True):

@@ -240,7 +240,7 @@ def test_a_run_is_done_only_for_the_same_settings_seed_mixture_and_tokens(data, 
     folder = tmp_path / "n00001"
     train_run(EVEN, data, folder, TINY)
     assert is_done(folder, EVEN, TINY, data.sha256)
-    assert is_done(folder, EVEN, replace(TINY, stack=2, micro_batch=1), data.sha256)
+    assert is_done(folder, EVEN, replace(TINY, models_per_process=2, micro_batch=1), data.sha256)
     assert not is_done(folder, replace(EVEN, seed=1), TINY, data.sha256)
     assert not is_done(folder, replace(EVEN, weights={"a": 1.0}), TINY, data.sha256)
     assert not is_done(folder, EVEN, replace(TINY, learning_rate=0.02), data.sha256)
@@ -266,7 +266,7 @@ def test_litgpt_loads_a_checkpoint_and_measures_the_recorded_losses(data, tmp_pa
     import torch
     from litgpt import GPT, Config
 
-    layout = layout_of(replace(TINY, stack=2), VOCABULARY)
+    layout = layout_of(replace(TINY, models_per_process=2), VOCABULARY)
     runs = [EVEN, Run("n00002", {"b": 1.0}, seed=0)]
     train_bundle(runs, data, tmp_path, TINY, layout, save=True)
     for run in runs:

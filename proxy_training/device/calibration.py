@@ -65,15 +65,15 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
     share, device = -(-num_runs // workers), device_here()  # runs of one process
     available = free_bytes(device) // (workers if device == "cpu" else -(-workers // num_gpus()))
     usual = layout_of(settings, vocabulary, available)
-    usual = replace(usual, stack=min(usual.stack, share))
+    usual = replace(usual, models_per_process=min(usual.models_per_process, share))
     flop = flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.tokens * share
-    if "auto" not in (settings.stack, settings.compile) or flop < WORTH_FLOP[device]:
+    if "auto" not in (settings.models_per_process, settings.compile) or flop < WORTH_FLOP[device]:
         return usual
-    stacks = [usual.stack]
-    if settings.stack == "auto":
+    stacks = [usual.models_per_process]
+    if settings.models_per_process == "auto":
         most = min(share, fitting_stack(settings, vocabulary, available))
-        stacks = sorted({k for k in STACKS if k <= most} | {usual.stack})
-    tried = [layout_of(replace(settings, stack=k), vocabulary, available) for k in stacks]
+        stacks = sorted({k for k in STACKS if k <= most} | {usual.models_per_process})
+    tried = [layout_of(replace(settings, models_per_process=k), vocabulary, available) for k in stacks]
     costs = _costs(settings, vocabulary, tried)
     best, least = tried[0], costs[0]
     for layout, found in zip(tried[1:], costs[1:], strict=True):
@@ -112,7 +112,7 @@ def _costs(settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout]) 
         with contextlib.suppress(OSError), replacing(path) as temporary:  # no such home only costs the seconds again
             temporary.write_text(json.dumps(lasting, indent=1), encoding="utf-8")
         figures = ", ".join(
-            f"{1 / cost:,.0f} with {layout.stack}{' compiled' if layout.compile else ''}"
+            f"{1 / cost:,.0f} with {layout.models_per_process}{' compiled' if layout.compile else ''}"
             for cost, layout in zip(found, missing.values(), strict=True)
         )
         say(f"measured in {time.monotonic() - start:.0f} s: tokens/s of a process by proxies in it: {figures}")
@@ -167,7 +167,9 @@ def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) 
     from proxy_training.loop.trainer import fit
 
     flop = (
-        flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.sequence_length * layout.stack
+        flops_per_token(settings.model, vocabulary, settings.sequence_length)
+        * settings.sequence_length
+        * layout.models_per_process
     )
     batch = max(1, min(settings.batch_size, int(STEP_FLOP[layout.device] // flop)))  # of a long step a part will do
     settings = replace(settings, batch_size=batch)
@@ -177,7 +179,7 @@ def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) 
     domain = TokenDomain([ids], settings.sequence_length)
     manifest = TokensManifest({"vocabulary": vocabulary}, "uint32", {"train": {}, "valid": {}}, {}, {})
     data = TokenData(Path(), manifest, "", {"random": domain}, {"random": domain})
-    runs = [Run("calibration", {"random": 1.0}, seed) for seed in range(layout.stack)]
+    runs = [Run("calibration", {"random": 1.0}, seed) for seed in range(layout.models_per_process)]
     times: list[float] = []
 
     def stop_when_known(_: int) -> None:
@@ -190,7 +192,7 @@ def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) 
         fit(runs, [plan_of(run, data, short) for run in runs], data, short, layout, on_steps=stop_when_known)
     if len(times) > 2:  # after all steps the last reading comes twice
         times.pop()
-    return statistics.median(np.diff(times).tolist()) / (steps * settings.tokens_per_step * layout.stack)
+    return statistics.median(np.diff(times).tolist()) / (steps * settings.tokens_per_step * layout.models_per_process)
 
 
 class _Enough(Exception):

@@ -5,9 +5,9 @@ whatever its neighbours, and pieces of a batch add up to the same gradient. So i
 recorded.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from proxy_training.model.proxy import activation_bytes, total_parameters
 from proxy_training.runs.settings import TrainSettings
@@ -25,16 +25,27 @@ class Layout:
     Attributes:
         device: cpu or cuda.
         precision: fp32 or bf16.
-        stack: Most proxies that share a process.
+        models_per_process: Most proxies that share a process.
         micro_batch: Sequences of each that pass through the model at once.
         compile: Whether torch.compile is used.
+        head: How losses and their gradients are taken from hidden states (see model/head.py).
+        corpus: Where batches are gathered: on the host, or on the device, which then holds all training tokens.
+        graph: Whether a step is one CUDA graph.
     """
 
     device: str
     precision: str
-    stack: int
+    models_per_process: int
     micro_batch: int
     compile: bool
+    head: Literal["pieces", "fused", "liger", "cut"] = "pieces"
+    corpus: Literal["host", "device"] = "host"
+    graph: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """The layout as files hold it: a faster way is named only where it is used."""
+        usual = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != usual[name]}
 
 
 def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = None) -> Layout:
@@ -57,8 +68,8 @@ def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = 
 
 def usual_stack(settings: TrainSettings, vocabulary: int, device: str, available: int) -> int:
     """Proxies in a process: what `settings` say, or what usually is fastest on such a device and fits into its memory."""
-    if isinstance(settings.stack, int):
-        return settings.stack
+    if isinstance(settings.models_per_process, int):
+        return settings.models_per_process
     usual = 1 if device == "cpu" and settings.shape.width >= WIDE else TOGETHER[device]
     return min(usual, fitting_stack(settings, vocabulary, available))
 
@@ -152,7 +163,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def described(layout: Layout, num_runs: int) -> str:
     """In words: '8 proxies a process on cpu in fp32, 8 sequences of each at a time'."""
-    parts: list[Any] = [f"{min(layout.stack, num_runs)} proxies a process on {layout.device} in {layout.precision}"]
+    parts: list[Any] = [
+        f"{min(layout.models_per_process, num_runs)} proxies a process on {layout.device} in {layout.precision}"
+    ]
     parts.append(f"{layout.micro_batch} sequences of each at a time")
     if layout.compile:
         parts.append("compiled")

@@ -114,7 +114,11 @@ def train_bundle(
                 if not is_out_of_memory(error):
                     raise
                 if layout.micro_batch == 1:
-                    fewer = f"lower train.stack, now {len(runs)}" if len(runs) > 1 else "take a smaller train.model"
+                    fewer = (
+                        f"lower train.models_per_process, now {len(runs)}"
+                        if len(runs) > 1
+                        else "take a smaller train.model"
+                    )
                     raise StageError(
                         f"{runs[0].id}: out of memory with one sequence at a time; {fewer} ({error})"
                     ) from None

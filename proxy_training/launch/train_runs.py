@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from proxy_training.device.calibration import chosen_layout, measured, predicted_seconds
 from proxy_training.device.layout import ACTIVATION_BYTES, STATE_BYTES, Layout, described, num_gpus
-from proxy_training.launch.run_batches import bundled
+from proxy_training.launch.run_batches import planned_batches
 from proxy_training.launch.worker_pool import Team
 from proxy_training.model.proxy import activation_bytes, total_parameters
 from proxy_training.runs.run_folder import left_to_train
@@ -61,7 +61,7 @@ def train_runs(
     def choose() -> Layout:
         return chosen_layout(settings, data.vocabulary, len(todo), count)
 
-    layout, bundles = bundled(Path(out), runs, todo, settings, data.sha256, count, choose)
+    layout, bundles = planned_batches(Path(out), runs, todo, settings, data.sha256, count, choose)
     say(f"{len(todo)} runs: {described(layout, max(map(len, bundles)))}, {min(count, len(bundles))} processes")
     job: dict[str, Any] = {"settings": asdict(settings), "layout": asdict(layout)}
     job |= {"tokens": str(tokens), "out": str(out), "wandb": wandb, "group": group, "save": save}

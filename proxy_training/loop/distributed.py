@@ -200,7 +200,7 @@ def join(rendezvous: Path | None = None) -> SeveralDevices:
 
 def part_of(settings: TrainSettings, vocabulary: int, devices: int) -> Layout:
     """How one device trains its part of every batch."""
-    return layout_of(replace(settings, stack=1, batch_size=settings.batch_size // devices), vocabulary)
+    return layout_of(replace(settings, models_per_process=1, batch_size=settings.batch_size // devices), vocabulary)
 
 
 def train_on(

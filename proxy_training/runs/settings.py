@@ -40,7 +40,7 @@ SHAPES = {
 """Proxies by their non-embedding parameters."""
 
 
-LAYOUT = ("stack", "micro_batch", "compile")
+LAYOUT = ("models_per_process", "micro_batch", "compile")
 """Settings of TrainSettings that change speed and rounding, and no result."""
 
 
@@ -67,7 +67,7 @@ class TrainSettings:
         precision: fp32, or bf16 (autocast, weights stay fp32); auto is bf16 where the processor has it.
         simulated_budget: Tokens of the final training. Each domain is then shrunk by tokens / simulated_budget, to the same
             blocks for every run, so that a domain repeats in the proxy as often as it would there.
-        stack: Proxies that one process trains together, which changes no result (but for rounding, in bf16 and on a GPU);
+        models_per_process: Proxies that one process trains together, which changes no result (but for rounding, in bf16 and on a GPU);
             auto fits it to the device.
         micro_batch: Sequences of a proxy that pass through the model at once; larger batches go in pieces, which changes
             no result but for rounding. auto fits it to the memory.
@@ -89,7 +89,7 @@ class TrainSettings:
     evaluations: int = 4
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     simulated_budget: int | None = None
-    stack: int | Literal["auto"] = "auto"
+    models_per_process: int | Literal["auto"] = "auto"
     micro_batch: int | Literal["auto"] = "auto"
     compile: bool | Literal["auto"] = "auto"
 
@@ -101,7 +101,7 @@ class TrainSettings:
         if self.compile not in ("auto", True, False):
             raise InputError(f"train.compile is {self.compile!r}; choose auto, true or false")
         whole = ["sequence_length", "tokens", "batch_size", "valid_tokens", "evaluations"]
-        whole += [key for key in ("stack", "micro_batch") if getattr(self, key) != "auto"]
+        whole += [key for key in ("models_per_process", "micro_batch") if getattr(self, key) != "auto"]
         whole += ["simulated_budget"] if self.simulated_budget is not None else []
         for key in whole:
             value = getattr(self, key)

@@ -114,8 +114,9 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
     function = stage.load()
     wanted = parameters(function)
     first, _ = _first_pass().parse_known_args(arguments)
-    sections = [stage.settings_section, *(name for name, parameter in wanted.items() if parameter.is_section)]
-    old = old_keys(sections, own=stage.settings_section)
+    sections = [name for name, parameter in wanted.items() if parameter.is_section]
+    own = "" if stage.settings_section in sections else stage.settings_section
+    old = old_keys([*sections, stage.settings_section], own)
     parser = Parser(program, stage.help, function.__doc__ or "", old)
     parser.add_config_flags(study="study" not in wanted)
     parser.add(wanted, positional=stage.positional)

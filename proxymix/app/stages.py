@@ -123,7 +123,9 @@ SHARED = {
 SHARED_KEY = {parameter: key for key, parameters in SHARED.items() for parameter in parameters}
 
 
-RENAMED: dict[str, dict[str, str]] = {}
+RENAMED: dict[str, dict[str, str]] = {
+    "train": {"stack": "models_per_process"},
+}
 """Section of a study's YAML (or a stage's name where it has none) -> old name of a setting -> its name today.
 
 The old name is still read, as a flag and in a YAML, with a note on stderr.
