@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.fitted import FittedModel
 from regression.propose import NORMAL, Proposal, baselines_of, how_to_search, proposed
 from regression.search.feasible_set import Region

@@ -32,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.p
 import numpy as np
 
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs, read_runs
+from regression.data.runs import Runs
+from regression.data.runs_table import read_runs
 from regression.models.ensemble import Ensemble
 from regression.models.registry import REGRESSORS, make_regressor
 from regression.models.regressor import Regressor, single_thread

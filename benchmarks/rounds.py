@@ -31,7 +31,8 @@ from mixture_config.design.space_filling import space_filling
 from mixture_config.geometry.limits import Limits
 from mixture_config.synthesize import LAW, Catalogue, draw_design, law_of
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs, read_runs
+from regression.data.runs import Runs
+from regression.data.runs_table import read_runs
 from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective
 from regression.models.registry import make_regressor

@@ -29,7 +29,7 @@ import numpy as np
 
 from benchmarks.regression import read_regmix, rows_of
 from mixture_config.geometry.limits import Limits
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.fitted import FittedModel
 from regression.propose import How, baselines_of, proposed
 from regression.search.feasible_set import Region

@@ -25,7 +25,7 @@ from proxymix.schemas import Domain, loss_column, loss_domain, read_domains, rea
 from proxymix.tables import write_table
 from regression.confirmation.paired import Difference, Verdict, holm, interval, paired_difference, verdict
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs, align_domains
+from regression.data.runs import Runs, align_domains
 
 PROPOSAL = "proposal"
 WORDS = {

@@ -14,7 +14,7 @@ from proxymix.files import read_yaml, remove
 from proxymix.progress import progress, say
 from proxymix.schemas import run_id
 from proxymix.tables import write_table
-from regression.data.runs_table import align_domains
+from regression.data.runs import align_domains
 
 PER_DOMAIN = ("valid", "epochs", "caps")
 """What a mixture's YAML says of single domains, the virtual one among them; the rest is carried over."""

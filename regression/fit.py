@@ -20,7 +20,9 @@ from proxymix.messages import some
 from proxymix.progress import say
 from proxymix.schemas import loss_domain
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs, align_domains, check_realised, read_runs
+from regression.data.realised_mixtures import check_realised
+from regression.data.runs import Runs, align_domains
+from regression.data.runs_table import read_runs
 from regression.models.effects import effects
 from regression.models.ensemble import Ensemble
 from regression.models.fit_files import save_fit
@@ -56,6 +58,7 @@ def fit(
     num_repeats: int | None = None,
     allow_missing: bool = False,
     proxies: Path | None = None,
+    further_proxies: Path | None = None,
     test_mixtures: Path | None = None,
     test_losses: Path | None = None,
     seed: int = 0,
@@ -83,7 +86,8 @@ def fit(
         num_folds: Parts into which the runs are split for cross-validation.
         num_repeats: How often they are split anew; 3 when left out, and 2 from 256 runs on.
         allow_missing: Leave out runs without a loss or a mixture, and diverged ones, instead of stopping; they are listed.
-        proxies: Folder of the run folders, whose declared and realised mixtures must agree.
+        proxies: Folder of the run folders. Every run must have been fed the mixture that the table declares.
+        further_proxies: Folder of the run folders of further rounds (`proxymix rounds`), if there were any.
         test_mixtures: Mixtures of test runs, which are scored and never fitted or chosen by (the preset stops on them).
         test_losses: Losses of the test runs.
         seed: Seed of the splits.
@@ -100,7 +104,7 @@ def fit(
     runs = read_runs(mixtures, losses, targets, allow_missing, renormalise=not as_published)
     _check_runs(runs, losses)
     if proxies is not None:
-        check_realised(runs, proxies)
+        check_realised(runs, [proxies, *([further_proxies] if further_proxies is not None else [])])
     test = _read_test(test_mixtures, test_losses, runs, as_published)
     same = same_mixtures(runs.weights)
     num_mixtures = int(same.max()) + 1

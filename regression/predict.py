@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mixture_config.files.mixture_table import read_mixtures
 from proxymix.tables import write_table
-from regression.data.runs_table import align_domains
+from regression.data.runs import align_domains
 from regression.models.fit_files import load_fit
 
 

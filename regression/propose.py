@@ -24,7 +24,7 @@ from proxymix.progress import say
 from proxymix.schemas import Domain, loss_domain, read_domains, read_tokens_manifest
 from proxymix.tables import write_table
 from regression.data.objective import Objective
-from regression.data.runs_table import align_domains
+from regression.data.runs import align_domains
 from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective

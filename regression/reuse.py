@@ -26,7 +26,8 @@ from proxymix.messages import nearest, some
 from proxymix.progress import say
 from proxymix.schemas import Domain, Shard, loss_domain, read_domains, read_tokens_manifest, write_domains
 from proxymix.tables import write_table
-from regression.data.runs_table import Runs, align_domains, read_runs
+from regression.data.runs import Runs, align_domains
+from regression.data.runs_table import read_runs
 
 FROZEN = "frozen"
 """The name of the virtual domain."""

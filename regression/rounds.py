@@ -20,7 +20,8 @@ from proxymix.progress import say
 from proxymix.schemas import loss_domain, read_tokens_manifest, run_id
 from proxymix.tables import write_table
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs, read_runs
+from regression.data.runs import Runs
+from regression.data.runs_table import read_runs
 from regression.propose import catalogue_of, region_of
 from regression.search.next_runs import Expected, Method, expected, next_mixtures, numbered, write_mixtures
 from regression.selection.model_choice import fit_runs

@@ -24,7 +24,8 @@ from proxymix.progress import progress, say
 from proxymix.schemas import loss_domain
 from proxymix.tables import write_table
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs, read_runs
+from regression.data.runs import Runs
+from regression.data.runs_table import read_runs
 from regression.models.regressor import single_thread
 from regression.scaling.scaling_laws import LAWS, Points, SizeLaw, leftover
 

@@ -241,7 +241,7 @@ def test_whether_ceilings_were_kept_is_measured_against_the_prior_on_the_same_se
     weights = np.full(5, 0.02)
     weights[0] = 0.92  # all for one domain: the others pay
     write_mixture(copy / "optimal_mixture.yaml", dict(zip(law.domains, weights.tolist(), strict=True)), {})
-    spec = {"minimise": law.domains[0], "ceilings": {law.domains[0]: "1%", law.domains[1]: 0.02}}
+    spec = {"minimise": law.domains[0], "max_increase": {law.domains[0]: "1%", law.domains[1]: 0.02}}
     confirm_study(copy, law, objective=spec)
     found = read_yaml(copy / "confirmation.yaml")
     table = read_table(copy / "confirmation.csv").set_index(["mixture", "seed"])
@@ -261,7 +261,7 @@ def test_whether_ceilings_were_kept_is_measured_against_the_prior_on_the_same_se
 def test_the_prior_keeps_every_ceiling(copy):
     law = Law(5)
     write_mixture(copy / "optimal_mixture.yaml", dict(zip(law.domains, law.prior.tolist(), strict=True)), {})
-    confirm_study(copy, law, objective={"minimise": "worst", "ceilings": 0})
+    confirm_study(copy, law, objective={"minimise": "worst", "max_increase": 0})
     found = read_yaml(copy / "confirmation.yaml")
     assert {entry["excess"]["mean"] for entry in found["ceilings"].values()} == {0.0}
     assert found["verdict"].endswith("Kept: the ceilings on all 5 targets that have one.")

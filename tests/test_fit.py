@@ -14,7 +14,8 @@ from scipy.stats import chi2
 from proxymix.errors import InputError
 from proxymix.tables import read_table
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs, read_runs
+from regression.data.runs import Runs
+from regression.data.runs_table import read_runs
 from regression.fit import fit
 from regression.models import fit_files
 from regression.models.fit_files import load_fit

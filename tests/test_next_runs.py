@@ -22,7 +22,7 @@ from mixture_config.files.mixture_table import read_mixtures
 from mixture_config.geometry.limits import Limits
 from proxymix.errors import InputError
 from proxymix.tables import read_table
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.fit import fit
 from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
@@ -116,7 +116,7 @@ def test_a_narrow_region_is_filled_with_what_it_holds(fitted):
 
 def test_mixtures_over_a_ceiling_come_last():
     weights, losses = planted_runs(32)
-    fit_ = fitted_to(weights, losses, objective={"minimise": "poems", "ceilings": {"code": 0.02}})
+    fit_ = fitted_to(weights, losses, objective={"minimise": "poems", "max_increase": {"code": 0.02}})
     X = next_mixtures(fit_, fit_.objective, WHOLE, 8, np.random.default_rng(0))
     rise = planted_losses(X)[:, 0] / planted_losses(PRIOR)[:, 0] - 1
     assert (rise < 0.03).all()

@@ -196,7 +196,7 @@ def test_a_worst_case_is_reported_in_its_unit_and_which_ceilings_were_kept(study
     copy = shutil.copytree(study, tmp_path / "study")
     law, first = Law(5), Law(5).domains[0]
     weights = dict.fromkeys(law.domains, 0.02) | {first: 0.92}
-    spec = {"minimise": "worst", "ceilings": "1%"}
+    spec = {"minimise": "worst", "max_increase": "1%"}
     write_mixture(copy / "optimal_mixture.yaml", weights, {"objective": spec})
     confirm_study(copy, law)
     report(copy, copy / "report")

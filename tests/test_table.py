@@ -9,7 +9,10 @@ import pytest
 from mixture_config.files.mixture_table import read_mixtures
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
-from regression.data.runs_table import Runs, align_domains, check_realised, diverged, read_runs, resolve_targets
+from regression.data.divergence import diverged
+from regression.data.realised_mixtures import check_realised
+from regression.data.runs import Runs, align_domains, resolve_targets
+from regression.data.runs_table import read_runs
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 
@@ -249,7 +252,7 @@ def change_manifest(folder: Path, run: int, **changes: dict[str, int]) -> None:
 def test_whole_blocks_by_largest_remainder_are_the_declared_mixture(tmp_path):
     runs = sweep()
     write_manifests(tmp_path, runs)
-    check_realised(runs, tmp_path)
+    check_realised(runs, [tmp_path])
 
 
 def test_a_run_that_was_fed_another_mixture_stops_the_fit(tmp_path):
@@ -259,11 +262,23 @@ def test_a_run_that_was_fed_another_mixture_stops_the_fit(tmp_path):
     (tmp_path / "n00011" / "manifest.yaml").unlink()
     change_manifest(tmp_path, 4, realised_tokens={"d0": 64})
     with pytest.raises(InputError, match=r"2 of 12 runs were not trained on the mixture") as error:
-        check_realised(Runs(runs.index, runs.domains, runs.targets, weights, runs.losses), tmp_path)
+        check_realised(Runs(runs.index, runs.domains, runs.targets, weights, runs.losses), [tmp_path])
     assert "run 4: d0 is " in str(error.value) and "n00011/manifest.yaml is missing" in str(error.value)
     with pytest.raises(InputError, match="4 of 12 runs") as error:
-        check_realised(Runs(runs.index, runs.domains, runs.targets, other, runs.losses), tmp_path)
+        check_realised(Runs(runs.index, runs.domains, runs.targets, other, runs.losses), [tmp_path])
     assert "tokens, where" in str(error.value)
+
+
+def test_runs_of_further_rounds_are_found_in_their_own_folder(tmp_path):
+    runs = sweep(12)
+    write_manifests(tmp_path / "proxies", runs)
+    (tmp_path / "rounds").mkdir()
+    (tmp_path / "proxies" / "n00011").rename(tmp_path / "rounds" / "n00011")
+    folders = [tmp_path / "proxies", tmp_path / "rounds"]
+    check_realised(runs, folders)
+    change_manifest(tmp_path / "rounds", 11, realised_tokens={"d0": 64})
+    with pytest.raises(InputError, match="1 of 12 runs"):
+        check_realised(runs, folders)
 
 
 def test_a_domain_that_the_table_does_not_have_must_not_have_been_fed(tmp_path):
@@ -271,7 +286,7 @@ def test_a_domain_that_the_table_does_not_have_must_not_have_been_fed(tmp_path):
     write_manifests(tmp_path, runs)
     change_manifest(tmp_path, 0, realised_tokens={"secret": 640}, declared_tokens={"secret": 640})
     with pytest.raises(InputError, match="run 0: secret is 0 of the mixture, fed 640 of 7,040 tokens"):
-        check_realised(runs, tmp_path)
+        check_realised(runs, [tmp_path])
 
 
 def test_a_manifest_of_something_else_is_refused(tmp_path):
@@ -279,7 +294,7 @@ def test_a_manifest_of_something_else_is_refused(tmp_path):
     write_manifests(tmp_path, runs)
     write_yaml(tmp_path / "n00003" / "manifest.yaml", {"settings": {}})
     with pytest.raises(InputError, match=r"n00003/manifest\.yaml: not a run's manifest"):
-        check_realised(runs, tmp_path)
+        check_realised(runs, [tmp_path])
 
 
 def test_targets_are_columns_or_domains_and_a_misspelt_one_meets_its_neighbour(tmp_path):

@@ -18,7 +18,7 @@ from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.progress import say
 from proxymix.schemas import is_domain_loss, loss_domain
-from regression.data.runs_table import resolve_targets
+from regression.data.runs import resolve_targets
 
 Spec = str | dict[str, Any]
 """mean, zscore, worst, a loss column or its domain, {column or domain: weight}, or the path of a YAML of such weights.
@@ -192,7 +192,7 @@ def resolved_objective(spec: Spec, targets: Sequence[str]) -> Spec:
             where, spec = spec, read_yaml(Path(spec))
     if not isinstance(spec, Mapping):
         raise InputError(f"{where} is {spec!r:.60}; {', '.join(WORDS)}, a target, or weights of targets are wanted")
-    if set((*KEYS, OLD_KEY)).isdisjoint(spec):
+    if {*KEYS, OLD_KEY}.isdisjoint(spec):
         return _weights(spec, targets, where)
     return _bounded(_renamed(spec, where), targets, where)
 

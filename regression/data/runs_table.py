@@ -4,52 +4,24 @@ Rows meet by key (`index`, else `run`, else `name`), never by position, so files
 columns (`train_<domain>`, `metric/<domain>_val_loss`) and plain ones (Olmix's, with their unnamed first column).
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixture_config.files.mixture_table import KEYS, Key, mixtures_of, row_keys
+from mixture_config.files.mixture_table import KEYS, Key, MixtureTable, row_keys
 from proxymix.errors import InputError
-from proxymix.files import read_yaml
 from proxymix.messages import some
-from proxymix.progress import progress, say
-from proxymix.schemas import loss_domain, run_id
+from proxymix.progress import say
+from proxymix.schemas import is_domain_loss, loss_domain
 from proxymix.tables import read_table
+from regression.data.divergence import diverged
+from regression.data.runs import LeftOut, Runs, problem_lines, resolve_targets
 
 if TYPE_CHECKING:
     import pandas as pd
-
-MOST_LINES = 20  # of a list in a message
-FEWEST_TO_COMPARE = 8  # runs from which on one can be said to be far off the rest
-FAR_DOMAIN, FAR_METRIC = 6.0, 20.0
-NARROWEST = 0.05  # least spread of log losses: 6 of it are 35% above the median
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Why a run cannot be used: the column at fault (empty when it is the row), what stands there, and what is wrong."""
-
-    key: Key
-    column: str
-    value: str
-    problem: str
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Mixtures and what was measured on them, in the order of `index`; `targets` are loss columns as in the file."""
-
-    index: list[Key]
-    domains: list[str]
-    targets: list[str]
-    weights: np.ndarray  # (num_runs, num_domains), rows sum to 1
-    losses: np.ndarray  # (num_runs, num_targets)
-    left_out: tuple[LeftOut, ...] = ()
 
 
 def read_runs(
@@ -92,128 +64,30 @@ def read_runs(
     problems += _unmatched(left_rows, right_rows, {p.key for p in problems}, mixtures, losses)
     _check_keys_agree(left, right, left_rows, right_rows, key, mixtures, losses)
 
-    table = mixtures_of(left, list(left_rows), key, mixtures, renormalise)
+    table = MixtureTable.from_frame(left, list(left_rows), key, mixtures, renormalise)
     index = sorted(left_rows.keys() & right_rows.keys())  # all numbers or all text
     weights = table.weights[[left_rows[run] for run in index]]
     right = right.iloc[[right_rows[run] for run in index]]
     values = _numbers(right, columns)
     problems += _unmeasured(right, values, columns, index)
-    problems += diverged(_subset(Runs(index, table.domains, columns, weights, values), np.isfinite(values).all(axis=1)))
+    measured = Runs(index, table.domains, columns, weights, values)
+    problems += diverged(measured.rows(np.isfinite(values).all(axis=1)))
 
     unusable, num_runs = {p.key for p in problems}, len({*left_rows, *right_rows, *(p.key for p in problems)})
     told = f"{losses}, joined with {mixtures}: {len(unusable)} of {num_runs} runs"
     if problems and not allow_missing:
         raise InputError(
-            f"{told} cannot be used:\n{_lines(problems, key)}\n"
+            f"{told} cannot be used:\n{problem_lines(problems, key)}\n"
             "Correct them or train them again (`proxymix sweep` trains what is missing), or leave them out with --allow_missing"
         )
     if len(unusable) == num_runs:
-        raise InputError(f"{told} cannot be used:\n{_lines(problems, key)}\nThat leaves none; correct the files")
+        raise InputError(f"{told} cannot be used:\n{problem_lines(problems, key)}\nThat leaves none; correct the files")
     if problems:
-        say(f"{told} are left out:\n{_lines(problems, key)}")
+        say(f"{told} are left out:\n{problem_lines(problems, key)}")
     if targets is None:
         _say_unmatched(table.domains, columns, losses)
     runs = Runs(index, table.domains, columns, weights, values, tuple(problems))
-    return _subset(runs, np.array([run not in unusable for run in index]))
-
-
-def diverged(runs: Runs) -> list[LeftOut]:
-    """Runs with a loss far above all others that their mixture does not explain.
-
-    Far is measured on logarithms, in distances from a target's median to its 90th percentile (a spread that a tenth of
-    diverged runs does not stretch, and that holds the runs without a domain where those are many): 6 for the loss of a
-    domain, 20 for another metric. A run with none of a domain, or with less of it than nine tenths of the sweep, is not
-    judged by that domain's loss: its mixture explains it.
-
-    RegMix's 512 and 256 runs reach 2.2, the 110 metrics of Olmix's 127 runs 3.7, and subsets of 8 to 64 of them 4.0 and
-    10; a model that learnt nothing would stand at 7 or more on RegMix's losses, and at 60 on Olmix's metrics.
-    """
-    found: list[LeftOut] = []
-    if len(runs.index) < FEWEST_TO_COMPARE:
-        return found
-    for target, losses in zip(runs.targets, runs.losses.T, strict=True):
-        if (losses <= 0).any():  # no loss in nats or bits
-            continue
-        domain, median = loss_domain(target), float(np.median(losses))
-        spread = np.log(np.quantile(losses, 0.9, method="lower") / median)  # the lower: else the largest of 8 moves it
-        far = FAR_METRIC
-        judged = np.ones(len(losses), dtype=bool)
-        if domain in runs.domains:
-            far, shares = FAR_DOMAIN, runs.weights[:, runs.domains.index(domain)]
-            judged = (shares > 0) & (shares >= np.quantile(shares, 0.1))
-        outside = judged & (np.log(losses / median) > far * max(spread, NARROWEST))
-        found += [
-            LeftOut(runs.index[i], target, f"{losses[i]:g}", f"diverged; the median of all runs is {median:.4g}")
-            for i in np.flatnonzero(outside)
-        ]
-    return found
-
-
-def check_realised(runs: Runs, proxies: Path) -> None:
-    """Stop unless every run was fed the mixture that the table declares.
-
-    A run takes whole blocks of sequence_length tokens, shared out by largest remainder, so a domain's tokens may differ
-    from weight x tokens by less than one block, and by no more.
-
-    Args:
-        runs: The table.
-        proxies: Folder of run folders, n00001 for index 1, each with a manifest.yaml of declared and realised tokens.
-
-    Raises:
-        InputError: If a run has no manifest, or was fed another mixture; all are listed.
-    """
-    problems: list[LeftOut] = []
-    with progress("check mixtures", total=len(runs.index), unit="runs") as bar:
-        for run, weights in zip(runs.index, runs.weights, strict=True):
-            path = Path(proxies) / (run_id(run) if isinstance(run, int) else run) / "manifest.yaml"
-            problems += _not_as_declared(run, dict(zip(runs.domains, weights.tolist(), strict=True)), path)
-            bar.advance()
-    if problems:
-        num_runs = len({problem.key for problem in problems})
-        raise InputError(
-            f"{proxies}: {num_runs} of {len(runs.index)} runs were not trained on the mixture that the table declares:\n"
-            f"{_lines(problems, 'run')}\nCorrect the table, or train them again (`proxymix sweep` retrains what changed)"
-        )
-
-
-def resolve_targets(names: Sequence[str], columns: Sequence[str], where: str) -> list[str]:
-    """Loss columns for names that are columns or domains (`pile_cc` stands for `metric/pile_cc_val_loss`).
-
-    Raises:
-        InputError: If a name is neither (the nearest is suggested), or one column is named twice.
-    """
-    by_domain = {loss_domain(column): column for column in columns}
-    resolved: list[str] = []
-    for name in names:
-        column = name if name in columns else by_domain.get(name)
-        if column is None:
-            near = difflib.get_close_matches(name, [*columns, *by_domain], n=1, cutoff=0.0)
-            hint = f"; nearest: {near[0]}" if near else ""
-            raise InputError(f"{where}: no target {name!r}{hint} (there are {some(list(by_domain))})")
-        if column in resolved:
-            raise InputError(f"{where}: the target {column!r} is named twice")
-        resolved.append(column)
-    return resolved
-
-
-def align_domains(weights: np.ndarray, domains: Sequence[str], wanted: Sequence[str], where: str) -> np.ndarray:
-    """`weights` with its columns in the order of `wanted`.
-
-    Raises:
-        InputError: If the two do not name the same domains.
-    """
-    missing = [d for d in wanted if d not in set(domains)]
-    extra = [d for d in domains if d not in set(wanted)]
-    if missing or extra:
-        parts = [f"lacks {some(missing)}"] if missing else []
-        parts += [f"has the unknown {some(extra)}"] if extra else []
-        raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(wanted, 40)}")
-    return np.asarray(weights)[..., [list(domains).index(d) for d in wanted]]
-
-
-def _subset(runs: Runs, keep: np.ndarray) -> Runs:
-    index = [run for run, kept in zip(runs.index, keep, strict=True) if kept]
-    return Runs(index, runs.domains, runs.targets, runs.weights[keep], runs.losses[keep], runs.left_out)
+    return runs.rows(np.array([run not in unusable for run in index]))
 
 
 def _with_keys(table: "pd.DataFrame", key: str) -> "pd.DataFrame":
@@ -284,7 +158,7 @@ def _target_columns(table: "pd.DataFrame", targets: Sequence[str] | None, path: 
     if targets is not None:
         found = resolve_targets(targets, columns, str(path))
     else:
-        found = [c for c in columns if loss_domain(c) != c] or [c for c in columns if _holds_numbers(table[c])]
+        found = [c for c in columns if is_domain_loss(c)] or [c for c in columns if _holds_numbers(table[c])]
     if not found:
         raise InputError(f"{path}: no column of losses (metric/<domain>_val_loss); found {some(table.columns)}")
     empty = [c for c in found if not np.isfinite(_numbers(table, [c])).any()]
@@ -320,44 +194,9 @@ def _unmeasured(
     return found
 
 
-def _not_as_declared(run: Key, weights: dict[str, float], path: Path) -> list[LeftOut]:
-    """Domains of which a run was fed something else than its weight or its own declaration says."""
-    if not path.exists():
-        return [LeftOut(run, "", "", f"{path} is missing")]
-    content = read_yaml(path)
-    try:
-        declared, realised = content["declared_tokens"], content["realised_tokens"]
-        block = content["settings"]["sequence_length"]
-        total = sum(realised.values())
-        found = []
-        for domain in dict.fromkeys([*weights, *declared, *realised]):
-            wanted, fed = weights.get(domain, 0.0) * total, realised.get(domain, 0)
-            if abs(fed - wanted) > block:
-                problem = f"fed {fed:,} of {total:,} tokens, where {wanted:,.0f} are declared by the table"
-            elif fed != declared.get(domain, 0):
-                problem = f"fed {fed:,} tokens, where {declared.get(domain, 0):,} are declared by {path.name}"
-            else:
-                continue
-            found.append(LeftOut(run, domain, f"{weights.get(domain, 0.0):.4g} of the mixture", problem))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a run's manifest ({error}); run `proxymix sweep` again") from None
-    return found
-
-
-def _lines(problems: Sequence[LeftOut], key: str) -> str:
-    """A line for each problem of one kind, with the runs that have it."""
-    texts: dict[str, list[str]] = {}
-    for problem in problems:
-        cell = f"{problem.column} is {problem.value}, " if problem.value else ""
-        texts.setdefault(f"{cell}{problem.problem}", []).append(str(problem.key))
-    lines = [f"  {key} {some(runs, MOST_LINES)}: {text}" for text, runs in texts.items()]
-    more = [f"  and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
-    return "\n".join(lines[:MOST_LINES] + more)
-
-
 def _say_unmatched(domains: Sequence[str], targets: Sequence[str], path: Path) -> None:
     """Mention domains without a loss and losses without a domain, where losses are named by domains."""
-    named = {loss_domain(target) for target in targets if loss_domain(target) != target}
+    named = {loss_domain(target) for target in targets if is_domain_loss(target)}
     if not named:
         return
     silent = [domain for domain in domains if domain not in named]

@@ -14,7 +14,7 @@ import numpy as np
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_text, remove, sha256, write_json
 from proxymix.tables import write_table
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.ensemble import Ensemble
 from regression.models.fitted import FittedModel
 from regression.models.registry import ENSEMBLE, REGRESSORS

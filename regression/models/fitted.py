@@ -8,7 +8,7 @@ import numpy as np
 
 from proxymix.progress import progress
 from regression.data.objective import Objective, Spec
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.regressor import Chance, Regressor, single_thread
 
 ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates

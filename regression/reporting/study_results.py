@@ -14,7 +14,8 @@ from proxymix.messages import listed
 from proxymix.schemas import Domain, loss_column, loss_domain, read_domains
 from proxymix.tables import read_table
 from regression.data.objective import Objective, Spec
-from regression.data.runs_table import Runs, read_runs
+from regression.data.runs import Runs
+from regression.data.runs_table import read_runs
 from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
 

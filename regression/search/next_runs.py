@@ -22,7 +22,7 @@ from proxymix.progress import say
 from proxymix.schemas import loss_domain, run_id
 from proxymix.tables import write_table
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective
 from regression.search.feasible_set import Region

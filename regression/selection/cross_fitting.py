@@ -12,7 +12,7 @@ import numpy as np
 
 from proxymix.progress import progress
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.fitted import FittedModel
 from regression.models.regressor import single_thread
 from regression.selection.validation import same_mixtures, split

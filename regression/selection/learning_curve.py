@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.registry import make_regressor
 from regression.models.regressor import single_thread
 from regression.selection.validation import measures, same_mixtures

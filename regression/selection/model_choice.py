@@ -8,7 +8,7 @@ import numpy as np
 
 from proxymix.errors import InputError
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.fitted import FittedModel
 from regression.models.registry import BASELINE, ENSEMBLE, REGRESSORS
 from regression.models.regressor import Regressor

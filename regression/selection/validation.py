@@ -8,7 +8,7 @@ import numpy as np
 
 from proxymix.progress import progress
 from regression.data.objective import Objective
-from regression.data.runs_table import Runs
+from regression.data.runs import Runs
 from regression.models.ensemble import Ensemble, stacked
 from regression.models.fitted import FittedModel
 from regression.models.registry import ENSEMBLE, REGRESSORS, make_regressor
