@@ -20,7 +20,8 @@ from mixture_config.design.sampling import Draw, draw_mixtures, grid_steps
 from mixture_config.design.space_filling import NEAR, distant, space_filling
 from mixture_config.files.mixture import read_mixture
 from mixture_config.files.mixture_table import read_mixtures, recorded_settings
-from mixture_config.geometry.limits import Limits, limits_of
+from mixture_config.geometry.constraints import limits_of
+from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import epoch_bounds
 from proxymix.errors import InputError
 from proxymix.files import read_text, remove, replacing, write_text

@@ -179,7 +179,7 @@ def sweep_bounds(corpus: Corpus, settings: Mapping[str, Any]) -> tuple[np.ndarra
         corpus: With its prior.
         settings: maximum_usage, limits and groups, budget and max_epochs, as the sampler writes them; each may be missing.
     """
-    from mixture_config.geometry.limits import limits_of
+    from mixture_config.geometry.constraints import limits_of
 
     assert corpus.prior is not None and corpus.tokens is not None
     epochs = usage = np.ones(len(corpus.domains))

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from mixture_config.files.mixture import read_mixture, write_mixture
-from mixture_config.geometry.limits import Limits, limits_of
+from mixture_config.geometry.constraints import limits_of
+from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import epoch_bounds
 from proxymix.errors import InputError
 from proxymix.files import remove, sha256

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixture_config.design.sampling import grid_steps
-from mixture_config.geometry.limits import Group, Limits, limits_of
+from mixture_config.geometry.constraints import limits_of
+from mixture_config.geometry.limits import Group, Limits
 from mixture_config.geometry.simplex import water_fill
 from proxymix.errors import InputError
 

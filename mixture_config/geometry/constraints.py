@@ -1,14 +1,19 @@
 """What a user asks of a mixture, and what the data can feed -> `Limits` on the weights."""
 
-from collections.abc import Sequence
+import fnmatch
+import itertools
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from mixture_config.geometry.limits import Limits, limits_of
+from mixture_config.geometry.limits import Group, Limits
 from mixture_config.geometry.simplex import epoch_bounds
+from mixture_config.geometry.tolerances import WEIGHT_ROUNDOFF
 from proxymix.errors import InputError
+from proxymix.messages import nearest
 
 
 @dataclass(frozen=True)
@@ -58,3 +63,95 @@ class Constraints:
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None
         return limits_of(names, self.limits or {}, self.groups or {}, epochs, np.ones(len(names)))
+
+
+def limits_of(
+    names: Sequence[str],
+    limits: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    epochs: np.ndarray,
+    usage: np.ndarray,
+) -> Limits:
+    """The bounds that a user writes, within what the data allow.
+
+    Args:
+        names: Domain names.
+        limits: Domain or group -> {min, max}, or the number at which its weight is fixed.
+        groups: Group -> its domains, other groups, or patterns of domain names such as code_*.
+        epochs: Largest weights that the data can feed, shape (num_domains,). No bound may pass them.
+        usage: Further caps, which a min may pass, shape (num_domains,).
+
+    Raises:
+        InputError: For an unknown name, a bound that is not from 0 to 1, groups that overlap, and bounds that hold no
+            mixture.
+    """
+    members = _members_of_groups(groups, names)
+    lower, upper = np.zeros(len(names)), np.minimum(epochs, usage)
+    bounds = dict.fromkeys(members, (0.0, 1.0))
+    known = [*names, *members]
+    for name, value in limits.items():
+        if name not in known:
+            raise InputError(f"limits: {name}: no such domain or group{nearest(str(name), known)}")
+        low, high = _range(name, value)
+        if name in members:
+            bounds[name] = (low, high)
+            continue
+        i = list(names).index(name)
+        if low > 0 == epochs[i]:
+            raise InputError(f"limits: {name} must take at least {low:g}, and it has no tokens; leave it out")
+        if low > epochs[i] + WEIGHT_ROUNDOFF:
+            raise InputError(
+                f"limits: {name} must take at least {low:g}, and its tokens feed {epochs[i]:.6g} of the budget at "
+                f"max_epochs; lower its min to {math.floor(epochs[i] * 1e6) / 1e6:g}, or the budget to "
+                f"{epochs[i] / low:.4g} of it, or raise max_epochs {math.ceil(1e3 * low / epochs[i]) / 1e3:g} times"
+            )
+        lower[i], upper[i] = low, min(epochs[i], max(usage[i], low), high)
+    return Limits(names, lower, upper, [Group(name, members[name], *bounds[name]) for name in members])
+
+
+def _members_of_groups(groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Group -> positions of its domains, where any two groups are apart or one is within the other."""
+    members = {name: _members(name, groups, names, ()) for name in groups}
+    for name in members:
+        if not members[name]:
+            raise InputError(f"groups: {name} is empty; name its domains, or remove it")
+        if name in names:
+            raise InputError(f"groups: {name} is a domain's name; give the group another")
+    for (one, first), (other, second) in itertools.combinations(members.items(), 2):
+        both, smaller = set(first) & set(second), min(len(first), len(second))
+        if both and len(both) < smaller:
+            raise InputError(
+                f"groups: {names[min(both)]} is in {one} and in {other}; groups must be apart, or one within the other"
+            )
+    return members
+
+
+def _members(
+    name: str, groups: Mapping[str, Sequence[str]], names: Sequence[str], above: tuple[str, ...]
+) -> tuple[int, ...]:
+    if name in above:
+        raise InputError(f"groups: {name} holds itself ({' > '.join([*above, name])})")
+    found: list[int] = []
+    for member in groups[name]:
+        if member in groups:
+            found += _members(member, groups, names, (*above, name))
+            continue
+        matching = [i for i, domain in enumerate(names) if fnmatch.fnmatchcase(domain, member)]
+        if not matching:
+            raise InputError(f"groups: {name}: no domain is named {member}{nearest(member, names)}")
+        found += matching
+    return tuple(dict.fromkeys(found))
+
+
+def _range(name: str, value: Any) -> tuple[float, float]:
+    """The smallest and the largest weight that an entry of `limits` allows."""
+    if isinstance(value, Mapping):
+        if odd := set(value) - {"min", "max"}:
+            raise InputError(f"limits: {name}: {sorted(odd)[0]} is none of min, max")
+        low, high = value.get("min", 0.0), value.get("max", 1.0)
+    else:
+        low = high = value
+    for bound in (low, high):
+        if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound <= 1:
+            raise InputError(f"limits: {name}: {bound!r} is no share from 0 to 1")
+    return float(low), float(high)
