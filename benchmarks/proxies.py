@@ -229,13 +229,13 @@ def vmapped(settings: TrainSettings, vocabulary: int, k: int) -> tuple[Callable[
 def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callable[[], None], int]:
     """A step of a sweep, data and clipping included, and its tokens."""
     from proxy_training.loop.distributed import OneDevice
-    from proxy_training.loop.trainer import _Training
+    from proxy_training.loop.trainer import Training
     from proxy_training.runs.token_data import TokenData, plan_of
 
     data = TokenData.open(folder / "tokens", settings)
     runs = [Run(f"n{k}", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), k) for k in range(layout.models_per_process)]
     plans = [plan_of(run, data, settings) for run in runs]
-    training = _Training(runs, plans, data, settings, layout, OneDevice())
+    training = Training(runs, plans, data, settings, layout, OneDevice())
     return training._take_step, layout.models_per_process * settings.tokens_per_step
 
 

@@ -92,8 +92,8 @@ def test_stopped_anywhere_and_continued_it_ends_with_the_same_losses(data, tmp_p
     with pytest.raises(Stopped):
         fit(RUNS[:2], data, on_steps=stop, state=state)
     taken, again = [], []
-    take = trainer._Training._take_step
-    monkeypatch.setattr(trainer._Training, "_take_step", lambda self: (taken.append(self.step), take(self)))
+    take = trainer.Training._take_step
+    monkeypatch.setattr(trainer.Training, "_take_step", lambda self: (taken.append(self.step), take(self)))
     found = fit(RUNS[:2], data, on_rows=lambda k, rows: again.extend(rows), state=state)
     assert taken[0] == after, "it began anew"
     assert [r.rows for r in found] == [r.rows for r in wanted]
@@ -107,8 +107,8 @@ def test_states_do_not_wait_for_reports(data, tmp_path, monkeypatch):
     monkeypatch.setattr(trainer, "STATE_STEPS", 5)
     monkeypatch.setattr(trainer, "REPORTS", 1)
     written = []
-    write = trainer._Training._write
-    monkeypatch.setattr(trainer._Training, "_write", lambda self, path: (written.append(self.step), write(self, path)))
+    write = trainer.Training._write
+    monkeypatch.setattr(trainer.Training, "_write", lambda self, path: (written.append(self.step), write(self, path)))
     settings = replace(TINY, evaluations=1)
     wanted = fit(RUNS[:2], data, settings)
     state = tmp_path / "state"
@@ -118,12 +118,12 @@ def test_states_do_not_wait_for_reports(data, tmp_path, monkeypatch):
             raise Stopped
         take(self)
 
-    take = trainer._Training._take_step
-    monkeypatch.setattr(trainer._Training, "_take_step", stop)
+    take = trainer.Training._take_step
+    monkeypatch.setattr(trainer.Training, "_take_step", stop)
     with pytest.raises(Stopped):
         fit(RUNS[:2], data, settings, state=state)
     assert written == [5, 10]
-    monkeypatch.setattr(trainer._Training, "_take_step", take)
+    monkeypatch.setattr(trainer.Training, "_take_step", take)
     assert [r.rows for r in fit(RUNS[:2], data, settings, state=state)] == [r.rows for r in wanted]
     assert written == [5, 10, 15, 20]
 

@@ -118,17 +118,28 @@ class TokenDomain:
         Returns:
             int64 ids, shape (n, L + 1).
         """
+        shard_of, within = self._located(blocks)
+        tokens = np.empty((len(within), self.sequence_length + 1), dtype=np.int64)
+        for shard in np.unique(shard_of):
+            rows = shard_of == shard
+            windows = np.lib.stride_tricks.sliding_window_view(self.shards[shard], self.sequence_length + 1)
+            tokens[rows] = windows[:: self.sequence_length][within[rows]]
+        return tokens
+
+    def starts(self, blocks: np.ndarray) -> np.ndarray:
+        """Where blocks begin, in tokens, when the domain's shards stand one after another; int64, shape (n,)."""
+        shard_of, within = self._located(blocks)
+        first_tokens = np.concatenate([[0], np.cumsum([len(shard) for shard in self.shards], dtype=np.int64)])
+        return first_tokens[shard_of] + within * self.sequence_length
+
+    def _located(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The shard of each block, and its number within that shard."""
         blocks = np.asarray(blocks, dtype=np.int64)
         assert blocks.size == 0 or (blocks.min() >= 0 and blocks.max() < self.num_blocks), "block out of range"
         if self.num_blocks < self._first_blocks[-1]:
             blocks = (2 * blocks + 1) * self._first_blocks[-1] // (2 * self.num_blocks)  # at equal distances
         shard_of = np.searchsorted(self._first_blocks, blocks, side="right") - 1
-        tokens = np.empty((len(blocks), self.sequence_length + 1), dtype=np.int64)
-        for shard in np.unique(shard_of):
-            rows = shard_of == shard
-            windows = np.lib.stride_tricks.sliding_window_view(self.shards[shard], self.sequence_length + 1)
-            tokens[rows] = windows[:: self.sequence_length][blocks[rows] - self._first_blocks[shard]]
-        return tokens
+        return shard_of, blocks - self._first_blocks[shard_of]
 
 
 def open_domain(

@@ -5,7 +5,7 @@ whatever its neighbours, and pieces of a batch add up to the same gradient. So i
 recorded.
 """
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -42,10 +42,16 @@ class Layout:
     corpus: Literal["host", "device"] = "host"
     graph: bool = False
 
+    @property
+    def variants(self) -> dict[str, Any]:
+        """The faster ways that are used, by name; empty for the reference, which every device has."""
+        usual = {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
+
     def record(self) -> dict[str, Any]:
         """The layout as files hold it: a faster way is named only where it is used."""
-        usual = {field.name: field.default for field in fields(self)}
-        return {name: value for name, value in asdict(self).items() if value != usual[name]}
+        values = asdict(self)
+        return {field.name: values[field.name] for field in fields(self) if field.default is MISSING} | self.variants
 
 
 def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = None) -> Layout:

@@ -179,6 +179,7 @@ def _write_run(
     assert result.diverged or result.tokens_fed == details["declared_tokens"], "not fed what its plan declares"
     how: dict[str, Any] = {"stack": together, "micro_batch": layout.micro_batch, "compile": layout.compile}
     how |= {"devices": num_devices} if num_devices > 1 else {}
+    how |= layout.variants
     ended: dict[str, Any] = {"diverged": result.diverged} if result.diverged else {}
     ended |= {"realised_tokens": result.tokens_fed}
     versions = {name: version(name) for name in ("torch", "litgpt", "numpy")}

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from litgpt.pretrain import get_lr
 
 from proxy_training.device.layout import Layout
+from proxy_training.loop.batches import Batches, DeviceBatches
 from proxy_training.loop.distributed import OneDevice
+from proxy_training.loop.graphed_step import GraphedStep
+from proxy_training.loop.validation import Validation
 from proxy_training.model.head import linear_cross_entropy, token_losses
 from proxy_training.model.proxy import build_proxy, proxy_config
 from proxy_training.model.stack import stacked
-from proxy_training.runs.plan import Plan, evenly_spaced
+from proxy_training.runs.plan import Plan
 from proxy_training.runs.settings import Run, TrainSettings
-from proxymix.errors import InputError
 from proxymix.schemas import loss_column
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
 
     from proxy_training.runs.token_data import TokenData
 
-VALIDATION_TOKENS = 4096  # scored at once where the batch is smaller, as 256 at a time take a third longer
 REPORTS = 100  # times a run reports progress and looks at its losses; reading a loss makes a GPU wait
-AHEAD_TOKENS = 2**20  # gathered from the shards at once
 STATE_SECONDS = 600  # between two states written down, and as long as STATE_STEPS take beyond them
 STATE_STEPS = 100
 DIVERGED = 3.0  # times the loss of guessing, ln(vocabulary), from which on a proxy will not come back
@@ -87,7 +86,7 @@ def fit(
         devices: This process alone, or with the others that train the same proxy.
     """
     with _same_arithmetic(layout.device):
-        training = _Training(runs, plans, data, settings, layout, devices)
+        training = Training(runs, plans, data, settings, layout, devices)
         if state is not None:
             training.continue_from(state)
         results = training.finish(on_rows, on_steps, state)
@@ -122,6 +121,8 @@ class Proxies(torch.nn.Module):
         self.stack, self.layout = stack, layout
         if layout.compile:
             stack.compile(dynamic=False)
+        compiles_head = layout.head == "pieces" and layout.compile and layout.device == "cuda"
+        self.head = "compiled" if compiles_head else layout.head
 
     def forward(self, inputs: torch.Tensor, targets: torch.Tensor, each_token: bool = False) -> torch.Tensor:
         """Mean loss of each proxy, shape (K,), differentiable; or the loss of each token, shape of targets. In nats.
@@ -140,10 +141,10 @@ class Proxies(torch.nn.Module):
         weight = self.stack.lm_head.weight
         if each_token:
             return token_losses(hidden, weight, targets)
-        return linear_cross_entropy(hidden, weight, targets, compiled=self.layout.compile and hidden.is_cuda)
+        return linear_cross_entropy(hidden, weight, targets, self.head)
 
 
-class _Training:
+class Training:
     """K proxies, their optimiser, and where they have got to."""
 
     def __init__(
@@ -161,18 +162,26 @@ class _Training:
         self.model, self.optimizer = devices.setup(
             Proxies(stacked([build_proxy(config, run.seed) for run in runs]), layout),
             lambda parameters: torch.optim.AdamW(
-                parameters, betas=betas, weight_decay=settings.weight_decay, fused=True
+                parameters,
+                # A graph reads the learning rate, and counts its steps, on the device.
+                lr=torch.zeros((), device=layout.device) if layout.graph else 1e-3,
+                betas=betas,
+                weight_decay=settings.weight_decay,
+                fused=True,
+                capturable=layout.graph,
             ),
             layout.device,
         )
-        self.batches = _Batches(plans, data, settings, layout, devices)
-        self.validation = _Validation(data, settings, layout, self.k, devices)
+        make_batches = DeviceBatches if layout.corpus == "device" else Batches
+        self.batches = make_batches(plans, data, settings, layout, devices)
+        self.validation = Validation(data, settings, layout, self.k, devices)
         steps, peak = settings.num_steps, settings.learning_rate
         self.rates = [
             get_lr(peak, step, int(settings.warmup * steps), steps, settings.min_learning_rate * peak)
             for step in range(1, steps + 1)
         ]
         self.step = 0
+        self.graphed: GraphedStep | None = None
         self.losses = torch.zeros(steps, self.k, device=layout.device)
         self.rows: list[Rows] = [[] for _ in runs]
         self.diverged = [""] * self.k
@@ -206,19 +215,32 @@ class _Training:
         ]
 
     def _take_step(self) -> None:
-        settings = self.settings
-        for number, (inputs, targets) in enumerate(self.batches.take(self.step), start=1):
+        if self.layout.graph:
+            self.graphed = self.graphed or GraphedStep(self)
+            self.losses[self.step] = self.graphed.take()
+        else:
+            self.losses[self.step] = self.gradients(self.batches.rows(self.step))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.rates[self.step]
+            self.update()
+        self.step += 1
+
+    def gradients(self, rows: torch.Tensor) -> torch.Tensor:
+        """Both passes over a batch, piece by piece; the loss of each proxy, shape (K,)."""
+        total = torch.zeros(self.k, device=rows.device)
+        for number, (inputs, targets) in enumerate(self.batches.pieces(rows), start=1):
             share = targets.shape[1] / self.batches.tokens_per_step
             with self.devices.piece(self.model, last=number == self.batches.num_pieces):
                 losses = self.model(inputs, targets) * share
                 self.devices.backward(losses.sum())
-            self.losses[self.step] += losses.detach()
-        self.devices.clip(self.model, self.optimizer, settings.gradient_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rates[self.step]
+            total += losses.detach()
+        return total
+
+    def update(self) -> None:
+        """Clip the gradients and move the weights."""
+        self.devices.clip(self.model, self.optimizer, self.settings.gradient_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
 
     def _report(self, evaluate: bool, on_rows: Callable[[int, Rows], None]) -> None:
         """Rows of the steps since the last report; proxies that have diverged get no more."""
@@ -270,105 +292,3 @@ class _Training:
             return
         self.step, self.losses, self.rows = content["step"], content["losses"], content["rows"]
         self.diverged = content["diverged"]
-
-
-class _Batches:
-    """K plans' items as batches of ids, gathered many steps at a time; of several devices, this one's part of each."""
-
-    def __init__(
-        self,
-        plans: Sequence[Plan],
-        data: "TokenData",
-        settings: TrainSettings,
-        layout: Layout,
-        devices: OneDevice,
-    ) -> None:
-        self.data, self.settings, self.layout, self.k = data, settings, layout, len(plans)
-        self.batch = settings.batch_size // devices.size
-        self.tokens_per_step = self.batch * settings.sequence_length
-        self.num_pieces = math.ceil(self.batch / layout.micro_batch)
-        self.names = list(data.train)
-        number = {name: i for i, name in enumerate(self.names)}
-        of_plan = [np.array([number.get(name, -1) for name in plan.domains]) for plan in plans]
-        self.domain_of_all = np.stack([known[plan.domain] for known, plan in zip(of_plan, plans, strict=True)])
-        parts = (self.k, -1, devices.size, self.batch)
-        self.domain = self.domain_of_all.reshape(parts)[:, :, devices.rank].reshape(self.k, -1)
-        self.block = np.stack([plan.block for plan in plans]).reshape(parts)[:, :, devices.rank].reshape(self.k, -1)
-        self.domains_of = [plan.domains for plan in plans]
-        per_step = self.k * self.batch * (settings.sequence_length + 1)
-        self.ahead = max(1, AHEAD_TOKENS // per_step) * self.batch
-        self.first, self.ids = 0, torch.empty((self.k, 0, settings.sequence_length + 1), dtype=torch.int64)
-
-    def take(self, step: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The batch of step 0, 1, ... in pieces: inputs of shape (K * n, sequence), targets of shape (K, n * sequence)."""
-        batch, piece = self.batch, self.layout.micro_batch
-        for start in range(step * batch, (step + 1) * batch, piece):
-            stop = min(start + piece, (step + 1) * batch)
-            if not self.first <= start < self.first + self.ids.shape[1]:
-                self._gather(step * batch)
-            rows = self.ids[:, start - self.first : stop - self.first]
-            yield rows[..., :-1].flatten(0, 1), rows[..., 1:].flatten(1)
-
-    def _gather(self, start: int) -> None:
-        items = slice(start, min(start + self.ahead, self.domain.shape[1]))
-        domain, block = self.domain[:, items], self.block[:, items]
-        ids = np.empty((*domain.shape, self.settings.sequence_length + 1), dtype=np.int64)
-        for number in np.unique(domain):
-            chosen = domain == number
-            ids[chosen] = self.data.train[self.names[number]].gather(block[chosen])
-            _check_ids(self.data, "train", self.names[number], ids[chosen])
-        self.first, self.ids = start, torch.from_numpy(ids)
-        if self.layout.device == "cuda":  # from pages that stay in their place, so that nobody waits for the copy
-            self.ids = self.ids.pin_memory().to("cuda", non_blocking=True)
-
-    def fed(self, num_steps: int) -> list[dict[str, int]]:
-        """Tokens that each proxy was fed in its first steps, per domain."""
-        length, items = self.settings.sequence_length, num_steps * self.settings.batch_size
-        counts = [np.bincount(domain[:items], minlength=len(self.names)) for domain in self.domain_of_all]
-        number = {name: i for i, name in enumerate(self.names)}
-        return [
-            {name: int(count[number[name]]) * length if name in number else 0 for name in names}
-            for names, count in zip(self.domains_of, counts, strict=True)
-        ]
-
-
-def _check_ids(data: "TokenData", split: str, domain: str, ids: np.ndarray) -> None:
-    """Raises InputError for an id that the vocabulary does not have; a stack would read its neighbour's embedding."""
-    if ids.size and ids.max() >= data.vocabulary:
-        raise InputError(
-            f"{data.folder}: {split}/{domain} holds the id {ids.max()}, and its tokenizer has {data.vocabulary:,} ids; "
-            "run `proxymix tokenize` again"
-        )
-
-
-class _Validation:
-    """Fixed blocks of every validation domain, spread evenly over it and the same for every run; shared by the devices."""
-
-    def __init__(self, data: "TokenData", settings: TrainSettings, layout: Layout, k: int, devices: OneDevice) -> None:
-        wanted = settings.valid_tokens // settings.sequence_length
-        ids = {name: domain.gather(evenly_spaced(domain.num_blocks, wanted)) for name, domain in data.valid.items()}
-        for name, found in ids.items():
-            _check_ids(data, "valid", name, found)
-        self.k, self.devices = k, devices
-        self.blocks = {name: len(blocks) for name, blocks in ids.items()}
-        self.tokens = {name: count * settings.sequence_length for name, count in self.blocks.items()}
-        at_once = max(layout.micro_batch, VALIDATION_TOKENS // settings.sequence_length)  # whatever K is: the same sums
-        blocks = np.concatenate(list(ids.values()))
-        share = np.arange(devices.rank, -(-len(blocks) // devices.size) * devices.size, devices.size)
-        mine = blocks[share.clip(max=len(blocks) - 1)]  # as many for each device: the last may score a block once more
-        self.batches = torch.from_numpy(mine).to(layout.device).split(at_once)
-
-    def losses(self, model: torch.nn.Module) -> list[dict[str, float]]:
-        """Mean loss of each proxy per domain, in nats per token."""
-        per_block = []
-        with torch.no_grad():  # and not inference_mode, which sharded weights would not leave again
-            for ids in self.batches:
-                inputs = ids[:, :-1].repeat(self.k, 1)
-                targets = ids[:, 1:].flatten().expand(self.k, -1)
-                nats = model(inputs, targets, each_token=True)
-                per_block.append(nats.view(self.k, len(ids), -1).double().mean(dim=2))
-            total = sum(self.blocks.values())
-            all_ = self.devices.gathered(torch.cat(per_block, dim=1)).permute(1, 2, 0).flatten(1)[:, :total]
-            means = [part.mean(dim=1) for part in all_.split(list(self.blocks.values()), dim=1)]
-            values = torch.stack(means, dim=1).tolist()
-        return [dict(zip(self.blocks, row, strict=True)) for row in values]

@@ -1,8 +1,9 @@
 """Hidden states and the heads' weights of K proxies -> cross entropy, without ever holding all logits.
 
-At a vocabulary of 4,096 and width 64 the logits are the largest thing in a step by far. In pieces that stay in the
-processor's cache, with the gradient taken on the spot and in place, the head takes .7 to .9 of the time that it takes as
-a whole (benchmarks/README.md).
+At a vocabulary of 4,096 and width 64 the logits are by far the largest tensor of a step. The head takes them in pieces,
+and each piece's gradient at once and in place. On a CPU, pieces that stay in the cache take .7 to .9 of the time of the
+whole (benchmarks/README.md). On a GPU the passes over the logits between the matrix products cost most, hence the
+variants: one kernel of ours ("fused"), or Liger's or cut-cross-entropy's, which take one proxy at a time.
 """
 
 import functools
@@ -11,12 +12,12 @@ from typing import Any
 
 import torch
 
-CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**30}  # of logits in float32
-CHUNK_ROWS = 128  # at least: fewer leave a matrix product waiting for the weights
+CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**30}  # Logits of a piece, in float32.
+CHUNK_ROWS = 128  # At least: with fewer rows a matrix product waits for the weights.
 
 
 def linear_cross_entropy(
-    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool = False
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, head: str = "pieces"
 ) -> torch.Tensor:
     """Mean cross entropy of `hidden @ weight.T` per proxy, in nats, shape (K,); differentiable in hidden and weight.
 
@@ -24,10 +25,13 @@ def linear_cross_entropy(
         hidden: Shape (K, num_tokens, width); its dtype is that of the matrix products (losses are taken in float32).
         weight: Shape (K, vocabulary, width), float32.
         targets: Ids, shape (K, num_tokens).
-        compiled: Whether what lies between the matrix products is one kernel, for a GPU: it is all passes over memory, and
-            a third of the bytes. A CPU is faster without, in place and in its cache.
+        head: What lies between the matrix products. "pieces" is plain torch, in place. "compiled" is the same as one
+            kernel by torch.compile, "fused" as one kernel of ours; both want a GPU. "liger" and "cut" are those libraries.
     """
-    return _MeanLoss.apply(hidden, weight, targets, compiled)
+    if head in ("liger", "cut"):
+        loss = _liger() if head == "liger" else _cut()
+        return torch.stack([loss(hidden[k], weight[k], targets[k]) for k in range(len(hidden))])
+    return _MeanLoss.apply(hidden, weight, targets, head)
 
 
 def token_losses(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -42,20 +46,18 @@ def token_losses(hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tens
 
 class _MeanLoss(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, compiled: bool
-    ) -> torch.Tensor:
+    def forward(ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, head: str) -> torch.Tensor:
         weight_cast = weight.to(hidden.dtype)
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         losses = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
-        losses_and_gradient = _compiled() if compiled else _losses_and_gradient
+        losses_and_gradient = _BETWEEN_PRODUCTS[head]()
         for ks, rows in _chunks(hidden, weight):
             logits = torch.bmm(hidden[ks, rows], weight_cast[ks].transpose(1, 2))
             losses[ks, rows], gradient = losses_and_gradient(logits, targets[ks, rows])
             grad_hidden[ks, rows] = torch.bmm(gradient, weight_cast[ks])
             if hidden.dtype == weight.dtype:
                 grad_weight[ks].baddbmm_(gradient.transpose(1, 2), hidden[ks, rows])
-            else:  # many pieces do not add up in bf16
+            else:  # Sums over many pieces lose too much in bf16.
                 grad_weight[ks] += torch.bmm(gradient.transpose(1, 2), hidden[ks, rows])
         ctx.save_for_backward(grad_hidden, grad_weight)
         return losses.mean(dim=1)
@@ -67,12 +69,19 @@ class _MeanLoss(torch.autograd.Function):
         return grad_hidden.mul_(scale), grad_weight.mul_(scale), None, None
 
 
+LossesAndGradient = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+
+
+def _in_torch() -> LossesAndGradient:
+    return _losses_and_gradient
+
+
 def _losses_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of each token, float32, and the gradient of their sum by the logits, in their place and dtype."""
     wide = logits.float()
     torch.log_softmax(wide, dim=2, out=wide)
     losses = _nats(wide, targets)
-    gradient = wide.exp_()  # softmax minus one at the target
+    gradient = wide.exp_()  # The gradient is softmax minus one at the target.
     gradient.scatter_(2, targets[..., None], gradient.gather(2, targets[..., None]) - 1)
     return losses, gradient.to(logits.dtype)
 
@@ -87,8 +96,39 @@ def _as_one_kernel(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.T
 
 
 @functools.cache
-def _compiled() -> Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+def _compiled() -> LossesAndGradient:
     return torch.compile(_as_one_kernel, dynamic=False)
+
+
+@functools.cache
+def _fused() -> LossesAndGradient:
+    from proxy_training.model.head_kernel import losses_and_gradient_in_place
+
+    return lambda logits, targets: (losses_and_gradient_in_place(logits, targets, 1.0), logits)
+
+
+@functools.cache
+def _liger() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Liger's fused linear cross entropy of one model; the weights are cast as autocast would."""
+    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
+
+    loss = LigerFusedLinearCrossEntropyLoss()
+    return lambda hidden, weight, targets: loss(weight.to(hidden.dtype), hidden, targets)
+
+
+@functools.cache
+def _cut() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Apple's cut cross entropy of one model, which never writes the logits."""
+    from cut_cross_entropy import linear_cross_entropy as loss
+
+    return lambda hidden, weight, targets: loss(hidden, weight.to(hidden.dtype), targets)
+
+
+_BETWEEN_PRODUCTS: dict[str, Callable[[], LossesAndGradient]] = {
+    "pieces": _in_torch,
+    "compiled": _compiled,
+    "fused": _fused,
+}
 
 
 def _nats(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
