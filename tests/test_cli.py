@@ -8,8 +8,10 @@ from typing import Literal
 
 import pytest
 
-from proxymix.app.cli import Parser, main
-from proxymix.app.stages import parameters, stage_named
+from proxymix.app.cli import main
+from proxymix.app.parameters import build_arguments, parameters
+from proxymix.app.parser import Parser
+from proxymix.app.stages import stage_named
 from proxymix.errors import InputError
 
 
@@ -61,10 +63,10 @@ def cook(
 
 
 def parse(*arguments: str, filled: dict | None = None) -> dict:
-    parser = Parser("cook", "Cook.", cook.__doc__)
+    parser = Parser("cook", cook.__doc__)
     parser.add(parameters(cook))
     parser.fill(filled or {}, "kitchen.yaml")
-    return parser.parse(arguments)
+    return build_arguments(cook, parser.parse(arguments))
 
 
 def test_a_flag_beats_the_file_which_beats_the_default():
@@ -94,7 +96,7 @@ def test_a_switch_is_also_given_as_true_or_false(arguments, value):
 
 
 def test_help_shows_what_can_be_chosen():
-    parser = Parser("cook", "Cook.", cook.__doc__)
+    parser = Parser("cook", cook.__doc__)
     parser.add(parameters(cook))
     shown = parser._parser.format_help()
     assert "--kind {soft,hard}" in shown and "--size {small,large}" in shown

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proxymix.app.parameters import parameters
 from proxymix.app.stages import STAGES
 
 ROOT = Path(__file__).parent.parent
@@ -113,7 +114,6 @@ def _reached(name: str, graph: dict[str, set[str]]) -> set[str]:
 NOT_YET = {
     "mixture_config.synthesize imports the stage mixture_config.baseline",
     "mixture_config.visualize imports the stage mixture_config.baseline",
-    "proxymix.app.pipeline imports by a name in text",
     "regression.report imports proxymix.app.stages, which is further down",
     "regression.report imports the stage regression.confirm",
     "regression.reporting.report_figures imports the stage regression.confirm",
@@ -128,7 +128,7 @@ def test_packages_import_towards_the_base_libraries_no_stages_and_stages_no_stag
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    assert len(circles(ROOT)) <= 2
+    assert len(circles(ROOT)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -194,12 +194,7 @@ print(sorted(heavy & set(sys.modules)))
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 def test_every_flag_of_a_stage_is_explained(stage):
-    from proxymix.app.stages import parameters
-
-    wanted = parameters(stage.load())
-    nested = [p for parameter in wanted.values() if parameter.is_section for p in parameters(parameter.type).values()]
-    missing = [p.name for p in [*wanted.values(), *nested] if not p.help and not p.is_section]
-    assert not missing
+    assert not [key for key, parameter in parameters(stage.load()).items() if not parameter.help]
 
 
 def test_the_constraints_hold_names_and_versions_only():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from synthetic_study import Law, confirm_study, repeat_first, write_data, write_study, write_sweep
 
 from mixture_config.files.mixture import read_mixture, write_mixture
-from proxymix.app.pipeline import answer
+from proxymix.app.answer import answer
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_text
 from proxymix.plots.figures import ROLES, percent, shorten, signed

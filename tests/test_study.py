@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from proxymix.app import study as studies
+from proxymix.app.config import Config, study_settings
 from proxymix.app.stages import Stage
-from proxymix.app.study import Study, flatten, nested
+from proxymix.app.study import Study
 from proxymix.errors import InputError, StageError
 from proxymix.files import write_text
 
@@ -94,18 +94,18 @@ def test_a_large_file_changed_in_place_is_noticed_despite_the_kept_hash(study):
 
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
     study = Study(tmp_path / "s")
-    study.adopt({"study": "s", "seed": 1, "tokenize.vocab_size": 512, "workers": 1}, update=False)
-    study.adopt({"study": "s", "seed": 1, "tokenize.vocab_size": 512, "workers": 4}, update=False)
+    study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 512, "workers": 1}), update=False)
+    study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 512, "workers": 4}), update=False)
     with pytest.raises(InputError, match=r"tokenize\.vocab_size: 512 there, 1024 now.*--update"):
-        study.adopt({"study": "s", "seed": 1, "tokenize.vocab_size": 1024}, update=False)
-    study.adopt({"study": "s", "seed": 1, "tokenize.vocab_size": 1024}, update=True)
+        study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 1024}), update=False)
+    study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 1024}), update=True)
     assert study.config()["tokenize.vocab_size"] == 1024
 
 
 def test_a_folder_of_other_things_is_not_taken_for_a_study(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match=r"holds thesis\.tex but no study\.yaml"):
-        Study(tmp_path).adopt({"seed": 1}, update=False)
+        Study(tmp_path).adopt(Config({"seed": 1}), update=False)
 
 
 def test_two_processes_cannot_work_on_one_study(tmp_path):
@@ -123,15 +123,15 @@ def test_two_processes_cannot_work_on_one_study(tmp_path):
 
 
 def test_dotted_keys_and_sections_are_the_same_configuration():
-    known = {"seed": None, "train.model": None, "objective": None}
-    flat = {"seed": 1, "train.model": "1m", "objective": {"law": 1.0}}
-    assert flatten(nested(flat), known, "x.yaml") == flat
+    config = Config({"seed": 1, "train.model": "1m", "objective": {"law": 1.0}})
+    assert config.sections() == {"seed": 1, "train": {"model": "1m"}, "objective": {"law": 1.0}}
+    assert Config.from_sections(config.sections(), "x.yaml") == config
     with pytest.raises(InputError, match="train: '1m' where a section"):
-        flatten({"train": "1m"}, known, "x.yaml")
+        Config.from_sections({"train": "1m"}, "x.yaml")
 
 
 def test_every_setting_of_a_study_has_one_place():
-    known = studies.schema()
+    known = study_settings()
     assert {"study", "seed", "budget", "objective", "corpus.path", "train.model", "synthesize.num_mixtures"} <= set(
         known
     )
@@ -141,7 +141,7 @@ def test_every_setting_of_a_study_has_one_place():
 @pytest.mark.parametrize(("tokens", "budget"), [((9_000_000, 1_367_888), 5_000_000), ((700, 1), 300), ((1, 0), 1)])
 def test_a_study_without_a_budget_takes_half_of_its_tokens_as_a_round_number(tmp_path, tokens, budget):
     study = Study(tmp_path)
-    assert study.with_budget({"budget": None}) == {"budget": None}  # before anything is counted
+    assert study.with_budget(Config({"budget": None})) == {"budget": None}  # before anything is counted
     write_text(tmp_path / "domains.csv", f"domain,tokens\na,{tokens[0]}\nb,{tokens[1]}\n")
-    assert study.with_budget({"budget": None}) == {"budget": budget}
-    assert study.with_budget({"budget": 7}) == {"budget": 7}
+    assert study.with_budget(Config({"budget": None})) == {"budget": budget}
+    assert study.with_budget(Config({"budget": 7})) == {"budget": 7}

@@ -20,8 +20,9 @@ from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet
 from mixture_config.synthesize import synthesize
 from proxymix.app.cli import main
-from proxymix.app.stages import parameters, stage_named
-from proxymix.app.study import Study, stage_values
+from proxymix.app.parameters import parameters
+from proxymix.app.stages import stage_named
+from proxymix.app.study import Study
 from proxymix.errors import InputError
 
 # A prior of 17 domains as unlike as the Pile's: the largest has 135 times the tokens of the smallest.
@@ -588,7 +589,7 @@ def test_a_study_is_extended_and_trains_only_what_is_new(tmp_path, capsys):
     assert main(["synthesize", "--study", str(tmp_path), "--extend", "4"]) == 0
     assert len(read_csv(tmp_path)) == 12
     study = Study(tmp_path)
-    values = stage_values(stage, study, parameters(synthesize))
+    values = study.call(stage, study.config())
     whole = {name: parameter.default for name, parameter in parameters(synthesize).items()} | values
     assert study.state(stage, whole) == "done"
 

@@ -1,19 +1,40 @@
-"""The stages of the main job, in order: the function behind each, and where its files lie in a study.
+"""The table of stages, in the order of the main job: the function behind each, and where its files lie in a study.
 
-A stage is named by text ("package.module:function"), so that nothing is imported before it is needed and `proxymix`
-imports no package below it. Its parameters are its settings; those listed in `files` are paths in the study folder.
+A stage is named by text ("package.module:function"), so that nothing is imported before it is needed. Its parameters
+are its settings, except for those listed in `files`, which are paths in the study folder.
 """
 
-import dataclasses
 import importlib
-import inspect
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from proxymix.errors import InputError
-from proxymix.progress import say
+
+@dataclass(frozen=True)
+class Training:
+    """The proxies that a stage trains in a study.
+
+    Args:
+        runs: Pattern of their folders in the study.
+        planned: Configuration of the study (dotted keys) -> how many proxies the stage trains.
+        at_most: Whether `planned` is an upper bound only.
+        mixtures: Pattern of the mixture files in the study, where there is one for each run.
+    """
+
+    runs: str
+    planned: Callable[[Mapping[str, Any]], int]
+    at_most: bool = False
+    mixtures: str = ""
+
+
+def _always(config: Mapping[str, Any]) -> bool:
+    return True
+
+
+def _as_listed(study: Path, config: Mapping[str, Any]) -> dict[str, Path | None]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -25,13 +46,17 @@ class Stage:
         function: "package.module:function".
         help: What it turns into what, in a line.
         files: Parameter -> path in the study folder.
-        writes: Those of `files` that the stage writes; the others it reads.
+        writes: What the stage writes: parameters among `files`, or paths in the study folder. It reads the other `files`.
         section: The section of a study's YAML that holds its settings; empty when it has none of its own.
-        answers: Parameters that only shape what a terminal shows, or ask for more than a study holds, and so are no
-            settings of one.
-        shares: Parameter -> the setting of another stage that fills it in a study.
+        display_only: Parameters that only shape what a terminal shows, or ask for more than a study holds. They are no
+            settings of a study.
+        taken_from: Parameter -> the setting of another stage that fills it in a study.
         positional: The parameter given without a flag, if any.
         in_study: Whether `proxymix run` runs it.
+        needed: Configuration (dotted keys) -> whether a study so configured needs the stage.
+        other_files: Study folder and configuration -> the parameters whose files lie elsewhere than `files` says, or
+            which have no file (None).
+        training: The proxies that the stage trains, if it trains any.
     """
 
     name: str
@@ -40,53 +65,86 @@ class Stage:
     files: Mapping[str, str] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
     section: str = ""
-    answers: tuple[str, ...] = ()
-    shares: Mapping[str, str] = field(default_factory=dict)
+    display_only: tuple[str, ...] = ()
+    taken_from: Mapping[str, str] = field(default_factory=dict)
     positional: str = ""
     in_study: bool = True
-
-    @property
-    def settings_section(self) -> str:
-        """The key of its renamed settings: its section, or its name where it has none."""
-        return self.section or self.name
+    needed: Callable[[Mapping[str, Any]], bool] = _always
+    other_files: Callable[[Path, Mapping[str, Any]], Mapping[str, Path | None]] = _as_listed
+    training: Training | None = None
 
     def load(self) -> Callable[..., None]:
         """The stage's function (imports its module)."""
         module, name = self.function.split(":")
         return typing.cast(Callable[..., None], getattr(importlib.import_module(module), name))
 
+    @property
+    def settings_section(self) -> str:
+        """The key of the stage in RENAMED: its section, or its name where it has none."""
+        return self.section or self.name
+
+
+def further_rounds(config: Mapping[str, Any]) -> int:
+    """How many rounds of proxies follow the sweep."""
+    return max(int(config.get("rounds.num_rounds") or 1) - 1, 0)
+
+
+def _given_corpus(study: Path, config: Mapping[str, Any]) -> dict[str, Path | None]:
+    given = config.get("corpus.path")
+    return {"input": Path(str(given))} if given else {}
+
+
+def _tables_of_all_rounds(study: Path, config: Mapping[str, Any]) -> dict[str, Path | None]:
+    """The rounds end with tables of all runs; without further rounds there are only the sweep's."""
+    if not further_rounds(config):
+        return {"further_proxies": None}
+    return {name: study / "rounds" / f"{name}.csv" for name in ("mixtures", "losses")}
+
+
+MAX_CONFIRMED = 5
+"""Most mixtures that are confirmed: the proposal, the prior, the heuristic, the uniform one, and the best one seen."""
 
 STAGES = (
     Stage("harvest", "data_preparation.harvest:harvest", "real text found on this machine -> a corpus of domains",
-          files={"out": "corpus"}, writes=("out",), section="corpus"),
+          files={"out": "corpus"}, writes=("out",), section="corpus",
+          needed=lambda config: not config.get("corpus.path")),
     Stage("tokenize", "data_preparation.tokenization:tokenize", "a corpus -> token shards (trains a BPE unless given one)",
-          files={"input": "corpus", "out": "tokens"}, writes=("out",), section="tokenize"),
+          files={"input": "corpus", "out": "tokens"}, writes=("out",), section="tokenize", other_files=_given_corpus),
     Stage("count", "data_preparation.count:count", "token shards -> domains.csv with the prior",
           files={"tokens": "tokens", "out": "domains.csv"}, writes=("out",)),
     Stage("baseline", "mixture_config.baseline:baseline", "token counts -> the heuristic mixture",
           files={"counts": "domains.csv", "out": "heuristic_mixture.yaml"}, writes=("out",), section="baseline",
-          answers=("summary", "path", "json")),
+          display_only=("summary", "path", "json")),
     Stage("synthesize", "mixture_config.synthesize:synthesize", "domains -> mixtures to train proxies on",
           files={"domains": "domains.csv", "out": "."}, writes=("mixtures", "mixtures.csv", "holdout"),
-          section="synthesize", answers=("extend",)),
+          section="synthesize", display_only=("extend",)),
     Stage("sweep", "proxy_training.sweep:sweep", "mixtures + token shards -> a trained proxy for each",
-          files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, writes=("out",), section="sweep"),
+          files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, writes=("out",), section="sweep",
+          training=Training("proxies/n*", lambda config: int(config["synthesize.num_mixtures"]),
+                            mixtures="mixtures/n*.yaml")),
     Stage("collect", "proxy_training.collect:collect", "run folders (or wandb files) -> losses.csv",
           files={"proxies": "proxies", "mixtures": "mixtures.csv", "out": "."}, writes=("losses.csv",), section="collect"),
     Stage("rounds", "regression.rounds:rounds", "further rounds of proxies, each decided by the runs before it",
           files={"mixtures": "mixtures.csv", "losses": "losses.csv", "domains": "domains.csv", "tokens": "tokens",
                  "out": "rounds"}, writes=("out",), section="rounds",
-          shares={name: f"propose.{name}" for name in ("limits", "groups", "max_distance", "max_domains")}),
+          taken_from={name: f"propose.{name}" for name in ("limits", "groups", "max_distance", "max_domains")},
+          needed=lambda config: further_rounds(config) > 0,
+          training=Training("rounds/proxies/n*",
+                            lambda config: further_rounds(config) * int(config["rounds.num_mixtures"]))),
     Stage("fit", "regression.fit:fit", "mixtures + losses -> a regression, chosen by cross-validation",
-          files={"mixtures": "mixtures.csv", "losses": "losses.csv", "out": "regression"}, writes=("out",), section="fit"),
+          files={"mixtures": "mixtures.csv", "losses": "losses.csv", "proxies": "proxies",
+                 "further_proxies": "rounds/proxies", "out": "regression"}, writes=("out",), section="fit",
+          other_files=_tables_of_all_rounds),
     Stage("propose", "regression.propose:propose", "a regression -> the best mixture that the data can feed",
           files={"fit": "regression", "domains": "domains.csv", "heuristic": "heuristic_mixture.yaml", "tokens": "tokens",
                  "out": "optimal_mixture.yaml", "details": "proposal"}, writes=("out", "details"), section="propose",
-          answers=("next", "next_out", "pick")),
+          display_only=("next", "next_out", "pick")),
     Stage("confirm", "regression.confirm:confirm", "trains at the proposal and at every baseline, over fresh seeds",
           files={"fit": "regression", "proposal": "optimal_mixture.yaml", "heuristic": "heuristic_mixture.yaml",
                  "domains": "domains.csv", "tokens": "tokens", "proxies": "confirmation", "out": "confirmation.csv"},
-          writes=("proxies", "out", "confirmation.yaml"), section="confirm"),
+          writes=("proxies", "out", "confirmation.yaml"), section="confirm",
+          training=Training("confirmation/*", lambda config: MAX_CONFIRMED * int(config["confirm.num_seeds"]),
+                            at_most=True)),
     Stage("report", "regression.report:report", "a study -> one page for a colleague",
           files={"study": ".", "out": "report"}, writes=("out",), section="report"),
     Stage("visualize", "mixture_config.visualize:visualize", "a sweep, or a few mixtures -> pictures and their tables",
@@ -94,7 +152,7 @@ STAGES = (
     Stage("train", "proxy_training.train:train", "trains the listed runs in this process",
           files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, in_study=False),
     Stage("cost", "proxy_training.cost:cost", "settings of a sweep -> its FLOP, bytes, parameters, time and money",
-          files={"tokens": "tokens", "mixtures": "mixtures"}, shares={"num_runs": "synthesize.num_mixtures"},
+          files={"tokens": "tokens", "mixtures": "mixtures"}, taken_from={"num_runs": "synthesize.num_mixtures"},
           in_study=False),
     Stage("predict", "regression.predict:predict", "a regression + mixtures -> predicted losses",
           files={"fit": "regression"}, in_study=False),
@@ -111,8 +169,7 @@ STAGES = (
           files={"tokens": "tokens"}, positional="tokens", in_study=False),
 )  # fmt: skip
 
-# Settings that several stages share stand once, at the top level of a study's YAML: its key -> the parameters it fills.
-SHARED = {
+SHARED_SETTINGS = {
     "seed": ("seed",),
     "budget": ("budget", "training_tokens"),
     "max_epochs": ("max_epochs",),
@@ -120,8 +177,7 @@ SHARED = {
     "workers": ("workers",),
     "wandb": ("wandb",),
 }
-SHARED_KEY = {parameter: key for key, parameters in SHARED.items() for parameter in parameters}
-
+"""Settings that several stages share stand once, at the top level of a study's YAML: key -> the parameters it fills."""
 
 RENAMED: dict[str, dict[str, str]] = {
     "train": {"stack": "models_per_process"},
@@ -132,127 +188,9 @@ The old name is still read, as a flag and in a YAML, with a note on stderr.
 """
 
 
-_NOTED: set[str] = set()
-
-
-def old_keys(sections: Iterable[str], own: str = "") -> dict[str, str]:
-    """Old key -> key of today, dotted; the settings of the section `own` stand without its name."""
-    return {
-        (old if section == own else f"{section}.{old}"): (new if section == own else f"{section}.{new}")
-        for section in {*sections}
-        for old, new in RENAMED.get(section, {}).items()
-    }
-
-
-def renamed(values: Mapping[str, Any], old: Mapping[str, str], source: str) -> dict[str, Any]:
-    """`values` under the keys of today; each old key is noted once on stderr.
-
-    Args:
-        values: Key -> value.
-        old: Old key -> key of today.
-        source: Where the values come from, for the note.
-
-    Raises:
-        InputError: If both the old and the new key of a setting are there.
-    """
-    current: dict[str, Any] = {}
-    for key, value in values.items():
-        new = old.get(key, key)
-        if new != key:
-            if new in values:
-                raise InputError(f"{source}: both {key} and {new} are given; {key} is the old name of {new}, remove it")
-            note_old_name(source, key, new)
-        current[new] = value
-    return current
-
-
-def note_old_name(source: str, old: str, new: str) -> None:
-    """Say once on stderr that a setting has another name today."""
-    if (note := f"{source}: {old} is called {new} today; the old name is still read") not in _NOTED:
-        _NOTED.add(note)
-        say(note)
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a stage function: its type, its default (or REQUIRED), and its line of the docstring.
-
-    Args:
-        name: The parameter, or the field of a flat dataclass.
-        type: Its type.
-        default: Its default; inspect.Parameter.empty when there is none.
-        help: What its docstring says.
-        part_of: The dataclass parameter that it is a field of, if that is flat.
-    """
-
-    name: str
-    type: Any
-    default: Any
-    help: str
-    part_of: str = ""
-
-    @property
-    def required(self) -> bool:
-        """Whether the caller must give it."""
-        return self.default is inspect.Parameter.empty
-
-    @property
-    def is_section(self) -> bool:
-        """Whether it is a dataclass of settings, shared by stages as a section of its own."""
-        return dataclasses.is_dataclass(self.type)
-
-
-def parameters(function: Callable[..., Any]) -> dict[str, Parameter]:
-    """The parameters of a stage function, or the fields of a settings dataclass, in order.
-
-    The fields of a dataclass that says `FLAT = True` stand among the parameters, in its place.
-    """
-    found: dict[str, Parameter] = {}
-    for name, parameter in _signature(function).items():
-        if not _is_flat(parameter.type):
-            found[name] = parameter
-            continue
-        for key, field_ in _signature(parameter.type).items():
-            default = field_.default if parameter.required else getattr(parameter.default, key)
-            found[key] = dataclasses.replace(field_, default=default, part_of=name)
-    return found
-
-
-def bound(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of `parameters(function)` -> the function's arguments: flat dataclasses are built."""
-    arguments: dict[str, Any] = {}
-    parts: dict[str, dict[str, Any]] = {}
-    wanted = parameters(function)
-    for name, value in values.items():
-        if name in wanted and wanted[name].part_of:
-            parts.setdefault(wanted[name].part_of, {})[name] = value
-        else:
-            arguments[name] = value
-    if not parts:
-        return arguments
-    signature = _signature(function)
-    for name, fields in parts.items():
-        default = signature[name].default
-        made = signature[name].type(**fields) if signature[name].required else dataclasses.replace(default, **fields)
-        arguments[name] = made
-    return arguments
-
-
-def _is_flat(kind: Any) -> bool:
-    return dataclasses.is_dataclass(kind) and bool(getattr(kind, "FLAT", False))
-
-
-def _signature(function: Callable[..., Any]) -> dict[str, Parameter]:
-    import docstring_parser
-
-    hints = typing.get_type_hints(function if not isinstance(function, type) else vars(function)["__init__"])
-    documented = {
-        p.arg_name: (p.description or "").strip() for p in docstring_parser.parse(function.__doc__ or "").params
-    }
-    return {
-        name: Parameter(name, hints.get(name, Any), parameter.default, documented.get(name, ""))
-        for name, parameter in inspect.signature(function).parameters.items()
-    }
+def shared_key(parameter: str) -> str | None:
+    """The top-level key that fills a parameter; None for a setting of one stage alone."""
+    return next((key for key, names in SHARED_SETTINGS.items() if parameter in names), None)
 
 
 def stage_named(name: str) -> Stage:

@@ -1,0 +1,256 @@
+"""Settings -> flags, and a command line -> values.
+
+jsonargparse reads and checks the values. Which flag or value is wrong is found here, before or after it has parsed, so
+that no message of the library has to be understood.
+"""
+
+import argparse
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import docstring_parser
+import jsonargparse
+
+from proxymix.app.old_names import note, renamed
+from proxymix.app.parameters import Parameter
+from proxymix.app.value_types import accepts_none, describe_type, entry_type, placeholder, read_as
+from proxymix.errors import InputError
+from proxymix.messages import nearest
+
+MIN_VALUES = {"seed": 0, "workers": 1}
+"""Smallest values of settings that many stages have."""
+TRUE_OR_FALSE = ("true", "false", "yes", "no")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A flag as it was given, with its values as they were written."""
+
+    flag: str  # "--budget"
+    values: tuple[str, ...]
+    wanted: str  # what its value should be, in words
+    is_list: bool = False
+
+    def tokens(self) -> list[str]:
+        """The flag as the parser takes it without a doubt: `--flag=value`, so no value is taken for a flag."""
+        if self.is_list:
+            return [self.flag, *self.values]
+        return [f"{self.flag}={self.values[0]}"] if self.values else [self.flag]
+
+
+class Parser:
+    """Flags from settings: types are checked, and a message names the flag or key that is wrong.
+
+    Args:
+        program: The command, as messages name it.
+        text: What the command does; a docstring's first paragraphs are taken.
+        old: Old key of a setting -> its key of today.
+    """
+
+    def __init__(self, program: str, text: str, old: Mapping[str, str] | None = None) -> None:
+        parsed = docstring_parser.parse(text)
+        description = "\n\n".join(part for part in (parsed.short_description, parsed.long_description) if part)
+        self._parser = jsonargparse.ArgumentParser(
+            prog=program, description=description, exit_on_error=False, formatter_class=_Formatter, allow_abbrev=False
+        )
+        self._settings: dict[str, Parameter] = {}
+        self._filled: dict[str, Any] = {}
+        self._old = dict(old or {})
+        self._positional = ""
+        self._files: list[str] = []  # --config, --study
+        self._switches: list[str] = []  # plain switches that are no settings
+
+    def add_file_flags(self, study: bool) -> None:
+        """--config, and --study where the stage has no parameter of that name."""
+        helps = {"config": ("YAML", "A study's YAML, or one of just these settings; flags win over it.")}
+        if study:
+            helps["study"] = ("DIR", "A study folder, whose files and settings fill what is not given.")
+        for name, (metavar, text) in helps.items():
+            self._files.append(name)
+            self._parser.add_argument(f"--{name}", metavar=metavar, help=text)
+
+    def add_switch(self, name: str, text: str) -> None:
+        """A plain switch that is no setting."""
+        self._switches.append(name)
+        self._parser.add_argument(f"--{name}", action="store_true", help=text)
+
+    def add(self, settings: Mapping[str, Parameter], positional: str = "") -> None:
+        """A flag for each setting."""
+        self._positional = positional
+        for key, parameter in settings.items():
+            self._settings[key] = parameter
+            text = parameter.help or argparse.SUPPRESS
+            if parameter.required:
+                text = f"{parameter.help} (required, or from --study)"
+            default = None if parameter.required else parameter.default
+            kind = read_as(parameter.type)
+            if key == positional:
+                self._parser.add_argument(key, type=kind, nargs="?", help=text)
+            elif kind is bool:
+                yes_no = jsonargparse.ActionYesNo
+                self._parser.add_argument(f"--{key}", action=yes_no, nargs="?", default=default, help=text)
+            elif _is_list(parameter):
+                self._parser.add_argument(f"--{key}", type=str, nargs="+", default=default, help=text)
+            else:
+                metavar = placeholder(parameter.type)
+                self._parser.add_argument(f"--{key}", type=kind, default=default, help=text, metavar=metavar)
+
+    def fill(self, values: Mapping[str, Any], source: str) -> None:
+        """Values from a file, under the keys of the settings, checked one by one.
+
+        Raises:
+            InputError: For a key that is no setting (with the nearest that is) or a value of a wrong type.
+        """
+        for key, value in renamed(values, self._old, source).items():
+            if key not in self._settings:
+                raise InputError(
+                    f"{source}: {key}: no such setting{nearest(key, self._settings)} (value {value!r:.60})"
+                )
+            parameter = self._settings[key]
+            found = repr(value)  # before the parser may change it
+            try:
+                if value is None and not parameter.required and not accepts_none(parameter.type):
+                    raise TypeError
+                section, _, name = key.rpartition(".")
+                content = {section: {name: value}} if section else {name: value}
+                parsed = self._parser.parse_object(content, defaults=False)
+            except (argparse.ArgumentError, TypeError, ValueError, RuntimeError):  # the last for a mapping as a list
+                raise InputError(f"{source}: {key}: {found} is not {describe_type(parameter.type)}") from None
+            _check_minimum(f"{source}: {key}", key, parsed[key])
+            self._filled[key] = parsed[key]
+
+    def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Flags over filled values over defaults.
+
+        Returns:
+            Key of a setting, or name of a plain switch -> value.
+
+        Raises:
+            InputError: For a flag that does not exist (with the nearest that does), or a value of a wrong type.
+        """
+        self._parser.set_defaults(self._filled)
+        if {"-h", "--help"} & set(arguments):
+            self._parser.parse_args(["--help"])
+        words, given = self._split(arguments)
+        try:
+            parsed = self._parser.parse_args([*words, *(token for one in given for token in one.tokens())])
+        except argparse.ArgumentError:
+            raise InputError(self._wrong_value(words, given)) from None
+        for key in self._settings:
+            _check_minimum(f"{self._parser.prog}: --{key}", key, parsed[key])
+        return {key: parsed[key] for key in (*self._settings, *self._switches)}
+
+    def _split(self, arguments: Sequence[str]) -> tuple[list[str], list[Given]]:
+        """The arguments without a flag, and every flag with its values."""
+        words: list[str] = []
+        given: list[Given] = []
+        rest = list(arguments)
+        while rest:
+            argument = rest.pop(0)
+            if not argument.startswith("--"):
+                words.append(argument)
+                continue
+            flag, equals, value = argument.partition("=")
+            following = next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))
+            one = self._given(flag, [value] if equals else rest[:following], bool(equals))
+            if not equals:
+                del rest[: len(one.values)]
+            given.append(one)
+        if words[1 if self._positional else 0 :]:
+            word = words[-1]
+            hint = nearest(word.lstrip("-"), self._settings) if word.startswith("-") else ""
+            raise InputError(
+                f"{self._parser.prog}: {word}: no flag stands before this{hint} (see {self._parser.prog} --help)"
+            )
+        return words, given
+
+    def _given(self, flag: str, values: Sequence[str], joined: bool) -> Given:
+        """A flag with as many of the values that follow as it takes."""
+        name = self._today(flag.removeprefix("--"))
+        flag = f"--{name}"
+        if name in self._switches and not joined:
+            return Given(flag, (), "")
+        switch = name if name in self._settings else name.removeprefix("no_")
+        if switch in self._settings and self._settings[switch].type is bool:
+            said = values[:1] if values and (joined or values[0] in TRUE_OR_FALSE) else ()
+            return Given(flag, tuple(said), describe_type(bool))
+        owner = next((key for key in self._settings if name.startswith(f"{key}.") and self._maps(key)), "")
+        if name in self._files:
+            wanted, is_list = "a path", False
+        elif name in self._settings and name != self._positional:
+            wanted, is_list = describe_type(self._settings[name].type), _is_list(self._settings[name])
+        elif owner:  # one entry of a mapping: --limits.deu 0.45
+            wanted, is_list = describe_type(entry_type(self._settings[owner].type)), False
+        else:
+            raise InputError(f"{self._parser.prog}: {flag}: no such flag{nearest(name, self._settings)}")
+        if not values:
+            raise InputError(f"{self._parser.prog}: {flag}: a value is missing; {wanted} is wanted")
+        return Given(flag, tuple(values if is_list else values[:1]), wanted, is_list)
+
+    def _maps(self, key: str) -> bool:
+        return entry_type(self._settings[key].type) is not None
+
+    def _today(self, name: str) -> str:
+        """The name of a flag by its key of today: old, no_old and old.entry."""
+        for old, new in self._old.items():
+            for prefix in ("", "no_"):
+                if name == f"{prefix}{old}" or name.startswith(f"{prefix}{old}."):
+                    note(self._parser.prog, f"--{old}", f"--{new}")
+                    return f"{prefix}{new}{name.removeprefix(f'{prefix}{old}')}"
+        return name
+
+    def _wrong_value(self, words: Sequence[str], given: Sequence[Given]) -> str:
+        """The message for the first flag that the parser refuses alone."""
+        for one in given:
+            try:
+                self._parser.parse_args(one.tokens())
+            except argparse.ArgumentError:
+                return f"{self._parser.prog}: {one.flag}: {' '.join(one.values)!r} is not {one.wanted}"
+        kind = describe_type(self._settings[self._positional].type) if self._positional else "wanted here"
+        return f"{self._parser.prog}: {' '.join(words)!r} is not {kind}"
+
+
+def _is_list(parameter: Parameter) -> bool:
+    """Whether the setting is a list of names, whose texts count as they are written."""
+    return parameter.type in (list[str], list[str] | None)
+
+
+def _check_minimum(where: str, key: str, value: Any) -> None:
+    minimum = MIN_VALUES.get(key.rpartition(".")[2])
+    if minimum is not None and isinstance(value, int) and value < minimum:
+        raise InputError(f"{where}: {value} is too low; {minimum} or more is wanted")
+
+
+class _Formatter(jsonargparse.DefaultHelpFormatter):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "max_help_position": 28, "width": 110})
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        """Nothing after a switch, though it also takes true or false."""
+        is_switch = isinstance(action, jsonargparse.ActionYesNo)
+        return "" if is_switch else super()._format_args(action, default_metavar)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        """The help and the default; a type is what the flag's placeholder says (N, X, PATH, the choices)."""
+        text = action.help or ""
+        no_setting = action.dest in ("help", "config", "study")
+        if action.default is None or action.default is argparse.SUPPRESS or no_setting:
+            return text
+        default = str(action.default).lower() if isinstance(action.default, bool) else str(action.default)
+        return f"{text} (default: {default.replace('%', '%%')})"
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
+
+
+def given_value(arguments: Sequence[str], name: str) -> str | None:
+    """The value of `--name value` or `--name=value`, the last one; None where there is none."""
+    found = None
+    for position, argument in enumerate(arguments):
+        if argument == f"--{name}" and position + 1 < len(arguments):
+            found = arguments[position + 1]
+        elif argument.startswith(f"--{name}="):
+            found = argument.partition("=")[2]
+    return found
