@@ -1,4 +1,4 @@
-"""Pictures of mixtures: the numbers behind them, what is said, and that every text can be read."""
+"""Figures of mixtures: the numbers behind them, what their texts say, and that every text can be read."""
 
 from pathlib import Path
 
@@ -6,21 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mixture_config.files.mixture_table import Mixtures
-from mixture_config.plots import pictures
-from mixture_config.visualize import (
-    Corpus,
-    Sweep,
-    comparison_figures,
-    nearest_others,
-    principal_plane,
-    sweep_bounds,
-    sweep_figures,
-    visualize,
-)
+from mixture_config.files.mixture_table import MixtureTable
+from mixture_config.plots.corpus import Corpus, Sweep
+from mixture_config.plots.coverage_chart import coverage_map
+from mixture_config.plots.mixture_figures import mixture_figures
+from mixture_config.plots.sweep_figures import nearest_others, principal_plane, sweep_bounds, sweep_figures
+from mixture_config.visualize import visualize
 from proxymix.app.cli import main
 from proxymix.errors import InputError
-from proxymix.plots.figures import WIDE, Figure, style, text_width, wrapped
+from proxymix.plots.figures import Figure
+from proxymix.plots.palette import WIDE, style
+from proxymix.plots.text import distinct_labels, epochs_text, percent_whole, text_width, wrapped
 
 TOKENS = {"web": 600, "code": 300, "math": 100}
 ROWS = [{"web": 0.5, "code": 0.5}, {"web": 1.0}, {"web": 0.6, "code": 0.3, "math": 0.1}, {"web": 0.2, "code": 0.8}]
@@ -55,7 +51,7 @@ def write_mixture(path: Path, row: dict[str, float]) -> str:
 
 @pytest.fixture
 def unpainted(monkeypatch):
-    """Pictures without pixels, for tests of what is in the tables."""
+    """Figures without pixels, for tests of what is in the tables."""
     monkeypatch.setattr(Figure, "png", lambda self: b"")
 
 
@@ -76,12 +72,12 @@ def drawn(num_domains: int, num_mixtures: int = 60, long_names: bool = True) -> 
     weights = np.where(weights < 2e-4, 0, weights)
     weights /= weights.sum(axis=1, keepdims=True)
     anchors = ["prior", "temperature", f"vertex {names[0]}"] + [""] * (num_mixtures - 3)
-    sweep = Sweep(Mixtures(list(range(1, num_mixtures + 1)), names, weights), anchors, {"maximum_usage": 15.0})
+    sweep = Sweep(MixtureTable(list(range(1, num_mixtures + 1)), names, weights), anchors, {"maximum_usage": 15.0})
     return sweep, Corpus(names, tokens, 10**9, 4.0)
 
 
 def texts_on(figure: Figure) -> list[tuple[str, tuple[float, float, float, float]]]:
-    """Every text of a picture with its box as drawn (left, bottom, right, top), after the frame of the picture."""
+    """Every text of a figure with its box as drawn (left, bottom, right, top), after the frame of the figure."""
     with style(figure.name, margin=0.14):
         canvas = figure.canvas(WIDE)
         canvas.draw_without_rendering()
@@ -114,11 +110,11 @@ def assert_readable(figure: Figure) -> None:
 
 
 @pytest.mark.parametrize("num_domains", [6, 64])
-def test_no_text_covers_another_or_leaves_the_picture(num_domains):
+def test_no_text_covers_another_or_leaves_the_figure(num_domains):
     sweep, corpus = drawn(num_domains)
     rows = sweep.mixtures.weights[3:7]
     given = {f"mixture_{i}": dict(zip(corpus.domains, row, strict=True)) for i, row in enumerate(rows)}
-    figures = sweep_figures(sweep, corpus, {"optimal_mixture": given["mixture_0"]}) + comparison_figures(given, corpus)
+    figures = sweep_figures(sweep, corpus, {"optimal_mixture": given["mixture_0"]}) + mixture_figures(given, corpus)
     assert [f.name for f in figures] == [
         "weights", "active", "coverage", "distances", "epochs", "mixture", "mixture_epochs",
     ]  # fmt: skip
@@ -131,11 +127,12 @@ def test_names_are_whole_up_to_40_letters_and_stay_apart_beyond():
     weights = sweep_figures(sweep, corpus, {})[0]
     assert "W" * 40 in [text for text, _ in texts_on(weights)]
     alike = ["x" * 30 + "a" + "x" * 30, "x" * 30 + "b" + "x" * 30]
-    assert pictures.row_labels(alike) == alike
-    assert max(map(len, pictures.row_labels(["y" * 90, "z" * 90]))) <= 40
+    labels = distinct_labels(alike, 40)
+    assert len(set(labels)) == 2 and max(map(len, labels)) < 61
+    assert max(map(len, distinct_labels(["y" * 90, "z" * 90], 40))) <= 40
 
 
-def test_a_picture_of_many_domains_shows_the_largest_and_says_what_it_leaves_out():
+def test_a_figure_of_many_domains_shows_the_largest_and_says_what_it_leaves_out():
     weights = sweep_figures(*drawn(200), {})[0]
     assert_readable(weights)
     shown = [text for text, _ in texts_on(weights)]
@@ -240,7 +237,7 @@ def test_a_csv_finds_its_settings_in_the_folder_beside_it_unless_that_is_of_anot
     sweep.write_text(sweep.read_text().replace("1,0.5,0.5", "1,0.4,0.6"))
     visualize(tmp_path / "other", sweep, domains=domains)
     assert "largest_allowed" not in table(tmp_path / "other", "weights")
-    assert "other mixtures than those of" in capsys.readouterr().err
+    assert str(tmp_path / "mixtures") in capsys.readouterr().err
 
 
 def test_bounds_are_those_the_sweep_was_drawn_within():
@@ -260,39 +257,52 @@ def test_one_mixture_or_equal_ones_have_no_map(tmp_path, capsys, unpainted):
 
 
 @pytest.mark.parametrize(
-    ("rows", "settings", "message"),
+    ("rows", "settings", "facts"),
     [
-        ({"web": 0.5, "cod": 0.5}, {}, r"m\.yaml: cod is not in .*domains\.csv; did you mean code\?"),
-        ({"web": 1.0}, {"budget": 0}, "--budget 0"),
-        ({"web": 1.0}, {"max_epochs": -1.0}, "above 0"),
+        ({"web": 0.5, "cod": 0.5}, {}, ("m.yaml", "cod", "domains.csv", "did you mean code?")),
+        ({"web": 1.0}, {"budget": 0}, ("--budget 0",)),
+        ({"web": 1.0}, {"max_epochs": -1.0}, ("--max_epochs -1",)),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_written(tmp_path, rows, settings, message):
+def test_what_is_wrong_is_named_and_nothing_is_written(tmp_path, rows, settings, facts):
     given = write_mixture(tmp_path / "m.yaml", rows)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError) as error:
         visualize(tmp_path / "figures", mixture=[given], domains=write_domains(tmp_path), **settings)
+    assert all(fact in str(error.value) for fact in facts)
     assert not (tmp_path / "figures").exists()
+
+
+def test_a_domain_of_another_corpus_is_refused_with_the_nearest_name(tmp_path, monkeypatch):
+    """The one snapshot of this family of messages."""
+    monkeypatch.chdir(tmp_path)
+    write_mixture(Path("m.yaml"), {"web": 0.5, "cod": 0.5})
+    write_domains(Path())
+    with pytest.raises(InputError) as error:
+        visualize(Path("figures"), mixture=["m.yaml"], domains=Path("domains.csv"))
+    assert str(error.value) == (
+        "m.yaml: cod is not in domains.csv; did you mean code?; give the mixtures and the table of one corpus"
+    )
 
 
 def test_a_sweep_and_a_table_of_two_corpora_are_refused(tmp_path):
     sweep = write_csv(tmp_path)
-    with pytest.raises(InputError, match=r"mixtures\.csv: math is not in .*domains\.csv"):
+    with pytest.raises(InputError, match=r"mixtures\.csv: math .*domains\.csv"):
         visualize(tmp_path / "figures", sweep, domains=write_domains(tmp_path, {"web": 1, "code": 1}))
-    with pytest.raises(InputError, match=r"mixtures\.csv: no column for books, law, of .*domains\.csv"):
+    with pytest.raises(InputError, match=r"mixtures\.csv: .*books, law.*domains\.csv"):
         visualize(tmp_path / "figures", sweep, domains=write_domains(tmp_path, {**TOKENS, "books": 1, "law": 1}))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no mixture YAMLs"):
+    with pytest.raises(InputError, match=r"empty: .*proxymix synthesize"):
         visualize(tmp_path / "figures", tmp_path / "empty")
     assert not (tmp_path / "figures").exists()
 
 
 def test_what_cannot_be_drawn_together_is_said(tmp_path):
     given = write_mixture(tmp_path / "m.yaml", {"web": 1.0})
-    with pytest.raises(InputError, match="nothing to draw"):
+    with pytest.raises(InputError, match=r"--mixtures.*--mixture"):
         visualize(tmp_path)
-    with pytest.raises(InputError, match="5 mixtures, and a picture tells 4 apart"):
+    with pytest.raises(InputError, match=r"--mixture: 5 .* 4 .*--mixtures"):
         visualize(tmp_path, mixture=[given] * 5)
-    with pytest.raises(InputError, match="given twice"):
+    with pytest.raises(InputError, match=r"--mixture: .*m\.yaml.* twice"):
         visualize(tmp_path, mixture=[given, given, given, given])
 
 
@@ -330,10 +340,10 @@ def test_titles_are_cut_at_words_into_lines_that_fit():
 
 
 def test_numbers_are_never_rounded_to_what_they_are_not():
-    assert [pictures.percent_whole(v) for v in (0, 1e-5, 0.004, 0.37, 0.9999, 1)] == [
+    assert [percent_whole(v) for v in (0, 1e-5, 0.004, 0.37, 0.9999, 1)] == [
         "0%", "< 0.1%", "0.4%", "37%", "> 99%", "100%",
     ]  # fmt: skip
-    assert [pictures.epochs_text(v) for v in (0, 1e-5, 0.0312, 1.5, 12.34)] == ["0", "< 0.001", "0.031", "1.50", "12.3"]
+    assert [epochs_text(v, 3) for v in (0, 1e-5, 0.0312, 1.5, 12.34)] == ["0", "< 0.001", "0.031", "1.50", "12.3"]
 
 
 def test_names_on_the_map_stay_within_it():
@@ -343,7 +353,7 @@ def test_names_on_the_map_stay_within_it():
     kinds, names = ["mixture"] * 4 + ["domain"] * 2, ["1", "2", "3", "4", "encyclopedias_and_more", "code"]
     table = pd.DataFrame({"kind": kinds, "name": names, "x": [x for x, _ in places], "y": [y for _, y in places]})
     table.attrs["explained"] = (0.5, 0.3)
-    figure = Figure("coverage", table, pictures.coverage_map, "", height=560, title="Where 4 mixtures lie")
+    figure = Figure("coverage", table, coverage_map, "", height=560, title="Where 4 mixtures lie")
     with style(figure.name, margin=0.14):
         canvas = figure.canvas(WIDE)
         canvas.draw_without_rendering()
