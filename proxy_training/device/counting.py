@@ -7,7 +7,7 @@ and the head by its vocabulary: hence both are counted. The floor knows nothing 
 
 from dataclasses import dataclass
 
-from proxy_training.device.layout import fitting_micro_batch
+from proxy_training.device.layout import STATE_BYTES, fitting_micro_batch
 from proxy_training.device.roofline import Device, Kind, Precision
 from proxy_training.model.proxy import activation_bytes, flops_per_token, total_parameters
 from proxy_training.runs.settings import Shape, TrainSettings
@@ -17,7 +17,6 @@ POINTWISE, HEAD, VALIDATION = "norms and pointwise", "head and logits", "validat
 NUM_DOMAINS = 10  # validation domains where nothing says how many
 ADAMW_FLOP, ADAMW_BYTES = 14, 28  # per parameter: reads weight, gradient and two moments, writes all but the gradient
 CLIP_FLOP, CLIP_BYTES = 3, 12  # reads the gradients for their norm, then reads and writes them scaled
-STATE_BYTES = 16  # per parameter: weight, gradient and two moments in float32
 
 
 @dataclass(frozen=True)

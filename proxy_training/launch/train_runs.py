@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from proxy_training.device.calibration import chosen_layout, measured, predicted_seconds
-from proxy_training.device.layout import ACTIVATION_BYTES, STATE_BYTES, Layout, described, num_gpus
+from proxy_training.device.layout import ACTIVATION_BYTES, PEAK_STATE_BYTES, Layout, described, num_gpus
 from proxy_training.launch.run_batches import planned_batches
 from proxy_training.launch.worker_pool import Team
 from proxy_training.model.proxy import activation_bytes, total_parameters
@@ -111,7 +111,7 @@ def default_workers(settings: TrainSettings, vocabulary: int) -> int:
     if gpus := num_gpus():
         return gpus
     activations = min(ACTIVATION_BYTES["cpu"], settings.tokens_per_step * activation_bytes(settings.model))
-    need = IMPORT_BYTES + STATE_BYTES * total_parameters(settings.model, vocabulary) + 2 * activations
+    need = IMPORT_BYTES + PEAK_STATE_BYTES * total_parameters(settings.model, vocabulary) + 2 * activations
     return max(1, min(joblib.cpu_count(only_physical_cores=True), psutil.virtual_memory().available // need))
 
 
