@@ -24,27 +24,51 @@ from proxymix.errors import InputError
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which becomes `path` when the block ends without an error.
 
-    The block may write a file or fill a folder. The temporary name is fixed, so what a killed process left behind is
-    overwritten by the next attempt and never piles up.
+    The block may write a file or fill a folder. The temporary names are fixed, so the next attempt cleans up what a
+    killed process left behind: either the old or the new `path` is whole then.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.tmp"
-    remove(temporary)
+    clean_up(path)
     try:
         yield temporary
         if temporary.is_dir():
-            with ThreadPoolExecutor(32) as pool:  # 512 files one after another take a second
-                list(pool.map(_fsync, [file for file in temporary.rglob("*") if file.is_file()]))
-            if path.is_dir():
-                shutil.rmtree(path)
+            _replace_folder(path, temporary)
         else:
             _fsync(temporary)
-        temporary.replace(path)
+            temporary.replace(path)
         _fsync(path.parent)
     except BaseException:
-        remove(temporary)
+        clean_up(path)
         raise
+
+
+def clean_up(path: Path) -> None:
+    """Remove what an attempt to replace `path` left behind; where it had set the old folder aside, bring that back."""
+    aside = path.parent / f".{path.name}.old"
+    if aside.exists() and not path.exists():
+        aside.replace(path)
+    remove(aside)
+    remove(path.parent / f".{path.name}.tmp")
+
+
+def _replace_folder(path: Path, temporary: Path) -> None:
+    """Put a finished folder in the place of `path`: set the old one aside, move the new one in, delete the old one.
+
+    No system call exchanges two folders everywhere. A kill between two steps leaves the old folder whole under its name
+    or aside, or the new one in place, and `clean_up` does the rest.
+    """
+    with ThreadPoolExecutor(32) as pool:  # 512 files one after another take a second
+        list(pool.map(_fsync, [file for file in temporary.rglob("*") if file.is_file()]))
+    if not path.is_dir():
+        temporary.replace(path)
+        return
+    aside = path.parent / f".{path.name}.old"
+    path.replace(aside)
+    temporary.replace(path)
+    aside.replace(temporary)  # a half-deleted folder must not be called .old, or clean_up could bring it back
+    shutil.rmtree(temporary)
 
 
 def cache_folder() -> Path:
@@ -108,7 +132,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C, six times as fast
-    """YAML's safe loader, which also reads 2e-4 as a number, a key `no` (Norwegian) as text, and no key written twice."""
+    """YAML's safe loader that reads 2e-4 as a number and the key `no` (Norwegian) as text, and refuses a repeated key."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()

@@ -4,12 +4,13 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from mixture_config.files.mixture import read_mixture, write_mixture
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml, replacing, write_text, write_yaml
-from proxymix.schemas import read_domains
+from proxymix.schemas import Domains
 
 
 def names_in(folder):
@@ -47,6 +48,59 @@ def test_a_folder_is_replaced_whole_so_old_members_do_not_survive(tmp_path):
             for name in names:
                 (temporary / name).write_text(name)
     assert names_in(tmp_path / "folder") == ["c"]
+
+
+KILLED_AT = """
+import os, pathlib, shutil, signal, sys
+from proxymix.files import replacing
+
+steps = 0
+
+def stepping(call):
+    def step(*arguments, **settings):
+        global steps
+        steps += 1
+        if steps == int(sys.argv[2]):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **settings)
+    return step
+
+pathlib.Path.replace, shutil.rmtree, os.unlink = map(stepping, (pathlib.Path.replace, shutil.rmtree, os.unlink))
+with replacing(pathlib.Path(sys.argv[1])) as temporary:
+    temporary.mkdir()
+    for name in ("a", "b"):
+        (temporary / name).write_text("new")
+    steps = 0
+print(steps)
+"""
+
+
+def write_folder(path, text):
+    with replacing(path) as temporary:
+        temporary.mkdir()
+        for name in ("a", "b"):
+            (temporary / name).write_text(text)
+
+
+def test_a_kill_between_any_two_steps_of_replacing_a_folder_leaves_the_old_or_the_new_one(tmp_path):
+    """Each rename, and each file that is deleted, is a step; the process is killed before each in turn."""
+    path = tmp_path / "folder"
+
+    def attempt(step: int) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", KILLED_AT, str(path), str(step)], capture_output=True, text=True)
+
+    write_folder(path, "old")
+    num_steps = int(attempt(0).stdout)
+    assert num_steps >= 4  # three renames and a deletion
+    for step in range(1, num_steps + 1):
+        write_folder(path, "old")
+        assert attempt(step).returncode == -signal.SIGKILL
+        with pytest.raises(RuntimeError), replacing(path):  # the next attempt fails, and loses nothing either
+            raise RuntimeError
+        assert names_in(tmp_path) == ["folder"] and names_in(path) == ["a", "b"]
+        assert {(path / name).read_text() for name in ("a", "b")} == ({"old"} if step <= 2 else {"new"})
+    write_folder(path, "newer")
+    assert (path / "a").read_text() == "newer" and names_in(tmp_path) == ["folder"]
 
 
 @pytest.mark.parametrize(
@@ -120,9 +174,32 @@ def test_weights_that_are_no_mixture_are_refused(tmp_path, train, message):
 def test_bad_counts_are_named_with_their_line(tmp_path, text, message):
     (tmp_path / "domains.csv").write_text(text)
     with pytest.raises(InputError, match=message):
-        read_domains(tmp_path / "domains.csv")
+        Domains.read(tmp_path / "domains.csv")
 
 
 def test_the_prior_is_the_token_share(tmp_path):
     (tmp_path / "domains.csv").write_text("\ufeffdomain,tokens\na,30\nb,1e1\n")
-    assert [(d.domain, d.prior) for d in read_domains(tmp_path / "domains.csv")] == [("a", 0.75), ("b", 0.25)]
+    domains = Domains.read(tmp_path / "domains.csv")
+    assert domains.names == ("a", "b") and domains.prior.tolist() == [0.75, 0.25]
+
+
+def test_domains_are_aligned_by_name_and_a_difference_is_named():
+    domains = Domains.of({"web": 30, "code": 10})
+    assert domains.aligned(["code", "web"], "domains.csv").tokens.tolist() == [10, 30]
+    with pytest.raises(
+        InputError, match=r"domains\.csv: lacks law and has the unknown code; those wanted are web, law"
+    ):
+        domains.aligned(["web", "law"], "domains.csv")
+
+
+def test_domains_read_back_as_they_were_written(tmp_path):
+    domains = Domains(("web", "code"), np.array([10**18, 3]), np.array([2, 1]), np.array([7, 0]))
+    domains.write(tmp_path / "domains.csv")
+    back = Domains.read(tmp_path / "domains.csv")
+    assert back.names == domains.names
+    for name in ("tokens", "documents", "bytes"):
+        assert getattr(back, name).tolist() == getattr(domains, name).tolist()
+
+
+def test_the_prior_of_huge_counts_does_not_overflow():
+    assert Domains.of(dict.fromkeys(map(str, range(20)), 10**18)).prior.sum() == pytest.approx(1)

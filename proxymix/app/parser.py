@@ -158,12 +158,10 @@ class Parser:
             if not equals:
                 del rest[: len(one.values)]
             given.append(one)
-        if words[1 if self._positional else 0 :]:
-            word = words[-1]
-            hint = nearest(word.lstrip("-"), self._settings) if word.startswith("-") else ""
-            raise InputError(
-                f"{self._parser.prog}: {word}: no flag stands before this{hint} (see {self._parser.prog} --help)"
-            )
+        if surplus := words[1 if self._positional else 0 :]:
+            hint = nearest(surplus[0].lstrip("-"), self._settings) if surplus[0].startswith("-") else ""
+            program = self._parser.prog
+            raise InputError(f"{program}: {surplus[0]!r} is given without a flag{hint} (see {program} --help)")
         return words, given
 
     def _given(self, flag: str, values: Sequence[str], joined: bool) -> Given:
