@@ -1,18 +1,26 @@
-"""Fixtures shared by tests."""
+"""Settings of the whole test suite: threads, devices, and how many examples a property is tried on."""
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # one thread a process: the machines that run tests are small and shared
+# One thread a process. The machines that run tests are small and shared, and sums over several threads are not always
+# the same to the bit. These must be set before numpy and torch are imported; processes that tests start inherit them.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-if (
-    "PROXYMIX_TEST_GPU" not in os.environ
-):  # what is said to the bit is said of processors; tests/test_gpu.py is for GPUs
+if "PROXYMIX_TEST_GPU" not in os.environ:  # bit-exact results are promised for CPUs; tests/test_gpu.py is for GPUs
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
-# How long an example takes says more about the machine than about the code; in CI the examples are the same each time.
-settings.register_profile(
-    "shared", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
-)
-settings.load_profile("shared")
+# No deadline: the time of an example depends on the machine more than on the code. In CI the examples are the same each
+# time. `make test-fast` tries fewer of them.
+COMMON = {"deadline": None, "derandomize": "CI" in os.environ, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("all", **COMMON)
+settings.register_profile("fast", max_examples=20, **COMMON)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Fewer examples where the slow tests are left out."""
+    settings.load_profile("fast" if config.option.markexpr == "not slow" else "all")
