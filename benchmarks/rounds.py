@@ -27,16 +27,17 @@ import joblib
 import numpy as np
 from planted_laws import PlantedLaw
 
+from mixture_config.design.designs import draw_design, sampling_center
+from mixture_config.design.sampler_settings import SamplerSettings
 from mixture_config.design.space_filling import space_filling
 from mixture_config.geometry.limits import Limits
-from mixture_config.synthesize import LAW, Catalogue, draw_design, law_of
 from regression.data.objective import Objective
 from regression.data.runs import Runs
 from regression.data.runs_table import read_runs
 from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective
 from regression.models.registry import make_regressor
-from regression.models.regressor import single_thread
+from regression.models.threads import single_thread
 from regression.search.feasible_set import Region
 from regression.search.next_runs import next_mixtures, pick_among
 from regression.search.search import search
@@ -57,11 +58,11 @@ def proposal(fitted: FittedModel, goal: Objective, region: Region) -> np.ndarray
 
 def filling(law: PlantedLaw, num: int, seed: int) -> np.ndarray:
     """Mixtures as `synthesize` draws them unless told otherwise."""
-    catalogue = Catalogue([f"d{i}" for i in range(law.num_domains)], law.prior * 1e9)
-    settings = law_of(law.num_domains, None, dict.fromkeys(LAW), {})
-    limits = Limits(catalogue.names, 0.0, np.minimum(law.upper, settings.maximum_usage * law.prior))
-    center, rng = catalogue.center(settings, None), np.random.default_rng([1, seed])
-    steps, _, draw = draw_design(center, num, 0, rng, settings, limits, {}, None)
+    settings = SamplerSettings.of(law.num_domains)
+    names = [f"d{i}" for i in range(law.num_domains)]
+    limits = Limits(names, 0.0, np.minimum(law.upper, settings.maximum_usage * law.prior))
+    center, nothing = sampling_center(law.prior, settings, None), np.zeros((0, law.num_domains), dtype=np.int32)
+    steps, _, draw = draw_design(center, num, 0, np.random.default_rng([1, seed]), settings, limits, nothing)
     return steps / draw.num_steps
 
 

@@ -21,11 +21,11 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 import numpy as np
 
-from mixture_config.baseline import temperature_shares
+from mixture_config.design.heuristics import temperature_weights
 from mixture_config.design.sampling import draw_mixtures
 from mixture_config.geometry.limits import Limits
 from mixture_config.synthesize import synthesize
-from proxymix.schemas import Domain, write_domains
+from proxymix.schemas import Domains
 
 NUM_MIXTURES, MULTIPLIER = 512, 100
 PILE = np.array([237, 185, 113, 102, 80, 67, 51, 46, 39, 27, 16, 12, 8, 8, 4, 4, 2]) * 10**6
@@ -40,11 +40,11 @@ def plain_loop(tokens: np.ndarray, num_candidates: int) -> int:
     """RegMix's law, a candidate at a time; the number of distinct mixtures."""
     prior = tokens / tokens.sum()
     caps = np.minimum(15 * prior, 1.0)
-    center = temperature_shares(tokens, 0.5)
-    strengths = np.logspace(np.log10(0.1), np.log10(5.0), 15)
+    center = temperature_weights(tokens, 0.5)
+    concentrations = np.logspace(np.log10(0.1), np.log10(5.0), 15)
     kept = []
     for _ in range(num_candidates):
-        weights = random.choice([np.random.dirichlet(center * strength) for strength in strengths])  # noqa: NPY002
+        weights = random.choice([np.random.dirichlet(center * concentration) for concentration in concentrations])  # noqa: NPY002
         if any(weight > cap for weight, cap in zip(weights, caps, strict=True)):
             continue
         weights = np.where(weights < 2e-4, 0.0, weights)
@@ -58,7 +58,7 @@ def ours(tokens: np.ndarray, seed: int) -> int:
     """The same law; the number of candidates drawn."""
     prior = tokens / tokens.sum()
     limits = Limits([f"domain-{i}" for i in range(len(tokens))], 0.0, np.minimum(15 * prior, 1.0))
-    center = temperature_shares(tokens, 0.5)
+    center = temperature_weights(tokens, 0.5)
     draw = draw_mixtures(center, NUM_MIXTURES, np.random.default_rng(seed), limits=limits, sample_multiplier=MULTIPLIER)
     assert draw.steps.shape == (NUM_MIXTURES, len(tokens))
     return draw.num_drawn
@@ -75,8 +75,7 @@ def many() -> None:
     tokens = token_counts(1000)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "domains.csv"
-        total = int(tokens.sum())
-        write_domains(path, [Domain(f"domain-{i}", int(t), 1, 1, int(t) / total) for i, t in enumerate(tokens)])
+        Domains.of({f"domain-{i}": int(count) for i, count in enumerate(tokens)}).write(path)
         taken, _ = seconds(lambda: synthesize(path, Path(folder), num_mixtures=100_000))
         files = sum(1 for _ in (Path(folder) / "mixtures").iterdir())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -22,14 +22,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.p
 
 import joblib
 import numpy as np
+from candidates import draw_candidates, scale_into
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
+from mixture_config.design.designs import draw_design, sampling_center
+from mixture_config.design.sampler_settings import SamplerSettings
 from mixture_config.geometry.limits import Limits
-from mixture_config.geometry.simplex import draw_candidates, scale_into, water_fill
-from mixture_config.synthesize import LAW, Catalogue, draw_design, law_of
-from regression.models.gaussian_process import GP
-from regression.models.regressor import single_thread
+from mixture_config.geometry.simplex import water_fill
+from regression.models.averaged_gp import GP
+from regression.models.threads import single_thread
 
 PILE = np.array([237, 185, 113, 102, 80, 67, 51, 46, 39, 27, 16, 12, 8, 8, 4, 4, 2]) * 1e6
 OBJECTIVES = ("mean", "one", "some")
@@ -91,12 +93,12 @@ class PlantedLaw:
 def drawn(law: PlantedLaw, way: str, num: int, seed: int) -> np.ndarray:
     """Mixtures as `synthesize` draws them."""
     preset, changes = DESIGNS[way]
-    catalogue = Catalogue([str(i) for i in range(len(law.prior))], law.tokens)
-    settings = law_of(len(law.prior), preset, {**dict.fromkeys(LAW), **changes}, {})
-    caps = np.minimum(law.upper, settings.maximum_usage * law.prior)
-    limits = Limits(catalogue.names, 0.0, caps)
-    rng = np.random.default_rng([1, seed])
-    steps, _, draw = draw_design(catalogue.center(settings, None), num, 0, rng, settings, limits, {}, None)
+    settings = SamplerSettings.of(len(law.prior), preset, changes)
+    limits = Limits(
+        list(map(str, range(len(law.prior)))), 0.0, np.minimum(law.upper, settings.maximum_usage * law.prior)
+    )
+    center, nothing = sampling_center(law.tokens, settings, None), np.zeros((0, len(law.prior)), dtype=np.int32)
+    steps, _, draw = draw_design(center, num, 0, np.random.default_rng([1, seed]), settings, limits, nothing)
     return steps / draw.num_steps
 
 
@@ -107,9 +109,9 @@ def proposal(predict, law: PlantedLaw, seed: int) -> np.ndarray:
     pool = np.vstack(
         [draw_candidates(rng, 4000, law.prior**t, 0.0, law.upper, 0.5, 2.0 * num_domains) for t in (0.3, 0.7, 1e-6)]
     )
-    for strength in (20, 80, 300, 1200):
+    for concentration in (20, 80, 300, 1200):
         top = pool[np.argsort(predict(pool))[:8]]
-        near = np.vstack([rng.dirichlet(best * strength + 1e-3, 500) for best in top])
+        near = np.vstack([rng.dirichlet(best * concentration + 1e-3, 500) for best in top])
         pool = np.vstack([top, top.mean(axis=0), scale_into(near, law.prior, np.zeros(num_domains), law.upper)])
     return pool[np.argsort(predict(pool))[:16]].mean(axis=0)
 
@@ -125,7 +127,7 @@ def trial(num_domains: int, num: int, way: str, objective: str, seed: int) -> tu
     models: list[GP] = []
     with single_thread():
         for domain in used:
-            models.append(GP().fit(weights, losses[:, domain], like=models[0] if models else None))
+            models.append(GP().fit(weights, losses[:, domain], warm_start_from=models[0] if models else None))
 
         def predict(mixtures: np.ndarray) -> np.ndarray:
             parts = (law.weighting[d] * model.predict(mixtures) for d, model in zip(used, models, strict=True))

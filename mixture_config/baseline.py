@@ -15,15 +15,15 @@ import numpy as np
 from mixture_config.design.heuristics import (
     BASELINES,
     BUDGETED,
-    baseline_shares,
-    capped_shares,
-    heuristic_shares,
-    proportional_shares,
-    temperature_shares,
-    uniform_shares,
-    unimax_shares,
+    baseline_weights,
+    capped_weights,
+    heuristic_weights,
+    proportional_weights,
+    temperature_weights,
+    uniform_weights,
+    unimax_weights,
 )
-from mixture_config.files.counts import Dataset, check_names, fixed_shares, has_domains, read_counts, regroup
+from mixture_config.files.counts import Dataset, check_names, fixed_weights, has_domains, read_counts, regroup
 from mixture_config.files.mixture import write_mixture
 from proxymix.errors import InputError
 from proxymix.messages import some
@@ -33,14 +33,14 @@ from proxymix.schemas import check_domain_name
 __all__ = [
     "BASELINES",
     "baseline",
-    "baseline_shares",
-    "capped_shares",
-    "heuristic_shares",
-    "proportional_shares",
+    "baseline_weights",
+    "capped_weights",
+    "heuristic_weights",
+    "proportional_weights",
     "read_counts",
-    "temperature_shares",
-    "uniform_shares",
-    "unimax_shares",
+    "temperature_weights",
+    "uniform_weights",
+    "unimax_weights",
 ]
 
 Method = Literal["proportional", "prior", "temperature", "uniform", "unimax", "capped"]
@@ -109,9 +109,9 @@ def baseline(
         groups, available = list(totals), sum(totals.values())
         budget = available if training_tokens is None else training_tokens
         tokens = np.array(list(totals.values()), dtype=float)
-        fixed_values = np.array(fixed_shares(fixed, groups))
+        fixed_values = np.array(fixed_weights(fixed, groups))
         wanted = _wanted(method, tokens, temperature)
-        shares = heuristic_shares(tokens, wanted, minimum_share, budget, max_epochs, fixed_values, groups).tolist()
+        shares = heuristic_weights(tokens, wanted, minimum_share, budget, max_epochs, fixed_values, groups).tolist()
     except InputError as error:
         raise InputError(f"{counts}: {error}") from None
 
@@ -157,8 +157,8 @@ def baseline(
 def _wanted(method: str, tokens: np.ndarray, temperature: float | None) -> np.ndarray:
     """Shares of a method where no floor, cap or fixed share binds."""
     if method == "temperature" and temperature is not None:
-        return temperature_shares(tokens, temperature)
-    return uniform_shares(tokens) if method in ("uniform", "unimax") else proportional_shares(tokens)
+        return temperature_weights(tokens, temperature)
+    return uniform_weights(tokens) if method in ("uniform", "unimax") else proportional_weights(tokens)
 
 
 def _group_totals(datasets: Sequence[Dataset]) -> dict[str, int]:

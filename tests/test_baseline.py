@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from mixture_config.baseline import (
     BASELINES,
     baseline,
-    baseline_shares,
-    heuristic_shares,
+    baseline_weights,
+    heuristic_weights,
     read_counts,
-    temperature_shares,
-    unimax_shares,
+    temperature_weights,
+    unimax_weights,
 )
 from mixture_config.files.mixture import read_mixture
 from proxymix.app.cli import main
@@ -65,19 +65,19 @@ def test_shares_are_token_shares_of_the_groups(counts, capsys):
 
 
 def test_a_floor_takes_from_the_others_in_proportion():
-    shares = heuristic_shares(np.array([100.0, 11, 1, 1, 1]), minimum_share=0.09)
+    shares = heuristic_weights(np.array([100.0, 11, 1, 1, 1]), minimum_share=0.09)
     np.testing.assert_allclose(shares, [0.64, 0.09, 0.09, 0.09, 0.09], rtol=0, atol=1e-15)
 
 
 def test_a_temperature_flattens_or_sharpens():
     """Roots of 16 and 9 and 1 are 4, 3 and 1; squares of 2 and 1 are 4 and 1."""
-    np.testing.assert_allclose(temperature_shares(np.array([16.0, 9, 1]), 0.5), [0.5, 0.375, 0.125])
-    np.testing.assert_allclose(temperature_shares(np.array([2.0, 1]), 2), [0.8, 0.2])
+    np.testing.assert_allclose(temperature_weights(np.array([16.0, 9, 1]), 0.5), [0.5, 0.375, 0.125])
+    np.testing.assert_allclose(temperature_weights(np.array([2.0, 1]), 2), [0.8, 0.2])
 
 
 def test_a_cap_holds_a_small_group_to_its_epochs():
     """Square roots would give .1 to the smallest; twice its 100 tokens are .04 of 5,000, and the rest goes 6 : 3."""
-    shares = heuristic_shares(np.array([3600.0, 900, 100]), np.array([6.0, 3, 1]), budget=5000, max_epochs=2)
+    shares = heuristic_weights(np.array([3600.0, 900, 100]), np.array([6.0, 3, 1]), budget=5000, max_epochs=2)
     np.testing.assert_allclose(shares, [0.64, 0.32, 0.04])
 
 
@@ -161,7 +161,7 @@ def met(question):
 def test_every_constraint_that_can_be_met_is_met_to_1e_12(question):
     tokens, wanted, floor, budget, max_epochs, fixed = question
     try:
-        shares = heuristic_shares(tokens, wanted, floor, budget, max_epochs, fixed)
+        shares = heuristic_weights(tokens, wanted, floor, budget, max_epochs, fixed)
     except InputError:
         assert not tokens.any() or not met(question)
         return
@@ -218,13 +218,13 @@ def test_what_an_error_suggests_can_be_met_and_a_little_more_cannot(question):
 
     def can(floor=floor, budget=budget, max_epochs=max_epochs):
         try:
-            heuristic_shares(tokens, wanted, floor, budget, max_epochs, fixed)
+            heuristic_weights(tokens, wanted, floor, budget, max_epochs, fixed)
         except InputError:
             return False
         return True
 
     try:
-        heuristic_shares(tokens, wanted, floor, budget, max_epochs, fixed)
+        heuristic_weights(tokens, wanted, floor, budget, max_epochs, fixed)
         return
     except InputError as error:
         message = str(error)
@@ -259,19 +259,19 @@ def test_the_named_baselines_are_functions_of_counts():
     }
     assert set(BASELINES) == set(expected)
     for name, shares in expected.items():
-        np.testing.assert_allclose(baseline_shares(name, counts, budget=100), shares)
-    np.testing.assert_allclose(baseline_shares("unimax", counts, budget=60, max_epochs=4), [0.5, 0, 0.5])
-    np.testing.assert_allclose(baseline_shares("temperature", counts, temperature=1e-9), [0.5, 0, 0.5])
+        np.testing.assert_allclose(baseline_weights(name, counts, budget=100), shares)
+    np.testing.assert_allclose(baseline_weights("unimax", counts, budget=60, max_epochs=4), [0.5, 0, 0.5])
+    np.testing.assert_allclose(baseline_weights("temperature", counts, temperature=1e-9), [0.5, 0, 0.5])
 
 
 def test_a_baseline_that_is_not_there_or_lacks_its_budget_is_an_error():
     with pytest.raises(InputError, match=r"'unimx' is none of the baselines .*; did you mean unimax\?"):
-        baseline_shares("unimx", np.ones(2))
+        baseline_weights("unimx", np.ones(2))
     for name in ("unimax", "capped"):
         with pytest.raises(InputError, match=f"{name} needs a budget: "):
-            baseline_shares(name, np.ones(2))
+            baseline_weights(name, np.ones(2))
         with pytest.raises(InputError, match=r"2 tokens at 4 epochs cannot fill 9; .* largest training_tokens 8$"):
-            baseline_shares(name, np.ones(2), budget=9)
+            baseline_weights(name, np.ones(2), budget=9)
 
 
 def unimax_by_the_paper(sizes, budget, max_epochs):
@@ -288,7 +288,7 @@ def unimax_by_the_paper(sizes, budget, max_epochs):
 def test_unimax_is_the_papers_loop(sizes, part, max_epochs):
     budget = max(int(part * max_epochs * sum(sizes)), 1)
     if budget <= max_epochs * sum(sizes):
-        shares = unimax_shares(np.array(sizes, dtype=float), budget, max_epochs)
+        shares = unimax_weights(np.array(sizes, dtype=float), budget, max_epochs)
         np.testing.assert_allclose(shares, unimax_by_the_paper(sizes, budget, max_epochs), rtol=1e-9, atol=1e-15)
 
 

@@ -77,7 +77,7 @@ def test_what_bounds_too_tight_for_the_grid_suggest_can_be_done(bounds, num_step
         limits.on_grid(num_steps)
     except InputError as error:
         ways = re.split(r"\); |make it", str(error))[-1]
-        if finer := re.search(r"(?:a grid of|the grid \(`minimum`\)) ([\d.e-]+)", ways):
+        if finer := re.search(r"(?:a grid of|the grid \(`min_weight`\)) ([\d.e-]+)", ways):
             limits.on_grid(grid_steps(float(finer[1])))
         if factor := re.search(r"caps ([\d.]+) times", ways):
             Limits(limits.names, lower, np.minimum(upper * float(factor[1]), 1)).on_grid(num_steps)

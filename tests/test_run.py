@@ -25,7 +25,7 @@ workers: 2
 objective: {law: 0.5, code: 0.25, poems: 0.25}
 tokenize: {vocab_size: 320, tokenizer_megabytes: 1.0}
 baseline: {temperature: 0.7, minimum_share: 0.05}
-synthesize: {num_mixtures: 8, min_strength: 3, max_strength: 10, include: [prior]}
+synthesize: {num_mixtures: 8, min_concentration: 3, max_concentration: 10, include: [prior]}
 train: {model: 50k, sequence_length: 16, tokens: 2048, batch_size: 8, valid_tokens: 128, evaluations: 2}
 fit: {num_folds: 4, num_repeats: 1}
 propose: {num_candidates: 2000}

@@ -1,6 +1,6 @@
 """Token counts -> the shares of every baseline that needs no proxies. Pure numpy, no files.
 
-The baselines are named in BASELINES. `heuristic_shares` holds any of them to fixed shares, a floor and epoch caps at once.
+The baselines are named in BASELINES. `heuristic_weights` holds any of them to fixed shares, a floor and epoch caps at once.
 """
 
 import math
@@ -17,23 +17,23 @@ LIMIT_ROUNDOFF = 1e-13  # relative: a limit that is passed by less is met
 BUDGETED = ("unimax", "capped")  # baselines that mean nothing without a budget
 
 
-def proportional_shares(tokens: np.ndarray) -> np.ndarray:
+def proportional_weights(tokens: np.ndarray) -> np.ndarray:
     """Token shares: the prior."""
     return tokens / tokens.sum()
 
 
-def temperature_shares(tokens: np.ndarray, temperature: float = 0.5) -> np.ndarray:
+def temperature_weights(tokens: np.ndarray, temperature: float = 0.5) -> np.ndarray:
     """Shares in proportion to tokens**temperature: 1 is the prior, near 0 is uniform, above 1 sharpens."""
     flat = np.maximum((tokens / tokens.max()) ** temperature, 1e-300) * (tokens > 0)
     return flat / flat.sum()
 
 
-def uniform_shares(tokens: np.ndarray) -> np.ndarray:
+def uniform_weights(tokens: np.ndarray) -> np.ndarray:
     """The same share for every domain that has tokens."""
     return (tokens > 0) / np.count_nonzero(tokens)
 
 
-def unimax_shares(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
+def unimax_weights(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
     """As uniform as max_epochs passes over every domain allow: UniMax (Chung et al. 2023, arXiv:2304.09151).
 
     The paper visits domains from small to large and gives each an equal part of what is left of the budget, at most
@@ -43,10 +43,10 @@ def unimax_shares(tokens: np.ndarray, budget: int | None = None, max_epochs: flo
     Raises:
         InputError: If there is no budget, or the caps cannot fill it.
     """
-    return heuristic_shares(tokens, uniform_shares(tokens), budget=_needed(budget, "unimax"), max_epochs=max_epochs)
+    return heuristic_weights(tokens, uniform_weights(tokens), budget=_needed(budget, "unimax"), max_epochs=max_epochs)
 
 
-def capped_shares(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
+def capped_weights(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
     """Token shares, if no domain is then passed over more than max_epochs times.
 
     Token shares repeat every domain equally often, so this is the prior wherever the caps can be met. Caps shape a
@@ -55,20 +55,20 @@ def capped_shares(tokens: np.ndarray, budget: int | None = None, max_epochs: flo
     Raises:
         InputError: If there is no budget, or the caps cannot fill it.
     """
-    return heuristic_shares(tokens, budget=_needed(budget, "capped"), max_epochs=max_epochs)
+    return heuristic_weights(tokens, budget=_needed(budget, "capped"), max_epochs=max_epochs)
 
 
 BASELINES: dict[str, Callable[..., np.ndarray]] = {
-    "prior": proportional_shares,
-    "proportional": proportional_shares,
-    "temperature": temperature_shares,
-    "uniform": uniform_shares,
-    "unimax": unimax_shares,
-    "capped": capped_shares,
+    "prior": proportional_weights,
+    "proportional": proportional_weights,
+    "temperature": temperature_weights,
+    "uniform": uniform_weights,
+    "unimax": unimax_weights,
+    "capped": capped_weights,
 }
 
 
-def baseline_shares(
+def baseline_weights(
     name: str, tokens: np.ndarray, temperature: float = 0.5, budget: int | None = None, max_epochs: float = 4.0
 ) -> np.ndarray:
     """The shares of a baseline by its name; sum 1, shape (num_domains,).
@@ -86,11 +86,11 @@ def baseline_shares(
     if name not in BASELINES:
         raise InputError(f"{name!r} is none of the baselines {', '.join(BASELINES)}{nearest(name, BASELINES)}")
     if name == "temperature":
-        return temperature_shares(tokens, temperature)
+        return temperature_weights(tokens, temperature)
     return BASELINES[name](tokens, budget, max_epochs) if name in BUDGETED else BASELINES[name](tokens)
 
 
-def heuristic_shares(
+def heuristic_weights(
     tokens: np.ndarray,
     wanted: np.ndarray | None = None,
     minimum_share: float = 0.0,

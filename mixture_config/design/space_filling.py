@@ -1,14 +1,14 @@
-"""Many draws -> the few that cover the mixtures best, and those that are too near to others to teach anything.
+"""Many draws -> the few that cover the space of mixtures best, and which draws are far enough from others to teach anything.
 
-Distances are Hellinger's, sqrt(w) against sqrt(v): a weight of 0 and one of .01 are as far apart as .2 and .3, since
-losses fall most with a domain's first percents.
+The choice goes by Hellinger's distance, which compares sqrt(w) with sqrt(v). By this distance a weight of 0 and one of .01
+are as far apart as .2 and .3, and losses do fall most with the first percents of a domain.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-NEAR = 0.02  # total variation: mixtures nearer than this have 98% of their tokens in common
+from mixture_config.geometry.tolerances import DISTINCT
 
 
 def space_filling(
@@ -17,19 +17,22 @@ def space_filling(
     present: np.ndarray | None = None,
     on_chosen: Callable[[int], object] = lambda count: None,
 ) -> np.ndarray:
-    """Positions of `num` candidates, each the farthest from all before it (greedy maximin; Kennard and Stone 1969).
+    """Choose `num` candidates, each of them the farthest from all before it (greedy maximin; Kennard and Stone 1969).
 
     Args:
         candidates: Weights, shape (num_candidates, num_domains).
         num: How many, at most as many as there are candidates.
-        present: Mixtures that are there already, to keep away from, shape (any, num_domains); the first is the
-            candidate nearest to the candidates' mean if there are none.
+        present: Mixtures to keep away from, shape (any, num_domains). If there are none, the first choice is the candidate
+            nearest to the mean of all.
         on_chosen: Called with 1 after each choice.
+
+    Returns:
+        Positions of the chosen candidates, in the order of their choice, shape (num,).
     """
     roots = np.sqrt(candidates).astype(np.float32)
     distance = np.full(len(roots), np.inf, dtype=np.float32)
     for other in np.sqrt(present).astype(np.float32) if present is not None else ():
-        np.minimum(distance, 1 - roots @ other, out=distance)  # half of the squared distance
+        np.minimum(distance, 1 - roots @ other, out=distance)  # half of the squared Hellinger distance
     chosen: list[int] = []
     while len(chosen) < num:
         if not chosen and np.isinf(distance[0]):
@@ -38,18 +41,18 @@ def space_filling(
             position = int(np.argmax(distance))
         chosen.append(position)
         np.minimum(distance, 1 - roots @ roots[position], out=distance)
-        distance[position] = -1
+        distance[position] = -1  # not chosen again, even if all others are equal to a choice
         on_chosen(1)
     return np.array(chosen, dtype=int)
 
 
-def distant(candidates: np.ndarray, present: np.ndarray, least: float = NEAR) -> np.ndarray:
-    """Which candidates are at least `least` (total variation) away from every mixture that is there.
+def distant(candidates: np.ndarray, present: np.ndarray, least: float = DISTINCT) -> np.ndarray:
+    """Which candidates are at least `least` away from every mixture that is present, shape (num_candidates,).
 
     Args:
         candidates: Weights, shape (num_candidates, num_domains).
         present: Weights, shape (any, num_domains).
-        least: Total variation, half of the sum of absolute differences: the part of the tokens that differ.
+        least: The distance, in total variation.
     """
     kept = np.ones(len(candidates), dtype=bool)
     roots = np.sqrt(present).astype(np.float32)
@@ -57,7 +60,7 @@ def distant(candidates: np.ndarray, present: np.ndarray, least: float = NEAR) ->
     for start in range(0, len(candidates), size):
         block = candidates[start : start + size]
         overlap = np.sqrt(block).astype(np.float32) @ roots.T
-        # Total variation is at least 1 - overlap, so only pairs that overlap more than 1 - least need a closer look.
+        # Total variation is at least 1 - overlap, so only pairs that overlap by more than 1 - least can be too near.
         for row, other in np.argwhere(overlap > 1 - least - 1e-5):
             if np.abs(block[row] - present[other]).sum() / 2 < least:
                 kept[start + row] = False

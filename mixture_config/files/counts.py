@@ -107,7 +107,7 @@ def regroup(
     return kept
 
 
-def fixed_shares(fixed: Mapping[str, float], groups: Sequence[str]) -> list[float]:
+def fixed_weights(fixed: Mapping[str, float], groups: Sequence[str]) -> list[float]:
     """The fixed share of every group, NaN where it has none.
 
     Raises:

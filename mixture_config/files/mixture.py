@@ -22,6 +22,11 @@ def train_column(domain: str) -> str:
     return TRAIN_PREFIX + domain
 
 
+def valid_column(domain: str) -> str:
+    """RegMix's key of a validation domain, in a mixture's YAML."""
+    return VALID_PREFIX + domain
+
+
 def train_domain(column: str) -> str | None:
     """The domain whose weights a column holds, or None if the column is not named as RegMix names one."""
     return column[len(TRAIN_PREFIX) :] if column.startswith(TRAIN_PREFIX) else None
@@ -87,11 +92,11 @@ class Mixture:
         """
         total = math.fsum(self.weights.values())
         assert abs(total - 1) < SUM_ROUNDOFF, f"weights sum to {total!r}"
-        valid = {VALID_PREFIX + domain: 1.0 for domain in (self.weights if targets is None else targets)}
+        valid = {valid_column(domain): 1.0 for domain in (self.weights if targets is None else targets)}
         train = {train_column(domain): float(weight) for domain, weight in self.weights.items()}
         write_yaml(path, {"train": train, "valid": valid, **self.extra})
 
-    def aligned(self, domains: Sequence[str], where: str) -> np.ndarray:
+    def aligned(self, domains: Sequence[str], where: object) -> np.ndarray:
         """The weights in the order of `domains`, shape (num_domains,).
 
         Raises:
@@ -101,7 +106,7 @@ class Mixture:
         return weights[positions(list(self.weights), domains, where)]
 
 
-def positions(found: Sequence[str], wanted: Sequence[str], where: str) -> list[int]:
+def positions(found: Sequence[str], wanted: Sequence[str], where: object) -> list[int]:
     """Where each of the `wanted` domains stands among those `found`, of which there must be no others.
 
     Raises:

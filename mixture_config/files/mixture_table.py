@@ -136,7 +136,7 @@ class MixtureTable:
         rows = [(key, *map(float, row)) for key, row in zip(self.index, self.weights, strict=True)]
         write_table(path, ("index", *self.columns), rows)
 
-    def aligned(self, domains: Sequence[str], where: str) -> np.ndarray:
+    def aligned(self, domains: Sequence[str], where: object) -> np.ndarray:
         """The weights with their columns in the order of `domains`, shape (num_mixtures, num_domains).
 
         Raises:

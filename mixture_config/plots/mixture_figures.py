@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixture_config.design.heuristics import BUDGETED, baseline_shares
+from mixture_config.design.heuristics import BUDGETED, baseline_weights
 from mixture_config.geometry.tolerances import SAME_WEIGHT
 from mixture_config.plots import mixture_charts
 from mixture_config.plots.corpus import Corpus
@@ -107,7 +107,7 @@ def baselines(corpus: Corpus) -> dict[str, np.ndarray]:
         if name in BUDGETED and corpus.budget is None:
             continue
         try:
-            shares = baseline_shares(name, corpus.tokens, budget=corpus.budget, max_epochs=corpus.max_epochs)
+            shares = baseline_weights(name, corpus.tokens, budget=corpus.budget, max_epochs=corpus.max_epochs)
         except InputError as error:
             say(f"no {name}: {error}")
             continue

@@ -180,6 +180,11 @@ SHARED_SETTINGS = {
 """Settings that several stages share stand once, at the top level of a study's YAML: key -> the parameters it fills."""
 
 RENAMED: dict[str, dict[str, str]] = {
+    "synthesize": {
+        "min_strength": "min_concentration",
+        "max_strength": "max_concentration",
+        "minimum": "min_weight",
+    },
     "train": {"stack": "models_per_process"},
 }
 """Section of a study's YAML (or a stage's name where it has none) -> old name of a setting -> its name today.

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mixture_config.design.space_filling import NEAR, distant, space_filling
+from mixture_config.design.space_filling import distant, space_filling
 from mixture_config.files.mixture import write_mixture
 from mixture_config.geometry.simplex import dirichlet
+from mixture_config.geometry.tolerances import DISTINCT
 from proxymix.errors import InputError
 from proxymix.files import remove
 from proxymix.progress import say
@@ -27,7 +28,7 @@ from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective
 from regression.search.feasible_set import Region
 from regression.search.search import descend, wide
-from regression.selection.validation import best_runs
+from regression.selection.repeats import best_runs
 
 Method = Literal["improvement", "climb"]
 CANDIDATES = 120  # drawn for each mixture picked
@@ -99,7 +100,7 @@ def pick_among(
     else:
         merit = -fitted.mean_objective(candidates, goal)
     candidates = candidates[np.lexsort((-merit, over))]
-    least = NEAR
+    least = DISTINCT
     while least >= SMALLEST:
         new = candidates[distant(candidates, fitted.runs.weights, least)]
         kept = new[: max(num, min(KEPT * num, len(new) * KEPT // CANDIDATES))]
@@ -198,7 +199,7 @@ def _curve(fitted: FittedModel, goal: Objective, X: np.ndarray) -> tuple[np.ndar
     """The objective and how unsure it is, without the noise of runs."""
     if all(fitted.regressors[t].knows_std for t in goal.used):
         return fitted.predict_objective(X, goal, noise=False)
-    draws = fitted.drawn(NUM_CURVES, np.random.default_rng(0))
+    draws = fitted.posterior_samples(NUM_CURVES, np.random.default_rng(0))
     return fitted.mean_objective(X, goal), np.std([drawn.mean_objective(X, goal) for drawn in draws], axis=0)
 
 
