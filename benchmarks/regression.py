@@ -36,10 +36,14 @@ from regression.data.runs import Runs
 from regression.data.runs_table import read_runs
 from regression.models.ensemble import Ensemble
 from regression.models.registry import REGRESSORS, make_regressor
-from regression.models.regressor import Regressor, single_thread
+from regression.models.regressor import Regressor
+from regression.models.threads import single_thread
 from regression.models.trees import LightGBM
+from regression.selection.cross_validation import CrossValidation, cross_validate, split
+from regression.selection.metrics import measures
 from regression.selection.model_choice import fit_runs
-from regression.selection.validation import CrossValidation, cross_validate, ensembled, measures, same_mixtures, split
+from regression.selection.repeats import same_mixtures
+from regression.selection.stacking import stacked_predictions
 
 NUM_SUBSETS = 5
 REGMIX = ("notebook", "least_squares")
@@ -191,7 +195,7 @@ def olmix(data: Path, models: Sequence[str], num_repeats: int, by_metric: bool) 
         show(name, "each metric", validation.mean[name], time.process_time() - start)
         every.mean[name], every.std[name] = validation.mean[name], validation.std[name]
     start = time.process_time()
-    if len(names) > 1 and (stack := ensembled(runs, every, names, goal)):
+    if len(names) > 1 and (stack := stacked_predictions(runs, every, names, goal)):
         show(f"ensemble ({shares_of(stack[2])})", "each metric", stack[0], time.process_time() - start)
 
 

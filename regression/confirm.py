@@ -88,7 +88,7 @@ def confirm(
     """
     from proxy_training.launch.train_runs import train_runs
     from regression.models.fit_files import load_fit
-    from regression.selection.validation import same_mixtures
+    from regression.selection.repeats import same_mixtures
 
     if num_seeds < 2:
         raise InputError(f"num_seeds is {num_seeds}; a difference with an interval needs at least 2")

@@ -7,7 +7,6 @@ learning_curve.csv, effects.csv (what each domain does to each target), test_sco
 runs.csv (the training table, cleaned), models.json (the fitted models as text) and last fit.json.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,34 +15,25 @@ import numpy as np
 
 from proxymix.errors import InputError
 from proxymix.files import sha256
-from proxymix.messages import some
-from proxymix.progress import say
-from proxymix.schemas import loss_domain
 from regression.data.objective import Objective
 from regression.data.realised_mixtures import check_realised
-from regression.data.runs import Runs, align_domains
+from regression.data.runs import Runs
 from regression.data.runs_table import read_runs
 from regression.models.effects import effects
-from regression.models.ensemble import Ensemble
 from regression.models.fit_files import save_fit
-from regression.models.fitted import FittedModel
-from regression.models.registry import BASELINE
-from regression.models.regressor import Regressor, single_thread
+from regression.models.regressor import Regressor
+from regression.models.threads import single_thread
 from regression.models.trees import LightGBM
-from regression.selection.learning_curve import learning_curve, sentence
-from regression.selection.metrics import NOISE, OBJECTIVE
-from regression.selection.model_choice import calibrated_fit, compare, num_repeats_for
-from regression.selection.validation import (
-    CrossValidation,
-    held_out,
-    noise_floor,
-    same_mixtures,
-    score,
-    split,
-)
+from regression.selection.calibration import held_out_rows
+from regression.selection.cross_validation import split
+from regression.selection.learning_curve import learning_curve
+from regression.selection.model_choice import calibrated_fit, compare, leading_model, num_repeats_for
+from regression.selection.repeats import noise_floor, same_mixtures
+from regression.selection.scores import noise_rows, test_scores
+from regression.selection.summary import say_fit
 
-FEWEST_RUNS = 8
-POOR = 0.6  # proxies of too few tokens rank like this, and their optimum is not one
+MIN_RUNS = 8
+"""Runs that a fit needs at least."""
 
 
 def fit(
@@ -66,25 +56,26 @@ def fit(
 ) -> None:
     """Fit every target's loss as a function of the mixture.
 
-    The model is the one that ranks held-out runs best on the objective, over repeated cross-validation; where two rank
-    alike, the one whose pick loses least against the best run. Models that are far behind on a few targets are not tried
-    on the others; the best few are stacked into an ensemble. Curves of a given shape (laws, lines) are not chosen alone,
-    since they do not know where the shape is wrong: a Gaussian process has a quarter of the ensemble at least. Predicting the mean is scored beside them, and the
-    noise floor of every target where mixtures were trained on several seeds (`synthesize --repeat_seeds`).
+    Models are compared on held-out runs, by repeated cross-validation. The model that ranks them best on the objective is
+    taken; of two that rank alike, the one whose pick is closer to the best run. Models that are far behind on a few
+    targets are not tried on the others, and the best few are stacked into an ensemble. Curves of a given shape (laws,
+    lines) are not taken alone, because they do not know where their shape is wrong: a Gaussian process has at least a
+    quarter of the ensemble. The scores of predicting the mean stand beside the others, and so does the noise floor of
+    every target where mixtures were trained on several seeds (`synthesize --repeat_seeds`).
 
     Args:
         mixtures: Table of the runs' mixtures: index, train_<domain>, ...
         losses: Table of the runs' losses: index, metric/<domain>_val_loss, ... or any columns of numbers to be low.
         out: Folder for the fit.
         targets: Loss columns or their domains to fit; all that the table holds when left out.
-        model: auto, or one of gp, power, saturating, exponential, log_linear, linear, lightgbm,
-            lightgbm_small, ensemble.
+        model: auto tries every regressor and takes the best, ensemble stacks the best few, and a name such as gp, power
+            or lightgbm takes that one (a name that does not exist is answered with a list of all).
         preset: regmix fits as RegMix's notebook does: LightGBM, 1000 rounds at 0.01, one model per target, stopped early
             on the test runs where those are given.
         objective: What is to be low, by which the model is chosen: mean, zscore, worst, a loss column or its domain,
-            {domain: weight}, or a YAML of weights, or of minimise and ceilings.
+            {domain: weight}, or a YAML of weights, or of minimise and max_increase.
         num_folds: Parts into which the runs are split for cross-validation.
-        num_repeats: How often they are split anew; 3 when left out, and 2 from 256 runs on.
+        num_repeats: How often the runs are split anew; 3 when left out, and 2 from 256 runs on.
         allow_missing: Leave out runs without a loss or a mixture, and diverged ones, instead of stopping; they are listed.
         proxies: Folder of the run folders. Every run must have been fed the mixture that the table declares.
         further_proxies: Folder of the run folders of further rounds (`proxymix rounds`), if there were any.
@@ -94,104 +85,50 @@ def fit(
         workers: Processes that fit at a time; one per core when left out.
 
     Raises:
-        InputError: If the tables do not match, or hold too few runs or losses that never vary.
+        InputError: If the tables do not match, hold too few runs or losses that never vary, or a run was fed another
+            mixture than its table declares.
     """
+    # ---- 1. What was measured
     if preset == "regmix":
         if model not in ("auto", "lightgbm"):
             raise InputError(f"preset regmix is LightGBM, and model is {model!r}; leave one of them out")
         model = "lightgbm"
-    as_published = preset == "regmix"  # its notebook takes the weights as they are rounded, and trees do not mind
+    as_published = preset == "regmix"  # its notebook takes rounded weights as they are, and trees do not mind
     runs = read_runs(mixtures, losses, targets, allow_missing, renormalise=not as_published)
     _check_runs(runs, losses)
     if proxies is not None:
-        check_realised(runs, [proxies, *([further_proxies] if further_proxies is not None else [])])
+        check_realised(runs, [folder for folder in (proxies, further_proxies) if folder is not None])
     test = _read_test(test_mixtures, test_losses, runs, as_published)
     same = same_mixtures(runs.weights)
     num_mixtures = int(same.max()) + 1
-    if not 2 <= num_folds <= num_mixtures:
-        raise InputError(
-            f"num_folds is {num_folds}; with {num_mixtures} different mixtures it can be 2 to {num_mixtures}"
-        )
-    if num_repeats is not None and num_repeats < 1:
-        raise InputError(f"num_repeats is {num_repeats}; at least 1 is needed")
-    goal = Objective.of(objective, runs.targets, runs.losses)
+    _check_splits(num_folds, num_repeats, num_mixtures)
+    wanted = Objective.of(objective, runs.targets, runs.losses)
+
+    # ---- 2. Models on held-out runs, and the one to trust
     folds = split(same, num_folds, num_repeats or num_repeats_for(runs), seed)
-    tried = compare(runs, model, goal, folds, workers)
-    chosen, validation, fitted = tried.chosen, tried.validation, tried.fitted
-    floor = noise_floor(runs, goal)
-    scores = [*tried.scores, *tried.dropped, *_noise_rows(floor)]
+    tried = compare(runs, model, wanted, folds, workers)
     if preset == "regmix" and test is not None:
-        fitted[chosen] = [_stopped_early(runs, test, t) for t in range(len(runs.targets))]
-    result = calibrated_fit(runs, chosen, preset, goal, fitted[chosen], validation, _inputs(mixtures, losses))
-    curve = learning_curve(runs, leading_model(result), goal, seed, workers)
-    settings = {"model": model, "targets": targets, "num_folds": num_folds, "num_repeats": num_repeats, "seed": seed}
-    tables = {
-        "scores": scores,
-        "learning_curve": [{**vars(p), "model": leading_model(result)} for p in curve],
-        "effects": effects(result),
-        "test_scores": [] if test is None else _test_scores(runs, test, fitted, goal, folds),
+        tried.fitted[tried.chosen] = [_stopped_early(runs, test, t) for t in range(len(runs.targets))]
+    fitted = calibrated_fit(runs, tried, wanted, preset, {"mixtures": sha256(mixtures), "losses": sha256(losses)})
+
+    # ---- 3. What is known of it
+    floor = noise_floor(runs, wanted)
+    curve = learning_curve(runs, leading_model(fitted), wanted, seed, workers)
+    tables: dict[str, list[dict[str, Any]]] = {
+        "scores": [*tried.scores, *tried.dropped, *noise_rows(floor)],
+        "learning_curve": [{**vars(point), "model": leading_model(fitted)} for point in curve],
+        "effects": effects(fitted),
+        "test_scores": [] if test is None else test_scores(test, tried.fitted, wanted),
     }
-    predictions = held_out(result, validation.mean[chosen], validation.std[chosen])
-    save_fit(out, result, tables, predictions, settings)
-    _say_scores(scores, chosen, goal, tried.dropped)
-    _say_noise(floor, runs, len(same) - num_mixtures)
-    _say_test(tables["test_scores"], chosen, preset)
-    say(sentence(curve, len(runs.index), goal.unit))
-    if not result.ranks:
-        say("No regression ranks these runs better than chance would: there is nothing yet to choose a mixture by.")
-
-
-def _read_test(mixtures: Path | None, losses: Path | None, runs: Runs, as_published: bool) -> Runs | None:
-    if mixtures is None and losses is None:
-        return None
-    if mixtures is None or losses is None:
-        raise InputError("test_mixtures and test_losses belong together; give both, or neither")
-    test = read_runs(mixtures, losses, runs.targets, renormalise=not as_published)
-    return replace(
-        test, domains=runs.domains, weights=align_domains(test.weights, test.domains, runs.domains, str(mixtures))
-    )
-
-
-def _stopped_early(runs: Runs, test: Runs, t: int) -> Regressor:
-    with single_thread():
-        return LightGBM().fit(runs.weights, runs.losses[:, t], validation=(test.weights, test.losses[:, t]))
-
-
-def _test_scores(
-    runs: Runs, test: Runs, fitted: Mapping[str, list[Regressor]], goal: Objective, folds: np.ndarray
-) -> list[dict[str, Any]]:
-    """Scores on the test runs, of every model that was fitted to all targets."""
-    with single_thread():
-        mean = {
-            name: np.column_stack([regressor.predict(test.weights) for regressor in regressors])[None]
-            for name, regressors in fitted.items()
-        }
-    one_fold = np.zeros((1, len(test.index)))
-    return [
-        {key: value for key, value in row.items() if not key.endswith("_sd")}
-        for row in score(test, CrossValidation(one_fold, mean, {}), goal)
-    ]
-
-
-def _noise_rows(floor: Mapping[str, float]) -> list[dict[str, Any]]:
-    blank = dict.fromkeys(("spearman", "spearman_sd"), "") | {"rmse": 0.0, "rmse_sd": 0.0}
-    rest = dict.fromkeys(("r2", "r2_sd", "regret", "regret_sd", "recall", "recall_sd"), "")
-    return [{"model": NOISE, "target": target, **blank, **rest, "rmse": sd} for target, sd in floor.items()]
-
-
-def _inputs(mixtures: Path, losses: Path) -> dict[str, str]:
-    return {"mixtures": sha256(mixtures), "losses": sha256(losses)}
-
-
-def leading_model(fitted: FittedModel) -> str:
-    """The model, or the largest member of an ensemble."""
-    first = fitted.regressors[0]
-    return max(first.weights, key=lambda name: first.weights[name]) if isinstance(first, Ensemble) else fitted.model
+    predictions = held_out_rows(fitted, tried.validation.mean[tried.chosen], tried.validation.std[tried.chosen])
+    settings = {"model": model, "targets": targets, "num_folds": num_folds, "num_repeats": num_repeats, "seed": seed}
+    save_fit(out, fitted, tables, predictions, settings)
+    say_fit(fitted, wanted, tables, curve, floor, num_repeats=len(same) - num_mixtures)
 
 
 def _check_runs(runs: Runs, losses: Path) -> None:
-    if len(runs.index) < FEWEST_RUNS:
-        raise InputError(f"{losses}: {len(runs.index)} runs; a fit needs at least {FEWEST_RUNS}, and 32 to be of use")
+    if len(runs.index) < MIN_RUNS:
+        raise InputError(f"{losses}: {len(runs.index)} runs; a fit needs at least {MIN_RUNS}, and 32 to be of use")
     if len(runs.domains) < 2:
         raise InputError(f"{losses}: one domain ({runs.domains[0]}) leaves no mixture to choose")
     for target, column in zip(runs.targets, runs.losses.T, strict=True):
@@ -204,50 +141,27 @@ def _check_runs(runs: Runs, losses: Path) -> None:
         raise InputError(f"{losses}: all {len(runs.index)} runs have one and the same mixture; vary it")
 
 
-def _say_scores(
-    scores: Sequence[dict[str, Any]], chosen: str, goal: Objective, dropped: Sequence[dict[str, Any]]
-) -> None:
-    rows = [row for row in scores if row["target"] == OBJECTIVE]
-    floor = [row for row in rows if row["model"] == NOISE]
-    rows = [row for row in rows if row["model"] != NOISE]
-    say(f"{goal.describe()}, on held-out runs:   Spearman             error    regret   best tenth found")
-    for row in sorted(rows, key=lambda r: -r["spearman"]):
-        mark = "  <- chosen" if row["model"] == chosen else ""
-        name = "predict the mean" if row["model"] == BASELINE else row["model"]
-        spread = f"{row['spearman']:.3f} +- {row['spearman_sd']:.3f}"
-        say(f"  {name:<28}{spread:>18}{_digits(row['rmse'])}{_digits(row['regret'])}{row['recall']:>8.0%}{mark}")
-    for row in floor:
-        say(f"  {'noise over seeds':<28}{'':>18}{_digits(row['rmse'])}")
-    for name in dict.fromkeys(row["model"] for row in dropped):
-        values = [row["spearman"] for row in dropped if row["model"] == name]
-        say(f"  {name:<28}{np.mean(values):>9.3f} on {len(values)} targets: out")
-    best = next(row for row in rows if row["model"] == chosen)
-    if best["spearman"] < POOR:
-        say("No model ranks held-out runs well: train more proxies, or longer ones, before trusting an optimum.")
+def _check_splits(num_folds: int, num_repeats: int | None, num_mixtures: int) -> None:
+    if not 2 <= num_folds <= num_mixtures:
+        raise InputError(
+            f"num_folds is {num_folds}; with {num_mixtures} different mixtures it can be 2 to {num_mixtures}"
+        )
+    if num_repeats is not None and num_repeats < 1:
+        raise InputError(f"num_repeats is {num_repeats}; at least 1 is needed")
 
 
-def _say_noise(floor: Mapping[str, float], runs: Runs, num_repeats: int) -> None:
-    """The noise floor per target, the largest part of a target's spread first."""
-    if not floor:
-        return
-    parts = {t: floor[t] / column.std(ddof=1) for t, column in zip(runs.targets, runs.losses.T, strict=True)}
-    noisy = [f"{loss_domain(t)} {floor[t]:.4g} ({part:.0%})" for t, part in sorted(parts.items(), key=lambda x: -x[1])]
-    say(f"Noise over seeds from {num_repeats} repeats, and its part of the spread of the runs: {some(noisy)}")
+def _read_test(mixtures: Path | None, losses: Path | None, runs: Runs, as_published: bool) -> Runs | None:
+    if mixtures is None and losses is None:
+        return None
+    if mixtures is None or losses is None:
+        raise InputError("test_mixtures and test_losses belong together; give both, or neither")
+    test = read_runs(mixtures, losses, runs.targets, renormalise=not as_published)
+    return replace(test, domains=runs.domains, weights=test.aligned_weights(runs.domains, str(mixtures)))
 
 
-def _digits(value: float) -> str:
-    """In ten characters, a space before it."""
-    return f"{value:>10.4f}" if abs(value) < 1e4 else f"{value:>10.3g}"
-
-
-def _say_test(rows: Sequence[dict[str, Any]], chosen: str, preset: str | None) -> None:
-    seen = " (seen: the preset stopped training on them, so this flatters it)" if preset == "regmix" else ""
-    for row in rows:
-        if row["target"] == OBJECTIVE and row["model"] == chosen:
-            say(
-                f"On the test runs{seen}: Spearman {row['spearman']:.4f}, error {row['rmse']:.4f}, regret {row['regret']:.4f}, "
-                f"{row['recall']:.0%} of the best tenth found"
-            )
+def _stopped_early(runs: Runs, test: Runs, t: int) -> Regressor:
+    with single_thread():
+        return LightGBM().fit(runs.weights, runs.losses[:, t], validation=(test.weights, test.losses[:, t]))
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ from regression.search.feasible_set import Region
 from regression.search.next_runs import Method, check_room, write_next
 from regression.search.search import Found, descend, search
 from regression.search.uncertainty import CONFIDENCE, Support, interval, lowest_of, near_optimal, support
-from regression.selection.cross_fitting import FEWEST, Judgement, cross_fitted
-from regression.selection.validation import best_runs
+from regression.selection.cross_fitting import MIN_MIXTURES, CrossFitting, cross_fitted
+from regression.selection.repeats import best_runs
 
 NORMAL = 1.644854  # standard deviations to either side that hold 90% of a normal distribution
 FEASIBLE = 1e-9
@@ -244,7 +244,7 @@ class Proposal:
     found: list[Found]
     baselines: dict[str, Any]
     better: list[str]
-    judged: Judgement | None
+    judged: CrossFitting | None
     draws: list[FittedModel]
     optima: np.ndarray
 
@@ -268,9 +268,9 @@ def proposed(
     judge = partial(_search_quickly, goal=goal, region=region, prior=prior, how=how)
     judged = cross_fitted(fitted, goal, judge, B, num_splits, seed, workers)
     if num_curves is None:
-        num_curves = 40 if fitted.draws else 12
+        num_curves = 40 if fitted.has_posterior else 12
     rng = np.random.default_rng([seed, 1])
-    draws = fitted.drawn(num_curves, rng, workers) if num_curves else []
+    draws = fitted.posterior_samples(num_curves, rng, workers) if num_curves else []
     starts = np.vstack([proposal, region.nearest(prior[None]), region.nearest(_best_runs(fitted, goal)[:1])])
     optima = lowest_of(draws, goal, region, prior, starts, rng)
     entries = _compared(fitted, goal, proposal, baselines, judged, region)
@@ -388,7 +388,7 @@ def _compared(
     goal: Objective,
     proposal: np.ndarray,
     baselines: Mapping[str, np.ndarray],
-    judged: Judgement | None,
+    judged: CrossFitting | None,
     region: Region,
 ) -> dict[str, Any]:
     """Per baseline: a run there as predicted, and the expected gain with its interval, as predicted and as judged.
@@ -408,7 +408,7 @@ def _compared(
             "feasible": bool(region.holds(X[i : i + 1], FEASIBLE_BASELINE)[0]),
         }
         if judged is not None:
-            entries[name]["judged_gain"] = float(judged.judged_gains[:, i].mean())
+            entries[name]["judged_gain"] = float(judged.held_out_gains[:, i].mean())
     measured = goal.value(fitted.runs.losses)
     best = int(np.argmin(measured))
     entries["best_seen"] |= {"run": fitted.runs.index[best], "measured": float(measured[best])}
@@ -416,7 +416,7 @@ def _compared(
 
 
 def _predicted(
-    fitted: FittedModel, goal: Objective, proposal: np.ndarray, baselines: np.ndarray, judged: Judgement | None
+    fitted: FittedModel, goal: Objective, proposal: np.ndarray, baselines: np.ndarray, judged: CrossFitting | None
 ) -> dict[str, Any]:
     mean, std = fitted.predict_objective(proposal[None], goal)
     curse = judged.expected_curse(fitted.gains(baselines, proposal, goal)[1])[0] if judged else 0.0
@@ -424,8 +424,8 @@ def _predicted(
     if judged is not None:
         predicted["halves"] = {
             "own": float(judged.own.mean()),
-            "judged": float(judged.judged.mean()),
-            "winners_curse": judged.curse,
+            "judged": float(judged.held_out.mean()),
+            "winners_curse": judged.winners_curse,
         }
         predicted["own"] = float(mean[0])
     return predicted
@@ -460,14 +460,14 @@ def _mapping(domains: list[str], values: np.ndarray) -> dict[str, float]:
 
 
 def _candidate_rows(
-    fitted: FittedModel, goal: Objective, found: Sequence[Found], judged: Judgement | None, region: Region
+    fitted: FittedModel, goal: Objective, found: Sequence[Found], judged: CrossFitting | None, region: Region
 ) -> list[dict[str, Any]]:
     """What the searches ended with, best first, and what the halves proposed (with what the other half says of it)."""
     halves = [] if judged is None else list(judged.proposals)
     X = np.array([*(f.weights for f in found), *halves])
     mean, std = fitted.predict_objective(X, goal, noise=False)
     names = [f.method for f in found] + ["half of the runs"] * len(halves)
-    verdicts: list[Any] = [""] * len(found) + ([] if judged is None else judged.judged.tolist())
+    verdicts: list[Any] = [""] * len(found) + ([] if judged is None else judged.held_out.tolist())
     return [
         {
             "index": i,
@@ -547,7 +547,7 @@ def _say_proposal(extra: Mapping[str, Any], near: Support) -> None:
         say(f"  proposals from half of the runs look {curse:+.4f} better to themselves than to the other half")
     else:
         say(
-            f"  no halves of the runs judged it: under {FEWEST} mixtures, or none were asked for; the gains are one regression's"
+            f"  no halves of the runs judged it: under {MIN_MIXTURES} mixtures, or none were asked for; the gains are one regression's"
         )
     if near.outside:
         say(

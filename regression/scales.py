@@ -26,7 +26,7 @@ from proxymix.tables import write_table
 from regression.data.objective import Objective
 from regression.data.runs import Runs
 from regression.data.runs_table import read_runs
-from regression.models.regressor import single_thread
+from regression.models.threads import single_thread
 from regression.scaling.scaling_laws import LAWS, Points, SizeLaw, leftover
 
 LOW = (

@@ -18,13 +18,18 @@ from regression.data.runs import Runs
 from regression.data.runs_table import read_runs
 from regression.fit import fit
 from regression.models import fit_files
+from regression.models.averaged_gp import GP
 from regression.models.fit_files import load_fit
-from regression.models.gaussian_process import GP, RootGP, RootLogGP
+from regression.models.gaussian_process import RootGP, RootLogGP
+from regression.models.hyperparameters import negative_log_posterior, prior
 from regression.models.registry import REGRESSORS, make_regressor
 from regression.models.trees import LightGBM
 from regression.predict import predict
+from regression.selection.cross_validation import split
 from regression.selection.learning_curve import learning_curve
-from regression.selection.validation import best_runs, choose, measures, same_mixtures, split
+from regression.selection.metrics import measures
+from regression.selection.model_choice import choose
+from regression.selection.repeats import best_runs, same_mixtures
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 ONE = {"num_repeats": 1, "workers": 1}
@@ -251,14 +256,12 @@ def test_the_gradient_of_the_likelihood_is_exact(kind):
     from scipy.optimize import approx_fprime
 
     weights, losses = planted_runs(20)
-    process = kind()
-    process._set_frame(weights, losses[:, 0])
-    process._prepare(weights, losses[:, 0])
-    prior, width = process._prior(process._Z.shape[1])
+    process = kind().fit(weights, losses[:, 0])
+    mean, _ = prior(process.Z_.shape[1])
     for seed in range(3):
-        theta = prior + np.random.default_rng(seed).normal(0, 0.7, len(prior))
-        _, gradient = process._loss(theta, prior, width)
-        numeric = approx_fprime(theta, lambda t: process._loss(t, prior, width)[0], 1e-6)
+        theta = mean + np.random.default_rng(seed).normal(0, 0.7, len(mean))
+        _, gradient = negative_log_posterior(theta, process.Z_, process.y_)
+        numeric = approx_fprime(theta, lambda t: negative_log_posterior(t, process.Z_, process.y_)[0], 1e-6)
         np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-3)
 
 
@@ -378,9 +381,11 @@ def test_a_fit_that_lacks_a_file_or_is_of_another_version_says_so(fitted_folder,
         load_fit(tmp_path / "fit")
 
 
-def test_help_names_every_model():
-    words = set(re.findall(r"\w+", fit.__doc__.partition("model: ")[2].partition("preset: ")[0]))
-    assert {*REGRESSORS, "auto", "ensemble"} <= words
+def test_a_model_that_does_not_exist_is_answered_with_all_that_do(tmp_path):
+    with pytest.raises(InputError) as error:
+        fit(*write_runs(tmp_path, *planted_runs(16)), tmp_path / "fit", model="?")
+    listed = {line.split()[0] for line in str(error.value).splitlines()[1:]}
+    assert listed == {*REGRESSORS, "auto", "ensemble"}
 
 
 def test_scores_of_large_losses_stay_in_their_columns(tmp_path, capsys):

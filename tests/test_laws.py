@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from regression.data.runs_table import read_runs
-from regression.models.laws import ExponentialLaw, LogLinear, PowerLaw, SaturatingLaw
-from regression.models.regressor import single_thread
+from regression.models.exponential_laws import ExponentialLaw, LogLinear
+from regression.models.power_laws import PowerLaw, SaturatingLaw
+from regression.models.threads import single_thread
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 LAWS = [ExponentialLaw, LogLinear, PowerLaw, SaturatingLaw]
@@ -216,7 +217,7 @@ def test_a_thousand_domains_take_seconds(law):
 def test_a_law_comes_back_from_text_as_it_was(law):
     X, y, _ = runs(law, 40, 6, 0.2)
     fitted, fresh = law().fit(X, y), mixtures(30, 6, seed=1)
-    again = law.loads(fitted.dumps(), X, y)
+    again = law().loads(fitted.dumps(), X, y)
     for before, after in zip(fitted.predict(fresh, True), again.predict(fresh, True), strict=True):
         np.testing.assert_array_equal(after, before)
     np.testing.assert_array_equal(again.gradient(fresh), fitted.gradient(fresh))

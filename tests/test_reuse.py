@@ -19,7 +19,7 @@ from proxymix.schemas import Domain, loss_column, read_domains
 from proxymix.tables import write_table
 from regression.data.runs_table import read_runs
 from regression.expand import expand
-from regression.models.gaussian_process import GP
+from regression.models.averaged_gp import GP
 from regression.reuse import Changes, check_data, make_rules, reduce_domains, reuse
 
 OLD = {"code": 600, "news": 300, "blogs": 100, "spam": 50}

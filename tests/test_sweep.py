@@ -29,7 +29,7 @@ from proxymix.files import read_yaml
 from proxymix.tables import read_table
 from regression.data.objective import Objective
 from regression.data.runs_table import read_runs
-from regression.selection.validation import noise_floor
+from regression.selection.repeats import noise_floor
 
 LONGER = replace(TINY, tokens=64 * 100, models_per_process=2)
 MIXTURES = [{"a": share / 10, "b": 1 - share / 10} for share in (1, 3, 5, 7, 9)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mixture_config.files.mixture import positions
 from mixture_config.files.mixture_table import Key
 from proxymix.errors import InputError
 from proxymix.messages import some
@@ -49,6 +50,14 @@ class Runs:
         """Some of the runs; `keep` is a mask of shape (num_runs,)."""
         index = [run for run, kept in zip(self.index, keep, strict=True) if kept]
         return replace(self, index=index, weights=self.weights[keep], losses=self.losses[keep])
+
+    def aligned_weights(self, domains: Sequence[str], where: str) -> np.ndarray:
+        """The weights with their columns in the order of `domains`, shape (num_runs, num_domains).
+
+        Raises:
+            InputError: If the runs are over other domains. The message begins with `where`.
+        """
+        return self.weights[:, positions(self.domains, domains, where)]
 
 
 def resolve_targets(names: Sequence[str], columns: Sequence[str], where: str) -> list[str]:

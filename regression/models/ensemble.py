@@ -6,112 +6,100 @@ from typing import Any, Self
 
 import numpy as np
 
-from regression.models.registry import REGRESSORS
-from regression.models.regressor import Chance, Regressor
+from regression.models.registry import make_regressor
+from regression.models.regressor import JointRandomness, Regressor
 
 
 class Ensemble(Regressor):
-    """A weighted mean of fitted regressors; where they disagree, that is part of the uncertainty.
+    """A weighted mean of regressors. Where they disagree, the difference is a part of the uncertainty.
 
     Args:
-        members: Regressors fitted to the same runs, by name.
-        weights: Name -> share; together 1.
+        members: Regressors by their keys in the registry.
+        weights: Key -> weight. The weights sum to 1.
+
+    Attributes:
+        members_: The fitted regressors by their keys.
     """
 
-    def __init__(self, members: Mapping[str, Regressor], weights: Mapping[str, float]) -> None:
-        self.members_, self.weights = dict(members), dict(weights)
-        self.noise_ = float(np.sqrt(sum(w * self.members_[name].noise_ ** 2 for name, w in self.weights.items())))
-        self.knows_std = all(member.knows_std for member in self.members_.values())  # type: ignore[misc]
-        self.smooth = all(member.smooth for member in self.members_.values())  # type: ignore[misc]
-        self.smooth_std = all(member.smooth_std for member in self.members_.values())  # type: ignore[misc]
-        self.draws = all(member.draws for member in self.members_.values())  # type: ignore[misc]
-        self.convex = all(member.convex for member in self.members_.values())  # type: ignore[misc]
+    members_: dict[str, Regressor]
 
-    def fit(self, X: np.ndarray, y: np.ndarray, like: Self | None = None) -> Self:
-        """Fit every member to other runs; the weights stay."""
-        return self._with({name: type(m)().fit(X, y, like=m) for name, m in self.members_.items()})
+    def __init__(self, members: Mapping[str, Regressor], weights: Mapping[str, float]) -> None:
+        self.members, self.weights = members, weights
+        kinds = list(members.values())
+        self.knows_std = all(member.knows_std for member in kinds)
+        self.smooth = all(member.smooth for member in kinds)
+        self.smooth_std = all(member.smooth_std for member in kinds)
+        self.has_posterior = all(member.has_posterior for member in kinds)
+        self.convex = all(member.convex for member in kinds)
+
+    @classmethod
+    def of_fitted(cls, members: Mapping[str, Regressor], weights: Mapping[str, float]) -> Self:
+        """An ensemble of regressors that were fitted to the same runs."""
+        return cls(members, weights)._with(members)
+
+    def fit(self, X: np.ndarray, y: np.ndarray, warm_start_from: Self | None = None) -> Self:
+        """Fit every member."""
+        starts: Mapping[str, Regressor] = {} if warm_start_from is None else warm_start_from.members_
+        return self._with({key: m._unfitted().fit(X, y, starts.get(key)) for key, m in self.members.items()})
 
     def refit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Every member refitted."""
-        return self._with({name: member.refit(X, y) for name, member in self.members_.items()})
-
-    def anew(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Every member tuned on these runs alone; the weights stay."""
-        return self._with({name: member.anew(X, y) for name, member in self.members_.items()})
+        """Every member refitted; the weights stay."""
+        return self._unfitted()._with({key: member.refit(X, y) for key, member in self.members_.items()})
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
         """Weighted mean, and the standard deviation of the weighted mixture."""
-        shares = np.array(list(self.weights.values()))
-        members = [self.members_[name] for name in self.weights]
+        weights = np.array(list(self.weights.values()))
+        members = [self.members_[key] for key in self.weights]
         if not return_std:
-            return shares @ np.array([member.predict(X) for member in members])
+            return weights @ np.array([member.predict(X) for member in members])
         means, stds = np.moveaxis(np.array([member.predict(X, return_std=True) for member in members]), 1, 0)
-        mean = shares @ means
-        return mean, np.sqrt(shares @ (stds**2 + (means - mean) ** 2))
+        mean = weights @ means
+        return mean, np.sqrt(weights @ (stds**2 + (means - mean) ** 2))
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
         """Weighted mean of the members' slopes."""
-        return np.asarray(sum(w * self.members_[name].gradient(X) for name, w in self.weights.items()))
+        return np.asarray(sum(w * self.members_[key].gradient(X) for key, w in self.weights.items()))
 
     def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Weighted mean and its slopes, standard deviation of the mixture's curve and its slopes."""
-        parts = [(share, *self.members_[name].with_std_slopes(X)) for name, share in self.weights.items()]
-        mean = np.asarray(sum(share * m for share, m, _, _, _ in parts))
-        slopes = np.asarray(sum(share * g for share, _, g, _, _ in parts))
+        parts = [(weight, *self.members_[key].with_std_slopes(X)) for key, weight in self.weights.items()]
+        mean = np.asarray(sum(weight * m for weight, m, _, _, _ in parts))
+        slopes = np.asarray(sum(weight * g for weight, _, g, _, _ in parts))
         variance, along = np.zeros(len(X)), np.zeros(X.shape)
-        for share, m, g, s, h in parts:
-            variance += share * (s**2 + (m - mean) ** 2)
-            along += share * (s[:, None] * h + (m - mean)[:, None] * (g - slopes))
+        for weight, m, g, s, h in parts:
+            variance += weight * (s**2 + (m - mean) ** 2)
+            along += weight * (s[:, None] * h + (m - mean)[:, None] * (g - slopes))
         std = np.sqrt(np.maximum(variance, 1e-300))
         return mean, slopes, std, along / std[:, None]
 
-    def drawn(self, chance: Chance, target: int, scale: float) -> Regressor:
+    def posterior_sample(self, randomness: JointRandomness, target: int, scale: float) -> Regressor:
         """A curve of one of the members, the same one for all targets."""
-        point = chance.shared("member", lambda rng: rng.uniform(size=1))[0]
-        names, ends = list(self.weights), np.cumsum(list(self.weights.values()))
-        name = names[min(int(np.searchsorted(ends, point, side="right")), len(names) - 1)]
-        return self.members_[name].drawn(chance, target, scale)
+        point = randomness.shared("member", lambda rng: rng.uniform(size=1))[0]
+        keys, ends = list(self.weights), np.cumsum(list(self.weights.values()))
+        key = keys[min(int(np.searchsorted(ends, point, side="right")), len(keys) - 1)]
+        return self.members_[key].posterior_sample(randomness, target, scale)
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
         """Covariance of the weighted mixture."""
         mean = self.predict(X)
         parts = []
-        for name, share in self.weights.items():
-            away = self.members_[name].predict(X) - mean
-            parts.append(share * (self.members_[name].covariance(X) + np.outer(away, away)))
+        for key, weight in self.weights.items():
+            away = self.members_[key].predict(X) - mean
+            parts.append(weight * (self.members_[key].covariance(X) + np.outer(away, away)))
         return np.asarray(sum(parts))
 
     def dumps(self) -> str:
-        """Weights and texts of the members."""
-        return json.dumps([[name, share, self.members_[name].dumps()] for name, share in self.weights.items()])
+        """Keys, weights and texts of the members."""
+        return json.dumps([[key, weight, self.members_[key].dumps()] for key, weight in self.weights.items()])
 
-    @classmethod
-    def loads(cls, text: str, X: np.ndarray, y: np.ndarray) -> Self:
-        """Every member again."""
+    def loads(self, text: str, X: np.ndarray, y: np.ndarray) -> Self:
+        """Members and weights of the text."""
         parts = json.loads(text)
-        members = {name: REGRESSORS[name].loads(member, X, y) for name, _, member in parts}
-        return cls(members, {name: share for name, share, _ in parts})
+        members = {key: make_regressor(key).loads(member, X, y) for key, _, member in parts}
+        self.__init__(members, {key: weight for key, weight, _ in parts})  # type: ignore[misc]
+        return self._with(members)
 
     def _with(self, members: Mapping[str, Regressor]) -> Self:
-        return type(self)(members, self.weights)
-
-
-def stacked(errors: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Shares of the members whose weighted errors on held-out runs are least (Breiman 1996, Stacked regressions).
-
-    Args:
-        errors: Name -> predicted minus measured, any shape, in comparable units.
-
-    Returns:
-        Shares of at least .02, that sum to 1.
-    """
-    from scipy.optimize import nnls
-
-    names = list(errors)
-    columns = np.column_stack([errors[name].ravel() for name in names])
-    size = float(np.sqrt(np.mean(columns**2))) or 1.0
-    # sum 1 as an equation that weighs as much as all runs together
-    together = np.vstack([columns / size, np.full(len(names), 1e3)])
-    shares, _ = nnls(together, np.append(np.zeros(len(columns)), 1e3))
-    shares = np.where(shares < 0.02 * shares.sum(), 0.0, shares)
-    return {name: float(share / shares.sum()) for name, share in zip(names, shares, strict=True) if share > 0}
+        self.members_ = dict(members)
+        self.noise_ = float(np.sqrt(sum(w * self.members_[key].noise_ ** 2 for key, w in self.weights.items())))
+        return self

@@ -17,8 +17,9 @@ from proxymix.tables import write_table
 from regression.data.runs import Runs
 from regression.models.ensemble import Ensemble
 from regression.models.fitted import FittedModel
-from regression.models.registry import ENSEMBLE, REGRESSORS
-from regression.models.regressor import Regressor, single_thread
+from regression.models.registry import ENSEMBLE, make_regressor
+from regression.models.regressor import Regressor
+from regression.models.threads import single_thread
 
 KEYS: tuple[str, ...] = ("model", "preset", "objective", "domains", "targets", "inputs", "files")
 KEYS += ("std_scale", "std_constant", "correlation", "ranks")
@@ -44,11 +45,13 @@ def load_fit(folder: Path) -> FittedModel:
             raise InputError(f"{folder / name}: not as `proxymix fit` wrote it; run `proxymix fit` again")
     runs = _read_runs_table(folder / "runs.csv", content["domains"], content["targets"])
     texts = json.loads(read_text(folder / "models.json"))
-    kind: type[Regressor] = Ensemble if content["model"] == ENSEMBLE else REGRESSORS[content["model"]]
+    model = content["model"]
     with single_thread():
-        regressors = [kind.loads(texts[t], runs.weights, runs.losses[:, i]) for i, t in enumerate(runs.targets)]
+        regressors = [
+            _unfitted(model).loads(texts[t], runs.weights, y) for t, y in zip(runs.targets, runs.losses.T, strict=True)
+        ]
     return FittedModel(
-        content["model"],
+        model,
         content["preset"],
         content["objective"],
         runs,
@@ -102,6 +105,10 @@ def save_fit(
         "ranks": fitted.ranks,
     }
     write_json(folder / "fit.json", content)
+
+
+def _unfitted(model: str) -> Regressor:
+    return Ensemble({}, {}) if model == ENSEMBLE else make_regressor(model)
 
 
 def _read_runs_table(path: Path, domains: list[str], targets: list[str]) -> Runs:

@@ -9,7 +9,8 @@ import numpy as np
 from proxymix.progress import progress
 from regression.data.objective import Objective, Spec
 from regression.data.runs import Runs
-from regression.models.regressor import Chance, Regressor, single_thread
+from regression.models.regressor import JointRandomness, Regressor
+from regression.models.threads import single_thread
 
 ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates
 
@@ -85,34 +86,36 @@ class FittedModel:
                     losses[rows, t] = self.regressors[t].predict(X[rows])
         return losses
 
-    def predict_objective(self, X: np.ndarray, goal: Objective, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def predict_objective(
+        self, X: np.ndarray, objective: Objective, noise: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The objective and its standard deviation per row of X, each of shape (num_rows,).
 
         Args:
             X: Mixtures, shape (num_rows, num_domains).
-            goal: The objective.
+            objective: The objective.
             noise: Whether the standard deviation is that of a run's measured objective, or of the curve alone.
         """
-        used = goal.used
+        used = objective.used
         mean, curve, run_noise = self._predict(X, used)
         losses = np.full((len(X), len(self.targets)), np.nan)
         losses[:, used] = mean
         std = np.hypot(curve, run_noise) if noise else curve
-        return goal.value(losses), self._aggregate(std * goal.slopes(losses)[:, used], used)
+        return objective.value(losses), self.aggregated_std(std * objective.slopes(losses)[:, used], used)
 
-    def mean_objective(self, X: np.ndarray, goal: Objective) -> np.ndarray:
+    def mean_objective(self, X: np.ndarray, objective: Objective) -> np.ndarray:
         """The objective alone, shape (num_rows,): several times as fast as with its standard deviation."""
-        return goal.value(self.losses(X, goal.used))
+        return objective.value(self.losses(X, objective.used))
 
-    def gains(self, baselines: np.ndarray, proposal: np.ndarray, goal: Objective) -> tuple[np.ndarray, np.ndarray]:
+    def gains(self, baselines: np.ndarray, proposal: np.ndarray, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
         """How much lower the objective is at the proposal than at each baseline, and the standard deviation of that.
 
         What is uncertain about both mixtures alike (the level of the losses) cancels. Run noise is left out. For a
         regressor without covariances the two errors count as independent, which is cautious.
         """
-        X, used = np.vstack([proposal, baselines]), goal.used
+        X, used = np.vstack([proposal, baselines]), objective.used
         losses = self.losses(X, used)
-        slopes = goal.slopes(losses)
+        slopes = objective.slopes(losses)
         std = np.empty((len(baselines), len(used)))
         same = (X[1:] == X[0]).all(axis=1)
         with single_thread():
@@ -123,16 +126,16 @@ class FittedModel:
                 alone = (slope**2 + at**2) * self.std_constant[t] ** 2
                 variance = self.curve_scale[t] ** 2 * np.maximum(own, 0.0) + np.where(same, 0.0, alone)
                 std[:, position] = np.sqrt(variance)
-        values = goal.value(losses)
-        return values[1:] - values[0], self._aggregate(std, used)
+        values = objective.value(losses)
+        return values[1:] - values[0], self.aggregated_std(std, used)
 
     @property
-    def draws(self) -> bool:
+    def has_posterior(self) -> bool:
         """Whether curves are drawn from a posterior, rather than refitted to bootstrap samples."""
-        return all(regressor.draws for regressor in self.regressors)
+        return all(regressor.has_posterior for regressor in self.regressors)
 
-    def drawn(self, num: int, rng: np.random.Generator, workers: int | None = 1) -> list["FittedModel"]:
-        """What else the runs allow: fits of other curves, as likely as this one is uncertain.
+    def posterior_samples(self, num: int, rng: np.random.Generator, workers: int | None = 1) -> list["FittedModel"]:
+        """Fits of other curves that the runs allow, spread as this fit is uncertain.
 
         Gaussian processes and laws draw curves from their posterior, with the errors of the targets correlated and scaled
         as on held-out runs. Other regressors are refitted to bootstrap samples of the runs, all targets to the same sample.
@@ -142,15 +145,9 @@ class FittedModel:
             rng: Where they come from.
             workers: Processes for bootstrap samples.
         """
-        if self.draws:
+        if self.has_posterior:
             with single_thread():
-                chances = [Chance(rng, self.correlation) for _ in range(num)]
-                return [
-                    replace(
-                        self, regressors=[r.drawn(c, t, self.curve_scale[t]) for t, r in enumerate(self.regressors)]
-                    )
-                    for c in chances
-                ]
+                return [self._sampled(JointRandomness(rng, self.correlation)) for _ in range(num)]
         import joblib
 
         num_runs = len(self.runs.index)
@@ -163,6 +160,12 @@ class FittedModel:
                 found.append(fit)
                 bar.advance()
         return found
+
+    def _sampled(self, randomness: JointRandomness) -> "FittedModel":
+        """One posterior sample of every target."""
+        scaled = zip(self.regressors, self.curve_scale, strict=True)
+        curves = [r.posterior_sample(randomness, t, scale) for t, (r, scale) in enumerate(scaled)]
+        return replace(self, regressors=curves)
 
     def _refitted(self, rows: np.ndarray) -> "FittedModel":
         """The same model on these rows of the runs, some of them several times."""
@@ -187,7 +190,7 @@ class FittedModel:
             np.broadcast_to(self.std_scale[used] * noise, stds.shape),
         )
 
-    def _aggregate(self, scaled: np.ndarray, used: np.ndarray) -> np.ndarray:
+    def aggregated_std(self, scaled: np.ndarray, used: np.ndarray) -> np.ndarray:
         """Standard deviation of a sum over targets of deviations of these sizes, shape (num_rows, len(used))."""
         correlation = self.correlation[np.ix_(used, used)]
         return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", scaled, correlation, scaled), 0.0))

@@ -7,7 +7,7 @@ import numpy as np
 from proxymix.schemas import loss_domain
 from regression.data.objective import Objective
 from regression.models.fitted import FittedModel
-from regression.models.regressor import single_thread
+from regression.models.threads import single_thread
 
 
 class PredictedObjective:
@@ -51,7 +51,7 @@ class PredictedObjective:
         if self._caution:
             size = fitted.curve_scale[used] * weights
             scaled = size * std.T
-            total = fitted._aggregate(scaled, used)
+            total = fitted.aggregated_std(scaled, used)
             pull = (scaled @ fitted.correlation[np.ix_(used, used)]) * size / np.maximum(total, 1e-300)[:, None]
             value = value + self._caution * total
             slopes = slopes + self._caution * np.einsum("nt,tnk->nk", pull, std_along)

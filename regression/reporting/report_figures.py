@@ -13,7 +13,7 @@ from regression.confirmation.paired import interval
 from regression.reporting import figures, pictures
 from regression.reporting.study_results import Evidence
 from regression.selection.metrics import OBJECTIVE
-from regression.selection.validation import noise_floor
+from regression.selection.repeats import noise_floor
 
 if TYPE_CHECKING:
     import pandas as pd

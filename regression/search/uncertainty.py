@@ -1,6 +1,6 @@
 """A fit and a proposal -> what else the runs allow: which weights matter, which mixtures do as well.
 
-Every answer comes from curves drawn as the fit is uncertain (`FittedModel.drawn`): where each has its own lowest mixture, and which
+Every answer comes from curves drawn as the fit is uncertain (`FittedModel.posterior_samples`): where each has its own lowest mixture, and which
 mixtures all of them place as low.
 """
 

@@ -8,18 +8,27 @@ import numpy as np
 from regression.data.objective import Objective
 from regression.data.runs import Runs
 from regression.models.registry import make_regressor
-from regression.models.regressor import single_thread
-from regression.selection.validation import measures, same_mixtures
+from regression.models.regressor import Regressor
+from regression.models.threads import single_thread
+from regression.selection.metrics import regret, spearman
+from regression.selection.repeats import same_mixtures
 
-SHARES = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
-FEWEST = 10
-REPEATS = 5
-COSTLY = 96  # runs from which on two repeats must do
+PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
+"""Parts of the runs that are fitted."""
+
+MIN_RUNS = 10
+"""Runs in a part, at least."""
+
+NUM_REPEATS = 5
+"""How often a part is drawn."""
+
+COSTLY_RUNS, NUM_COSTLY_REPEATS = 96, 2
+"""From this many runs on a fit takes long, and a part is drawn this often."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One fit to some of the runs, judged on the others."""
+    """One fit to some of the runs, and how it ranks the others."""
 
     num_runs: int
     repeat: int
@@ -27,52 +36,57 @@ class Point:
     regret: float
 
 
-def learning_curve(runs: Runs, model: str, goal: Objective, seed: int, workers: int | None = None) -> list[Point]:
+def learning_curve(runs: Runs, model: str, objective: Objective, seed: int, workers: int | None = None) -> list[Point]:
     """Fit random parts of the runs, and rank the rest with each; a mixture trained on several seeds is on one side.
 
     Args:
         runs: The sweep.
         model: A key of REGRESSORS.
-        goal: What is ranked.
+        objective: What is ranked.
         seed: Of the parts.
         workers: Processes.
     """
     import joblib
 
     num, mixtures = len(runs.index), same_mixtures(runs.weights)
-    sizes = sorted({round(share * num) for share in SHARES if round(share * num) >= FEWEST})
+    sizes = sorted({round(part * num) for part in PARTS if round(part * num) >= MIN_RUNS})
     rng = np.random.default_rng([seed, 4])
     tasks = [
         (size, repeat, np.argsort(rng.permutation(num)[mixtures], kind="stable"))
         for size in sizes
-        for repeat in range(REPEATS if size < COSTLY else 2)
+        for repeat in range(NUM_REPEATS if size < COSTLY_RUNS else NUM_COSTLY_REPEATS)
     ]
-    jobs = (joblib.delayed(_point)(runs, mixtures, model, goal, *task) for task in tasks)
+    jobs = (joblib.delayed(_point)(runs, mixtures, make_regressor(model), objective, *task) for task in tasks)
     points = joblib.Parallel(min(workers or joblib.cpu_count(), max(1, len(tasks))))(jobs)
     return [point for point in points if point is not None]
 
 
 def _point(
-    runs: Runs, mixtures: np.ndarray, model: str, goal: Objective, size: int, repeat: int, order: np.ndarray
+    runs: Runs,
+    mixtures: np.ndarray,
+    unfitted: Regressor,
+    objective: Objective,
+    size: int,
+    repeat: int,
+    order: np.ndarray,
 ) -> Point | None:
-    """One fit to the first `size` runs of an order in which the runs of a mixture are neighbours; None without others."""
+    """One fit to the first `size` runs of an order in which the runs of a mixture are neighbours; None if no others are left."""
     seen, unseen = order[:size], order[size:]
     unseen = unseen[mixtures[unseen] != mixtures[seen[-1]]]
     if len(unseen) < 2:
         return None
     predicted = np.full((len(unseen), len(runs.targets)), np.nan)
-    weighted = np.flatnonzero(goal.weights > 0)
+    weighted = np.flatnonzero(objective.weights > 0)
     with single_thread():
         for t in weighted:
-            regressor = make_regressor(model).fit(runs.weights[seen], runs.losses[seen, t])
+            regressor = unfitted.refit_from_scratch(runs.weights[seen], runs.losses[seen, t])
             predicted[:, t] = regressor.predict(runs.weights[unseen])
-    measured = goal.value(runs.losses[unseen])
-    spearman, _, _, regret, _ = measures(measured, goal.value(predicted), np.zeros(len(unseen)))
-    return Point(size, repeat, spearman, regret)
+    measured, ranked = objective.value(runs.losses[unseen]), objective.value(predicted)
+    return Point(size, repeat, spearman(measured, ranked), regret(ranked, measured))
 
 
 def extrapolated(points: Sequence[Point], num_runs: Sequence[int]) -> np.ndarray | None:
-    """Spearman to be expected of more runs: 1 - Spearman falls as a power of their number, the law of learning curves.
+    """Spearman to be expected of more runs, if 1 - Spearman falls as a power of their number, as learning curves do.
 
     Returns:
         Shape (len(num_runs),); None where fewer than two sizes were tried, or more runs did not help.
