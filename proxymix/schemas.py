@@ -9,14 +9,14 @@ import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from proxymix.errors import InputError
-from proxymix.files import read_json, read_text
+from proxymix.files import read_json, read_text, write_json
 from proxymix.messages import some
 from proxymix.tables import write_table
 
@@ -230,6 +230,29 @@ class TokensManifest:
     splits: dict[str, dict[str, tuple[Shard, ...]]]  # split -> domain -> shards
     sources: dict[str, dict[str, list[str]]]  # split -> domain -> source files, relative to the corpus
     settings: dict[str, Any]
+
+    def write(self, folder: Path, versions: Mapping[str, str], inputs: Mapping[str, str]) -> None:
+        """Write FOLDER/manifest.json.
+
+        Args:
+            folder: Folder of the token shards.
+            versions: Package -> version that made them.
+            inputs: Source file -> its SHA-256.
+        """
+        content = {
+            "tokenizer": self.tokenizer,
+            "dtype": self.dtype,
+            "settings": self.settings,
+            "versions": dict(versions),
+            "inputs": dict(inputs),
+            **{split: {d: self._entry(split, d) for d in self.domains(split)} for split in self.splits},
+        }
+        write_json(folder / "manifest.json", content)
+
+    def _entry(self, split: str, domain: str) -> dict[str, Any]:
+        counts = {count: self.total(split, domain, count) for count in ("tokens", "documents", "bytes")}
+        shards = [asdict(shard) for shard in self.splits[split][domain]]
+        return {**counts, "source": self.sources[split][domain], "shards": shards}
 
     def domains(self, split: str = "train") -> list[str]:
         """The names of a split's domains, in the file's order."""

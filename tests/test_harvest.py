@@ -9,20 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from data_preparation import harvest as module
+from data_preparation import harvest as stage
 from data_preparation.documents.corpus import corpus_files, document_hash, read_documents
+from data_preparation.documents.gathering import bytes_to_take
+from data_preparation.documents.installed_files import Source, classify, dependencies
 from data_preparation.documents.near_duplicates import SeenText
-from data_preparation.harvest import (
-    Source,
-    classify,
-    dependencies,
-    documents_in,
-    harvest,
-    parts,
-    sections,
-    shares,
-    split_docstrings,
-)
+from data_preparation.documents.text_extraction import documents_in, parts, sections, split_docstrings
+from data_preparation.harvest import harvest
 from proxymix.errors import InputError
 
 WORDS = "time year people way day man thing woman life child world school state family student group country problem".split()  # noqa: SIM905
@@ -90,11 +83,11 @@ def test_sections_begin_at_headings_and_lose_nothing() -> None:
 
 
 def test_a_share_of_everything_but_a_minimum_of_what_is_rare() -> None:
-    taken = shares({"a": 80, "b": 20, "c": 4, "d": 1}, total=40, minimum=5)
+    taken = bytes_to_take({"a": 80, "b": 20, "c": 4, "d": 1}, total=40, minimum=5)
     assert taken["d"] == 1 and taken["c"] == 4
     assert taken["a"] + taken["b"] == pytest.approx(35) and taken["a"] / taken["b"] == pytest.approx(4)
-    assert shares({"a": 10, "b": 3}, total=100, minimum=5) == pytest.approx({"a": 10, "b": 3})
-    assert shares({"a": 10, "b": 30}, total=5, minimum=5) == pytest.approx({"a": 5, "b": 5})
+    assert bytes_to_take({"a": 10, "b": 3}, total=100, minimum=5) == pytest.approx({"a": 10, "b": 3})
+    assert bytes_to_take({"a": 10, "b": 30}, total=5, minimum=5) == pytest.approx({"a": 5, "b": 5})
 
 
 def test_a_licence_with_another_name_and_year_is_a_near_duplicate() -> None:
@@ -150,8 +143,8 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "site-packages/other.h").write_text(prose(5, 5000))
     (root / "config-3.11").mkdir()
     (root / "config-3.11/local.h").write_text(f"{root} " * 500)
-    monkeypatch.setattr(module.sysconfig, "get_path", lambda _: str(root))
-    monkeypatch.setattr(module, "dependencies", lambda _: {})
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(root))
+    monkeypatch.setattr(stage, "dependencies", lambda _: {})
     return root
 
 
@@ -189,7 +182,7 @@ def test_the_order_in_which_folders_are_listed_does_not_matter(
             folders.sort(reverse=True)
             yield folder, folders, sorted(names, reverse=True)
 
-    monkeypatch.setattr(module.os, "walk", reversed_walk)
+    monkeypatch.setattr(os, "walk", reversed_walk)
     harvest(tmp_path / "two", megabytes=0.3, minimum_megabytes=0.1)
     assert {p.name: p.read_bytes() for p in (tmp_path / "one").rglob("*.json*")} == {
         p.name: p.read_bytes() for p in (tmp_path / "two").rglob("*.json*")

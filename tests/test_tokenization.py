@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from data_preparation.count import count
 from data_preparation.documents.corpus import document_hash
-from data_preparation.tokenization import SmallestHashes, tokenize
+from data_preparation.tokenization import tokenize
 from data_preparation.tokens.shards import map_shard, read_index
+from data_preparation.tokens.survey import SmallestHashes
 from proxymix.errors import InputError
 from proxymix.files import sha256
-from proxymix.schemas import read_domains, read_tokens_manifest
+from proxymix.schemas import Domains, read_tokens_manifest
 
 PROSE = [
     f"The {word} of the {other} is {n}.\n"
@@ -85,10 +86,12 @@ def test_the_manifest_counts_what_is_there(simple: Path) -> None:
 
 def test_the_prior_is_the_share_of_training_tokens(simple: Path, tmp_path: Path) -> None:
     count(simple / "tokens", tmp_path / "domains.csv")
-    code, prose = read_domains(tmp_path / "domains.csv")
+    domains = Domains.read(tmp_path / "domains.csv")
     manifest = read_tokens_manifest(simple / "tokens")
-    assert (code.domain, code.tokens, code.documents) == ("code", manifest.total("train", "code", "tokens"), len(CODE))
-    assert code.prior + prose.prior == 1 and code.prior == code.tokens / (code.tokens + prose.tokens)
+    tokens = [manifest.total("train", name, "tokens") for name in ("code", "prose")]
+    assert domains.names == ("code", "prose") and domains.tokens.tolist() == tokens
+    assert domains.documents.tolist() == [len(CODE), len(PROSE)]
+    assert domains.prior.tolist() == [tokens[0] / sum(tokens), tokens[1] / sum(tokens)]
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

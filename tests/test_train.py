@@ -301,7 +301,7 @@ def test_the_shards_tokenizer_goes_along_so_that_litgpt_reads_text(data, tmp_pat
     from litgpt.tokenizer import Tokenizer
     from litgpt.utils import check_valid_checkpoint_dir
 
-    from data_preparation.tokenization import train_tokenizer
+    from data_preparation.tokens.tokenizer import train_tokenizer
 
     tokens = write_tokens(tmp_path / "tokens", {"a": 500})
     train_tokenizer(["some text, and some more"], 300).save(str(tokens / "tokenizer.json"))

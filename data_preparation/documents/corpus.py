@@ -25,6 +25,8 @@ from proxymix.schemas import check_domain_name
 EXTENSIONS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 LAYOUT = "train/<domain>_0.jsonl and valid/<domain>.jsonl (or .jsonl.gz, .jsonl.zst, .parquet)"
 
+MEGABYTE = 1e6
+
 Files = dict[str, list[Path]]  # domain -> its files
 
 

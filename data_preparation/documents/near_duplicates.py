@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 
-WIDTH = 32  # bytes of a shingle, a doubling of a doubling ...
-SAMPLED = 16  # one shingle in so many is looked at, chosen by its own hash
-SLOT_BITS = (
-    26  # 3 million sampled shingles (48 MB of text) fill 4% of the slots: that many are taken for seen by chance
-)
+WIDTH = 32
+"""Bytes of a shingle; a power of two, because hashes of longer runs are made by doubling."""
+SAMPLED_BITS = 4
+"""One shingle in 2**4 is looked at: those whose hash begins with so many zeros."""
+SLOT_BITS = 26
+"""Slots to remember shingles in. 48 MB of text fill 4% of them, so 4% of new shingles are taken for seen by chance."""
 MULTIPLIER, MIXER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 
 
@@ -17,11 +18,12 @@ class SeenText:
     """Remembers texts, and tells exact and near-duplicates among those that come later.
 
     A text is cut into all its runs of 32 bytes (shingles), after lowering case, dropping years and joining white space,
-    so that neither a year nor an indent makes a licence new. What counts is containment, the share of a text's shingles
-    that occurred before, and not the similarity of two texts: a page that was put together from two others is no news.
+    so that neither a year nor an indent makes a licence new. The measure is containment, the share of a text's shingles
+    that occurred in any text before. Unlike the similarity of two texts, it also finds a page that was put together from
+    two others.
 
     Args:
-        threshold: Share of shingles seen before, from which a text is a near-duplicate.
+        threshold: A text is a near-duplicate when at least this share of its shingles was seen before.
     """
 
     def __init__(self, threshold: float = 0.6) -> None:
@@ -63,5 +65,5 @@ def sampled_shingles(text: bytes) -> np.ndarray:
     hashes *= MIXER
     hashes ^= hashes >> np.uint64(32)
     hashes *= MIXER
-    sampled = hashes[hashes >> np.uint64(60) == 0]
-    return (np.unique(sampled) >> np.uint64(60 - SLOT_BITS)).astype(np.int64)
+    sampled = hashes[hashes >> np.uint64(64 - SAMPLED_BITS) == 0]
+    return (np.unique(sampled) >> np.uint64(64 - SAMPLED_BITS - SLOT_BITS)).astype(np.int64)

@@ -1,0 +1,131 @@
+"""The files of a corpus -> what one reading of each domain finds: counts, where to split, a sample for the tokenizer."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data_preparation.documents.corpus import MEGABYTE, Files, document_hash, read_documents, split_threshold
+from proxymix.errors import InputError
+from proxymix.progress import Bar, progress, say
+
+
+@dataclass
+class SurveyedDomain:
+    """What one reading of a domain found.
+
+    Args:
+        files: Split -> files; "valid" has none where the training text is to be split.
+        documents: Documents with text, in both splits.
+        bytes: UTF-8 bytes of these.
+        empty: Documents without text.
+        threshold: Training documents with a hash up to this one are for validation; None where nothing is split.
+        sample: Documents to train a tokenizer on.
+    """
+
+    files: dict[str, list[Path]]
+    documents: int = 0
+    bytes: int = 0
+    empty: int = 0
+    threshold: int | None = None
+    sample: list[str] = field(default_factory=list)
+
+    def sources(self, split: str) -> list[Path]:
+        """The files that the documents of a split come from."""
+        return self.files[split] or self.files["train"]
+
+    def texts(self, split: str, text_key: str) -> Iterator[str]:
+        """The documents of a split; those without text are left out."""
+        for file in self.sources(split):
+            for text in read_documents(file, text_key):
+                if text and (self.threshold is None or (document_hash(text) <= self.threshold) == (split == "valid")):
+                    yield text
+
+
+def survey(
+    files: dict[str, Files], text_key: str, valid_fraction: float, sample_bytes: float
+) -> dict[str, SurveyedDomain]:
+    """Read the corpus once, so that every fault in it shows before the work begins.
+
+    Args:
+        files: Split -> domain -> files.
+        text_key: The key that holds a document's text.
+        valid_fraction: Share of the bytes for validation, in domains that have no validation files.
+        sample_bytes: Text wanted for training a tokenizer, over all domains.
+
+    Returns:
+        Domain -> what was found. The samples are the documents with the smallest hashes, so they depend on neither the
+        files' order nor a seed, and each domain gives the same bytes where it has them.
+    """
+    domains = {
+        name: SurveyedDomain({"train": paths, "valid": files["valid"].get(name, [])})
+        for name, paths in files["train"].items()
+    }
+    total = sum(path.stat().st_size for domain in domains.values() for paths in domain.files.values() for path in paths)
+    with progress("read the corpus", total / MEGABYTE, "MB") as bar:
+        for name, domain in domains.items():
+            _survey_domain(name, domain, text_key, valid_fraction, sample_bytes / len(domains), bar)
+    return domains
+
+
+def _survey_domain(
+    name: str, domain: SurveyedDomain, text_key: str, valid_fraction: float, sample_bytes: float, bar: Bar
+) -> None:
+    hashes, sizes = [], []
+    sample = SmallestHashes(sample_bytes)
+    must_split = not domain.files["valid"]
+    for split, paths in domain.files.items():
+        found = 0
+        for path in paths:
+            for text in read_documents(path, text_key):
+                if not text:
+                    domain.empty += 1
+                    continue
+                found += 1
+                size = len(text.encode("utf-8"))
+                domain.bytes += size
+                if split == "train" and (must_split or sample_bytes):
+                    key = document_hash(text)
+                    sample.offer(key, size, text)
+                    if must_split:
+                        hashes.append(key)
+                        sizes.append(size)
+            bar.advance(path.stat().st_size / MEGABYTE)
+        if paths and not found:
+            raise InputError(f"{paths[0]}: every document of {name} in {split} is empty; add text or remove the domain")
+        domain.documents += found
+    if must_split:
+        try:
+            domain.threshold = split_threshold(np.array(hashes, dtype=np.uint64), np.array(sizes), valid_fraction)
+        except ValueError:
+            raise InputError(
+                f"{domain.files['train'][0]}: {name} has no validation file, and its one document cannot be split; "
+                f"add valid/{name}.jsonl or more documents"
+            ) from None
+        say(
+            f"{name}: no valid/{name}.*, so {valid_fraction:.1%} of its training text (by document hash) is set aside for validation"
+        )
+    domain.sample = sample.texts()
+
+
+class SmallestHashes:
+    """The documents with the smallest hashes, as many as fit in a number of bytes (one at least)."""
+
+    def __init__(self, max_bytes: float) -> None:
+        self.max_bytes, self.bytes = max_bytes, 0
+        self._heap: list[tuple[int, int, str]] = []
+
+    def offer(self, key: int, size: int, text: str) -> None:
+        """Keep the document if its hash is among the smallest."""
+        if self.max_bytes <= 0:
+            return
+        heapq.heappush(self._heap, (-key, size, text))
+        self.bytes += size
+        while self.bytes > self.max_bytes and len(self._heap) > 1:
+            self.bytes -= heapq.heappop(self._heap)[1]
+
+    def texts(self) -> list[str]:
+        """The documents kept, by hash."""
+        return [text for _, _, text in sorted(self._heap, reverse=True)]

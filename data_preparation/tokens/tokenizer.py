@@ -1,0 +1,171 @@
+"""A tokenizer.json, or the text to train one on -> a tokenizer that ends documents; texts -> ids that are checked."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data_preparation.documents.corpus import MEGABYTE
+from proxymix.errors import InputError, StageError
+from proxymix.files import read_json
+from proxymix.progress import progress, say
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "</s>", "<eos>", "[EOS]", "<|im_end|>", "[SEP]")
+"""Usual names of the token that ends a document; a tokenizer that is trained here has the first."""
+MIN_VOCABULARY = 257
+"""Entries that a byte-level tokenizer cannot do without: 256 bytes and the end-of-text token."""
+
+
+def train_tokenizer(texts: list[str], vocab_size: int) -> "Tokenizer":
+    """A byte-level BPE (GPT-2's kind), so that every text comes back from its tokens unchanged.
+
+    Args:
+        texts: What to learn from.
+        vocab_size: Entries wanted; a small corpus gives fewer.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_TEXT[0]],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    with progress(f"train a tokenizer of {vocab_size:,} on {sum(map(len, texts)) / MEGABYTE:.1f} MB", 1) as bar:
+        tokenizer.train_from_iterator(texts, trainer)
+        bar.advance()
+    if tokenizer.get_vocab_size() < vocab_size:
+        say(
+            f"the corpus has pairs for {tokenizer.get_vocab_size():,} entries only, fewer than the vocab_size of {vocab_size:,}"
+        )
+    return tokenizer
+
+
+def load_tokenizer(path: Path, eos_token: str | None) -> "Tokenizer":
+    """A tokenizer.json with a token to end documents.
+
+    Raises:
+        InputError: If the file is not one, or no end-of-text token is found in it.
+    """
+    from tokenizers import Tokenizer
+
+    read_json(path)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the binding raises bare Exception
+        raise InputError(f"{path}: not a tokenizer.json of the `tokenizers` library: {error}") from None
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    find_eos(tokenizer, eos_token, path)
+    if drops_characters(tokenizer):
+        raise InputError(
+            f"{path}: this BPE has no entry for some bytes or characters and no unknown token, so it would drop them without a "
+            "word; use a tokenizer with all 256 bytes or with byte_fallback"
+        )
+    return tokenizer
+
+
+def is_byte_level(description: dict[str, Any]) -> bool:
+    """Whether a tokenizer (its JSON) works on bytes and leaves the text as it is, so that decoding gives the text back."""
+    splitter = json.dumps(description["pre_tokenizer"])
+    return (
+        '"ByteLevel"' in splitter
+        and '"add_prefix_space": true' not in splitter
+        and '"ByteLevel"' in json.dumps(description["decoder"])
+        and description["normalizer"] is None
+    )
+
+
+def drops_characters(tokenizer: "Tokenizer") -> bool:
+    """Whether a BPE leaves out what it has no entry for, which is what one without an unknown token does."""
+    from tokenizers import pre_tokenizers
+
+    description = json.loads(tokenizer.to_str())
+    model = description["model"]
+    if model["type"] != "BPE" or model["unk_token"] is not None or model["byte_fallback"]:
+        return False
+    on_bytes = '"ByteLevel"' in json.dumps([description["pre_tokenizer"], description["normalizer"]])
+    return not on_bytes or not set(pre_tokenizers.ByteLevel.alphabet()) <= set(model["vocab"])
+
+
+def find_eos(tokenizer: "Tokenizer", eos_token: str | None, path: Path) -> str:
+    """The token that ends a document: the one asked for, or the first usual one there is.
+
+    Raises:
+        InputError: If there is none; the message lists the special tokens there are.
+    """
+    candidates = (eos_token,) if eos_token else END_OF_TEXT
+    found = next((token for token in candidates if tokenizer.token_to_id(token) is not None), None)
+    if found is None:
+        special = [token.content for token in tokenizer.get_added_tokens_decoder().values()][:12]
+        wanted = f"no token {eos_token!r}" if eos_token else f"none of {', '.join(END_OF_TEXT)}"
+        raise InputError(
+            f"{path}: {wanted}; name the end-of-text token with eos_token (there are {', '.join(special) or 'no special tokens'})"
+        )
+    return found
+
+
+class Encoder:
+    """Documents -> arrays of ids that end with the end-of-text token. What is encoded is checked against the text.
+
+    Args:
+        tokenizer: The tokenizer.
+        eos_token: The token that ends a document, where its name is not a usual one.
+        path: Its tokenizer.json, for messages.
+
+    Attributes:
+        eos_token: The token that ends a document.
+        eos: Its id.
+        num_unknown: How many tokens so far are the unknown token.
+    """
+
+    def __init__(self, tokenizer: "Tokenizer", eos_token: str | None, path: Path) -> None:
+        self.tokenizer = tokenizer
+        self.eos_token = find_eos(tokenizer, eos_token, path)
+        eos = tokenizer.token_to_id(self.eos_token)
+        assert eos is not None, "find_eos found it"
+        self.eos = eos
+        tokenizer.encode_special_tokens = True  # "<|endoftext|>" written in a document is text and ends nothing
+        description = json.loads(tokenizer.to_str())
+        self.lossless = is_byte_level(description)
+        self.unknown = None if self.lossless else tokenizer.token_to_id(description["model"].get("unk_token") or "")
+        self.num_unknown = 0
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids of the tokenizer: the largest, and one more for 0."""
+        return max(self.tokenizer.get_vocab().values()) + 1
+
+    def __call__(self, texts: list[str], where: str) -> list[np.ndarray]:
+        """The ids of each text, the end-of-text token last.
+
+        Args:
+            texts: Documents.
+            where: Split and domain, for messages.
+
+        Raises:
+            InputError: If a text holds the end-of-text token inside.
+            StageError: If a text does not come back from its tokens.
+        """
+        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        documents = [np.array([*encoding.ids, self.eos], dtype=np.int64) for encoding in encodings]
+        for text, document in zip(texts, documents, strict=True):
+            if np.count_nonzero(document == self.eos) != 1:
+                raise InputError(
+                    f"{where}: the text {text[:40]!r}... holds the end-of-text token {self.tokenizer.id_to_token(self.eos)!r} itself; "
+                    "choose another eos_token"
+                )
+        if self.lossless and self.tokenizer.decode(documents[0][:-1].tolist(), skip_special_tokens=False) != texts[0]:
+            raise StageError(
+                f"{where}: the tokens of {texts[0][:40]!r}... do not decode to the text; use another tokenizer"
+            )
+        if self.unknown is not None:
+            self.num_unknown += sum(int(np.count_nonzero(document == self.unknown)) for document in documents)
+        return documents
