@@ -1,4 +1,4 @@
-"""Token counts -> a baseline mixture, the one to beat: shares by token counts, with fixed ones, a floor and epoch caps.
+"""Token counts -> a baseline mixture: weights by token counts, within a floor and epoch caps, some of them fixed.
 
 python mixture_config/baseline.py --counts data.jsonl --training_tokens 4e12 --fixed '{eng: 0.45}' --minimum_share 0.0005 --summary
 """
@@ -13,35 +13,18 @@ from typing import Any, Literal
 import numpy as np
 
 from mixture_config.design.heuristics import (
-    BASELINES,
     BUDGETED,
-    baseline_weights,
-    capped_weights,
     heuristic_weights,
     proportional_weights,
     temperature_weights,
     uniform_weights,
-    unimax_weights,
 )
 from mixture_config.files.counts import Dataset, check_names, fixed_weights, has_domains, read_counts, regroup
-from mixture_config.files.mixture import write_mixture
+from mixture_config.files.mixture import Mixture
 from proxymix.errors import InputError
 from proxymix.messages import some
 from proxymix.progress import say
 from proxymix.schemas import check_domain_name
-
-__all__ = [
-    "BASELINES",
-    "baseline",
-    "baseline_weights",
-    "capped_weights",
-    "heuristic_weights",
-    "proportional_weights",
-    "read_counts",
-    "temperature_weights",
-    "uniform_weights",
-    "unimax_weights",
-]
 
 Method = Literal["proportional", "prior", "temperature", "uniform", "unimax", "capped"]
 
@@ -65,32 +48,33 @@ def baseline(
 ) -> None:
     """Turn token counts into a baseline mixture, which needs no proxies.
 
-    Some shares may be fixed; the other groups share the rest by the method, between a floor that lifts the small ones
-    and epoch caps that hold back those whose data would repeat too often, all solved together and exactly. Prints a
-    table, unless another output is asked for.
+    Some groups may have fixed shares, and the method divides the rest among the others. A floor lifts small groups, and
+    epoch caps hold back groups whose data would repeat too often. Floor and caps are solved together, exactly. The command
+    prints a table unless another output is asked for.
 
     Args:
-        counts: A JSONL file, one dataset a line with the keys lang (its group), dataset, <tokenizer>-tok or tokens, and
-            path; or a study's domains.csv, where every domain is a group and a dataset of its own name.
-        out: Write the mixture here too, as YAML in RegMix's keys with the epochs of every domain. Its domains are the
-            groups; those of a domains.csv stay what they are, a merged group's share divided among them.
-        training_tokens: Tokens of the final training, for epochs and caps; as many as there are unless given.
-        method: How the groups that are not fixed share. proportional (or prior): by tokens; temperature: by
-            tokens**temperature; uniform: alike; unimax: alike as far as max_epochs allow (arXiv:2304.09151); capped:
-            by tokens, within max_epochs. Unless given it is temperature if that is given, else proportional.
-        drop: Datasets to leave out, by group, before merging: {eng: [web-2019]}. A group left empty is gone.
+        counts: A JSONL file with one dataset a line and the keys lang (the dataset's group), dataset, <tokenizer>-tok or
+            tokens, and path; or a study's domains.csv, where every domain is a group with one dataset of the same name.
+        out: Also write the mixture to this file, as YAML in RegMix's keys with the epochs of every domain. Its domains are
+            the groups. For a domains.csv they are the domains of that file, which divide the share of a merged group.
+        training_tokens: Tokens of the final training, for epochs and caps; all tokens that there are unless given.
+        method: How the groups that are not fixed divide the rest. proportional (or prior): by tokens; temperature: by
+            tokens**temperature; uniform: equally; unimax: equally as far as max_epochs allows (arXiv:2304.09151); capped:
+            by tokens, within max_epochs. It is temperature if a temperature is given, else proportional, unless given.
+        drop: Datasets to leave out before merging, by group: {eng: [web-2019]}. A group that is left empty disappears.
         merge: New groups of datasets by name, across groups: {code: [stack, starcoder]}.
         fixed: Shares to keep exactly, whatever floor and caps say: {eng: 0.45, code: 0.04}.
-        minimum_share: Smallest share of all for a group that has tokens and is not fixed.
-        max_epochs: Most passes over the tokens of a group that is not fixed (4 costs little, arXiv:2305.16264); unless
-            given, 4 for unimax and capped, no cap for the others.
-        temperature: Exponent on token counts, above 0: 1 keeps token shares, less flattens them (0.3 to 0.7 for
-            languages), more sharpens; 0.5 for the method temperature unless given.
+        minimum_share: Smallest share of the whole for a group that has tokens and is not fixed.
+        max_epochs: Most passes over the tokens of a group that is not fixed (4 costs little, arXiv:2305.16264). Unless
+            given it is 4 for unimax and capped, and there is no cap for the others.
+        temperature: Exponent on token counts, above 0. 1 keeps token shares, less flattens them (0.3 to 0.7 for
+            languages), and more sharpens them. It is 0.5 for the method temperature unless given.
         usage_warning: Mark groups in the summary that are repeated more often than this.
-        token_key: The key of the token counts in the JSONL; the one ending in -tok or named tokens unless given.
-        summary: Print the available and training tokens and the epochs of every group after the table.
-        path: Print one line for a trainer instead, "<share> <path> ..." in the order of the input, at full precision.
-        json: Print everything at full precision as JSON instead, whatever else is asked for.
+        token_key: The key of the token counts in the JSONL; the key that ends in -tok or is named tokens unless given.
+        summary: After the table, print the available tokens, the training tokens, and the epochs of every group.
+        path: Instead of the table, print one line for a trainer: "<share> <path> ..." in the order of the input, at full
+            precision.
+        json: Print everything at full precision as JSON, whatever else is asked for.
     """
     if out is not None and out.resolve() == counts.resolve():
         raise InputError(f"--out: {out} is the file of the counts itself; name another")
@@ -102,6 +86,7 @@ def baseline(
     temperature = (temperature or 0.5) if method == "temperature" else None
     max_epochs = 4.0 if max_epochs is None and method in BUDGETED else max_epochs
 
+    # ---- 1. The weights of the groups, and what becomes of the datasets in them
     datasets = read_counts(counts, token_key)
     try:
         kept = regroup(datasets, drop, merge)
@@ -109,17 +94,15 @@ def baseline(
         groups, available = list(totals), sum(totals.values())
         budget = available if training_tokens is None else training_tokens
         tokens = np.array(list(totals.values()), dtype=float)
-        fixed_values = np.array(fixed_weights(fixed, groups))
-        wanted = _wanted(method, tokens, temperature)
-        shares = heuristic_weights(tokens, wanted, minimum_share, budget, max_epochs, fixed_values, groups).tolist()
+        wanted, fixed_values = _wanted(method, tokens, temperature), np.array(fixed_weights(fixed, groups))
+        solved = heuristic_weights(tokens, wanted, minimum_share, budget, max_epochs, fixed_values, groups)
     except InputError as error:
         raise InputError(f"{counts}: {error}") from None
+    weights = dict(zip(groups, solved.tolist(), strict=True))
+    epochs = {group: _epochs(weight, budget, totals[group]) for group, weight in weights.items()}
+    paths = {d.path: _part(weights[d.group], d.tokens, totals[d.group]) for d in kept}
 
-    distribution = dict(zip(groups, shares, strict=True))
-    epochs = {group: _epochs(share, budget, totals[group]) for group, share in distribution.items()}
-    paths = {d.path: _part(distribution[d.group], d.tokens, totals[d.group]) for d in kept}
-    empty = [group for group in groups if not totals[group]]
-    passed = [g for g in fixed if max_epochs is not None and epochs[g] > max_epochs * (1 + 1e-12)]
+    # ---- 2. The file
     if out is not None:
         settings = {
             "model_name": "baseline",
@@ -131,31 +114,27 @@ def baseline(
             "total_available_tokens": available,
             "training_tokens": budget,
         }
-        _write(out, counts, datasets, distribution, epochs, paths, settings)
+        _write(out, counts, datasets, weights, epochs, paths, settings)
 
-    if empty:
-        say(f"{counts}: no tokens in {some(empty)}: share 0, whatever the floor")
-    if none := [group for group in groups if group not in fixed and totals[group] and not distribution[group]]:
-        say(f"{counts}: the fixed shares sum to 1 and leave nothing to {some(none)}")
-    for group in passed:
-        say(
-            f"{counts}: {group} is fixed at {fixed[group]:g}, {epochs[group]:.2f} epochs, over max_epochs {max_epochs:g}"
-        )
+    # ---- 3. The terminal
+    over = [g for g in fixed if max_epochs is not None and epochs[g] > max_epochs * (1 + 1e-12)]
+    _say_what_is_odd(counts, totals, weights, epochs, fixed, over, max_epochs)
     if json:
-        answer: dict[str, Any] = {"distribution": distribution, "epochs": epochs, "paths": paths}
+        answer: dict[str, Any] = {"distribution": weights, "epochs": epochs, "paths": paths}
         answer |= {"total_available_tokens": available, "training_tokens": budget}
         print(json_module.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
     elif path:
-        print(" ".join(f"{share!r} {shlex.quote(where)}" for where, share in paths.items()))
+        print(" ".join(f"{weight!r} {shlex.quote(where)}" for where, weight in paths.items()))
     else:
-        print(_table(distribution))
+        print(_table(weights))
         if summary:
-            notes = dict.fromkeys(empty, " (no tokens)") | dict.fromkeys(passed, " (fixed, over max_epochs)")
+            notes = {group: " (no tokens)" for group in groups if not totals[group]}
+            notes |= dict.fromkeys(over, " (fixed, over max_epochs)")
             print(_summary(available, budget, epochs, usage_warning, notes))
 
 
 def _wanted(method: str, tokens: np.ndarray, temperature: float | None) -> np.ndarray:
-    """Shares of a method where no floor, cap or fixed share binds."""
+    """The weights of a method where no floor, cap or fixed weight binds, shape (num_groups,)."""
     if method == "temperature" and temperature is not None:
         return temperature_weights(tokens, temperature)
     return uniform_weights(tokens) if method in ("uniform", "unimax") else proportional_weights(tokens)
@@ -168,32 +147,51 @@ def _group_totals(datasets: Sequence[Dataset]) -> dict[str, int]:
     return totals
 
 
-def _part(share: float, tokens: int, total: int) -> float:
-    return share * (tokens / total) if tokens else 0.0
+def _part(weight: float, tokens: int, total: int) -> float:
+    return weight * (tokens / total) if tokens else 0.0
 
 
-def _epochs(share: float, budget: int, tokens: int) -> float:
-    return share * budget / tokens if tokens else 0.0
+def _epochs(weight: float, budget: int, tokens: int) -> float:
+    return weight * budget / tokens if tokens else 0.0
 
 
 def _write(
     out: Path,
     counts: Path,
     datasets: Sequence[Dataset],
-    distribution: Mapping[str, float],
+    weights: Mapping[str, float],
     epochs: Mapping[str, float],
     paths: Mapping[str, float],
     settings: Mapping[str, Any],
 ) -> None:
-    """The mixture file: over the groups of a JSONL, over all domains of a domains.csv (0 where dropped)."""
+    """Write the mixture: over the groups of a JSONL, or over all domains of a domains.csv (0 where dropped)."""
     if has_domains(counts):
         tokens = {d.path: d.tokens for d in datasets}
-        distribution = {domain: paths.get(domain, 0.0) for domain in tokens}
+        weights = {domain: paths.get(domain, 0.0) for domain in tokens}
         budget = int(settings["training_tokens"])
-        epochs = {domain: _epochs(share, budget, tokens[domain]) for domain, share in distribution.items()}
-    for group in distribution:
+        epochs = {domain: _epochs(weight, budget, tokens[domain]) for domain, weight in weights.items()}
+    for group in weights:
         check_domain_name(group, f"{counts}: a mixture file")
-    write_mixture(out, distribution, {**settings, "epochs": dict(epochs)})
+    Mixture(dict(weights), {**settings, "epochs": dict(epochs)}).write(out)
+
+
+def _say_what_is_odd(
+    counts: Path,
+    totals: Mapping[str, int],
+    weights: Mapping[str, float],
+    epochs: Mapping[str, float],
+    fixed: Mapping[str, float],
+    over: Sequence[str],
+    max_epochs: float | None,
+) -> None:
+    if empty := [group for group, tokens in totals.items() if not tokens]:
+        say(f"{counts}: no tokens in {some(empty)}: share 0, whatever the floor")
+    if none := [group for group, tokens in totals.items() if group not in fixed and tokens and not weights[group]]:
+        say(f"{counts}: the fixed shares sum to 1 and leave nothing to {some(none)}")
+    for group in over:
+        say(
+            f"{counts}: {group} is fixed at {fixed[group]:g}, {epochs[group]:.2f} epochs, over max_epochs {max_epochs:g}"
+        )
 
 
 def _check_settings(
@@ -204,13 +202,9 @@ def _check_settings(
     max_epochs: float | None,
     usage_warning: float,
 ) -> None:
+    tokens_fit = training_tokens is None or 0 < training_tokens < 1e30
     rules = [
-        (
-            "training_tokens",
-            training_tokens,
-            training_tokens is None or 0 < training_tokens < 1e30,
-            "above 0 and below 1e30",
-        ),
+        ("training_tokens", training_tokens, tokens_fit, "above 0 and below 1e30"),
         ("temperature", temperature, temperature is None or 0 < temperature < math.inf, "above 0"),
         ("minimum_share", minimum_share, 0 <= minimum_share <= 1, "from 0 to 1"),
         ("max_epochs", max_epochs, max_epochs is None or 0 < max_epochs < math.inf, "above 0"),
@@ -227,9 +221,9 @@ def _check_settings(
         raise InputError(f"{method} needs a budget: give the tokens of the final training as --training_tokens")
 
 
-def _table(distribution: Mapping[str, float]) -> str:
-    rows = sorted(distribution.items(), key=lambda item: (-item[1], item[0]))
-    return "\n".join(f"{share:.4f}   {group}" for group, share in rows)
+def _table(weights: Mapping[str, float]) -> str:
+    rows = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
+    return "\n".join(f"{weight:.4f}   {group}" for group, weight in rows)
 
 
 def _summary(available: int, budget: int, epochs: Mapping[str, float], limit: float, notes: Mapping[str, str]) -> str:

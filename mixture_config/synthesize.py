@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from mixture_config.design.designs import draw_design, sampling_center
-from mixture_config.design.references import check_names, reference_steps, repeated, weights_of
+from mixture_config.design.references import check_names, reference_mixtures, weights_of
 from mixture_config.design.sampler_settings import Design, Preset, SamplerSettings
-from mixture_config.design.sampling import Draw, grid_steps
+from mixture_config.design.sampling import Draw
 from mixture_config.files.sweep_files import ExistingSweep, SweepMixtures, check_folders
 from mixture_config.geometry.constraints import limits_of
 from mixture_config.geometry.limits import Limits
@@ -54,49 +54,49 @@ def synthesize(
     """Draw the mixtures that proxies are trained on: Dirichlet draws around the prior, within what the data can feed.
 
     Writes OUT/mixtures/n00001.yaml and so on, then OUT/mixtures.csv. The default draws wider and more evenly than
-    RegMix (--preset regmix), whose sweep of some twenty domains has most weights at zero and one mixture in six
-    nearly a single domain, and of hundreds of domains little but single large ones: the same number of proxies then
-    leads to a better optimum (benchmarks/sampling_designs.py).
+    RegMix's law (--preset regmix). Over some twenty domains that law leaves most weights at zero, and one mixture in six
+    is nearly a single domain; over hundreds of domains it draws little but single large ones. With the default, the same
+    number of proxies leads to a better optimum (benchmarks/sampling_designs.py).
 
     Args:
         domains: A CSV with the columns domain and tokens, such as a study's domains.csv.
         out: The folder for mixtures/, mixtures.csv, and holdout/.
-        num_mixtures: How many, those of `include` among them; 32 is the least that says anything, RegMix takes 512.
-        seed: Same seed and settings, same files.
+        num_mixtures: How many mixtures, those of `include` among them. Fewer than 32 say nothing; RegMix takes 512.
+        seed: The same seed and settings give the same files.
         preset: Where the settings below come from unless given: our own, or RegMix's as published.
-        design: dirichlet draws at random; space_filling picks, from many such draws, mixtures far from each other,
-            which tells more at 32 to 128 runs; around draws near the mixture that `around` names, for a second round.
+        design: dirichlet draws at random. space_filling picks mixtures far from each other from many such draws, which
+            tells more at 32 to 128 runs. around draws near the mixture that `around` names, for a second round.
             Presets: space_filling, regmix dirichlet.
-        temperature: Draws average prior**temperature, renormalised: 1 is the prior, near 0 is uniform. The more the
-            sizes of the domains differ, the lower it should be for the small ones to appear. Presets: 0.3, regmix
-            0.5.
-        min_concentration: Smallest Dirichlet concentration: at 0.1 nearly all weight falls on one domain, at the number of
+        temperature: The draws average prior**temperature, renormalised: 1 is the prior, and near 0 is uniform. The more the
+            domains differ in size, the lower it should be, or small domains hardly appear. Presets: 0.3, regmix 0.5.
+        min_concentration: Smallest Dirichlet concentration. At 0.1 nearly all weight falls on one domain; at the number of
             domains most have some. Presets: 2, regmix 0.1.
-        max_concentration: Largest Dirichlet concentration; the higher, the nearer to the center mixtures stay. Presets:
-            4 times the number of domains, regmix 5.
-        min_weight: Smaller weights become zero, the others multiples of it (or of the next larger number that divides 1).
-            A domain whose cap is below it is never drawn; lower it for hundreds of domains. Presets: 0.0002.
-        maximum_usage: Largest weight of a domain, in multiples of its prior; 1e9 for none. Presets: 15.
-        sample_multiplier: Draws made for every mixture kept: those outside the bounds are drawn again, and equal ones
-            count once, so more draws mean fewer nearly single-domain mixtures. 1 keeps every draw, scaled into the
-            bounds where it is outside. Presets: 1, regmix 100.
-        budget: Tokens of the final training; with it, no mixture takes more of a domain than max_epochs passes.
+        max_concentration: Largest Dirichlet concentration. The higher it is, the nearer mixtures stay to the center.
+            Presets: 4 times the number of domains, regmix 5.
+        min_weight: Smaller weights become zero, and the others multiples of it (or of the next larger number that divides
+            1). A domain whose cap is below it is never drawn, so hundreds of domains need a lower one. Presets: 0.0002.
+        maximum_usage: Largest weight of a domain, in multiples of its prior; 1e9 for no such cap. Presets: 15.
+        sample_multiplier: Draws made for every mixture kept. Those outside the bounds are drawn again, and equal ones
+            count once, so more draws mean fewer mixtures of nearly one domain. 1 keeps every draw, and scales it into the
+            bounds if it is outside. Presets: 1, regmix 100.
+        budget: Tokens of the final training. With it, no mixture takes more of a domain than max_epochs passes.
         max_epochs: Most passes over a domain's tokens at `budget`; 4, which costs little (arXiv:2305.16264), unless
             given.
-        limits: Bounds of domains and groups, such as {code: {min: 0.1, max: 0.4}, wiki: 0.05, web: {max: 0.6}}; a plain
+        limits: Bounds of domains and groups, such as {code: {min: 0.1, max: 0.4}, wiki: 0.05, web: {max: 0.6}}. A plain
             number fixes a weight. A min may pass maximum_usage, but never the epochs.
-        groups: Sources and their topics, for `limits`: {web: [news, forums], code: [code_*]}; a group may hold groups.
+        groups: Sources and their topics, for `limits`: {web: [news, forums], code: [code_*]}. A group may hold groups.
         include: Mixtures to begin with: prior, uniform, temperature, unimax, capped, vertices (every domain as far as
             its bounds allow), or a mixture's YAML. They keep to epochs and limits, not to maximum_usage.
-        repeat_seeds: Times that each of them is there, to be trained on as many seeds: how far those runs are apart is the
-            noise floor of every target, which `fit` reports. Where nothing is included, the prior is repeated. They
+        repeat_seeds: How often each of them is there, to be trained on as many seeds. How far these runs are apart is the
+            noise floor of every target, which `fit` reports. Where nothing is included, the prior is repeated. The repeats
             count among num_mixtures.
         around: The mixture (YAML) that the design `around` draws near, such as a first round's optimal_mixture.yaml.
-        holdout: Further mixtures from the same law, for testing a regression, in OUT/holdout/. An extension adds none.
-        extend: Add this many mixtures to those in OUT, with their settings unless others are given, and away from them;
-            no file of theirs is touched.
-        model_name: The model that the files name for RegMix's own trainer, tinyllama_1M unless given; ours takes it
-            from its settings.
+        holdout: Number of further mixtures from the same law, for testing a regression, in OUT/holdout/. An extension adds
+            none.
+        extend: Add this many mixtures to those in OUT, with their settings unless others are given, and away from them.
+            No file that is there is touched, except that mixtures.csv grows.
+        model_name: The model that the files name for RegMix's own trainer, tinyllama_1M unless given. Our trainer takes its
+            model from its own settings.
     """
     out = Path(out)
     check_folders(out)
@@ -134,15 +134,13 @@ def synthesize(
     # ---- 2. The mixtures that the sweep begins with, then draws within the bounds
     try:
         bounds, loose = _bounds(table, sampler.maximum_usage, budget, max_epochs, limits or {}, groups or {})
-        named = reference_steps(include, table, loose, sampler, budget, max_epochs)
-        references = repeated(
-            named, repeat_seeds, grid_steps(sampler.min_weight), len(table), None if older is None else older.weights
-        )
+        present, away = (None, None) if older is None else (older.weights, older.all_weights)
+        references = reference_mixtures(include, repeat_seeds, table, loose, sampler, budget, max_epochs, present)
         num_drawn = total - num_older - len(references)
         _check_room(num_drawn, len(references), repeat_seeds, is_extension=older is not None)
         center = sampling_center(table.tokens, sampler, None if around is None else weights_of(around, table))
         rng = np.random.default_rng(seed if older is None else [seed, num_older])
-        num_held, away = (holdout, None) if older is None else (0, older.all_weights)
+        num_held = holdout if older is None else 0
         steps, held, draw = draw_design(center, num_drawn, num_held, rng, sampler, bounds, references.steps, away)
     except InputError as error:
         raise InputError(f"{domains}: {error}") from None

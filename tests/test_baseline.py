@@ -15,16 +15,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixture_config.baseline import (
+from mixture_config.baseline import baseline
+from mixture_config.design.heuristics import (
     BASELINES,
-    baseline,
     baseline_weights,
     heuristic_weights,
-    read_counts,
     temperature_weights,
     unimax_weights,
 )
-from mixture_config.files.mixture import read_mixture
+from mixture_config.files.counts import read_counts
+from mixture_config.files.mixture import Mixture
 from proxymix.app.cli import main
 from proxymix.errors import InputError
 
@@ -65,8 +65,8 @@ def test_shares_are_token_shares_of_the_groups(counts, capsys):
 
 
 def test_a_floor_takes_from_the_others_in_proportion():
-    shares = heuristic_weights(np.array([100.0, 11, 1, 1, 1]), minimum_share=0.09)
-    np.testing.assert_allclose(shares, [0.64, 0.09, 0.09, 0.09, 0.09], rtol=0, atol=1e-15)
+    weights = heuristic_weights(np.array([100.0, 11, 1, 1, 1]), minimum_share=0.09)
+    np.testing.assert_allclose(weights, [0.64, 0.09, 0.09, 0.09, 0.09], rtol=0, atol=1e-15)
 
 
 def test_a_temperature_flattens_or_sharpens():
@@ -77,19 +77,19 @@ def test_a_temperature_flattens_or_sharpens():
 
 def test_a_cap_holds_a_small_group_to_its_epochs():
     """Square roots would give .1 to the smallest; twice its 100 tokens are .04 of 5,000, and the rest goes 6 : 3."""
-    shares = heuristic_weights(np.array([3600.0, 900, 100]), np.array([6.0, 3, 1]), budget=5000, max_epochs=2)
-    np.testing.assert_allclose(shares, [0.64, 0.32, 0.04])
+    weights = heuristic_weights(np.array([3600.0, 900, 100]), np.array([6.0, 3, 1]), budget=5000, max_epochs=2)
+    np.testing.assert_allclose(weights, [0.64, 0.32, 0.04])
 
 
 def test_fixed_shares_are_kept_to_the_bit_and_the_others_share_the_rest(tmp_path, capsys):
     """.45 and .04 are fixed; 51 parts of the rest go 40 : 10 : 1, whose last is lifted to the floor of .05."""
     lines = [("eng", 900), ("deu", 400), ("code", 7), ("fra", 100), ("mlt", 10)]
     records = [{"lang": g, "dataset": "web", "tokens": n, "path": g} for g, n in lines]
-    shares = answer(
+    weights = answer(
         capsys, write_lines(tmp_path / "d.jsonl", records), fixed={"eng": 0.45, "code": 0.04}, minimum_share=0.05
     )["distribution"]
-    assert (shares["eng"], shares["code"], shares["mlt"]) == (0.45, 0.04, 0.05)
-    assert shares["deu"] == pytest.approx(0.46 * 0.8, abs=1e-15) and shares["fra"] == pytest.approx(
+    assert (weights["eng"], weights["code"], weights["mlt"]) == (0.45, 0.04, 0.05)
+    assert weights["deu"] == pytest.approx(0.46 * 0.8, abs=1e-15) and weights["fra"] == pytest.approx(
         0.46 * 0.2, abs=1e-15
     )
 
@@ -161,20 +161,20 @@ def met(question):
 def test_every_constraint_that_can_be_met_is_met_to_1e_12(question):
     tokens, wanted, floor, budget, max_epochs, fixed = question
     try:
-        shares = heuristic_weights(tokens, wanted, floor, budget, max_epochs, fixed)
+        weights = heuristic_weights(tokens, wanted, floor, budget, max_epochs, fixed)
     except InputError:
         assert not tokens.any() or not met(question)
         return
     free, caps, _ = asked(question)
-    assert abs(shares.sum() - 1) < 1e-12 and (shares >= 0).all()
-    assert (shares[~np.isnan(fixed)] == fixed[~np.isnan(fixed)]).all()
-    assert (shares[np.isnan(fixed) & (tokens == 0)] == 0).all()
-    assert (shares[free] >= floor - 1e-12).all() and (shares[free] <= caps[free] + 1e-12).all()
-    scale = shares[free] / wanted[free]
-    loose = (shares[free] > floor * (1 + 1e-9)) & (shares[free] < caps[free] * (1 - 1e-9))
+    assert abs(weights.sum() - 1) < 1e-12 and (weights >= 0).all()
+    assert (weights[~np.isnan(fixed)] == fixed[~np.isnan(fixed)]).all()
+    assert (weights[np.isnan(fixed) & (tokens == 0)] == 0).all()
+    assert (weights[free] >= floor - 1e-12).all() and (weights[free] <= caps[free] + 1e-12).all()
+    scale = weights[free] / wanted[free]
+    loose = (weights[free] > floor * (1 + 1e-9)) & (weights[free] < caps[free] * (1 - 1e-9))
     if loose.any():
         np.testing.assert_allclose(scale[loose], scale[loose][0], rtol=1e-6)
-        at_floor, at_cap = shares[free] <= floor * (1 + 1e-9), shares[free] >= caps[free] * (1 - 1e-9)
+        at_floor, at_cap = weights[free] <= floor * (1 + 1e-9), weights[free] >= caps[free] * (1 - 1e-9)
         assert (scale[at_floor & ~at_cap] >= scale[loose][0] * (1 - 1e-6)).all()
         assert (scale[at_cap & ~at_floor] <= scale[loose][0] * (1 + 1e-6)).all()
 
@@ -258,8 +258,8 @@ def test_the_named_baselines_are_functions_of_counts():
         "capped": [0.64, 0, 0.36],
     }
     assert set(BASELINES) == set(expected)
-    for name, shares in expected.items():
-        np.testing.assert_allclose(baseline_weights(name, counts, budget=100), shares)
+    for name, weights in expected.items():
+        np.testing.assert_allclose(baseline_weights(name, counts, budget=100), weights)
     np.testing.assert_allclose(baseline_weights("unimax", counts, budget=60, max_epochs=4), [0.5, 0, 0.5])
     np.testing.assert_allclose(baseline_weights("temperature", counts, temperature=1e-9), [0.5, 0, 0.5])
 
@@ -288,8 +288,8 @@ def unimax_by_the_paper(sizes, budget, max_epochs):
 def test_unimax_is_the_papers_loop(sizes, part, max_epochs):
     budget = max(int(part * max_epochs * sum(sizes)), 1)
     if budget <= max_epochs * sum(sizes):
-        shares = unimax_weights(np.array(sizes, dtype=float), budget, max_epochs)
-        np.testing.assert_allclose(shares, unimax_by_the_paper(sizes, budget, max_epochs), rtol=1e-9, atol=1e-15)
+        weights = unimax_weights(np.array(sizes, dtype=float), budget, max_epochs)
+        np.testing.assert_allclose(weights, unimax_by_the_paper(sizes, budget, max_epochs), rtol=1e-9, atol=1e-15)
 
 
 def test_a_method_is_chosen_by_name(counts, capsys):
@@ -365,7 +365,8 @@ def test_in_a_domains_csv_a_domain_is_its_own_group_and_dataset(tmp_path, capsys
         out=tmp_path / "h.yaml",
     )
     assert got["distribution"] == pytest.approx({"work": 0.6, "web": 0.1, "wiki": 0.3}, abs=1e-15)
-    weights, rest = read_mixture(tmp_path / "h.yaml")
+    mixture = Mixture.read(tmp_path / "h.yaml")
+    weights, rest = mixture.weights, mixture.extra
     assert weights == pytest.approx({"code": 0.45, "law": 0.15, "web": 0.1, "spam": 0, "wiki": 0.3}, abs=1e-15)
     assert rest["epochs"] == pytest.approx({"code": 1.5, "law": 1.5, "web": 0.2, "spam": 0, "wiki": 0.2})
     assert (rest["fixed"], rest["merge"], rest["drop"]) == (
@@ -423,21 +424,21 @@ def test_a_group_without_tokens_cannot_be_fixed_above_0(tmp_path, capsys):
 
 
 def test_mappings_are_flags_and_settings_of_a_study(grouped, tmp_path, capsys):
-    def shares(*arguments):
+    def weights(*arguments):
         assert main(["baseline", "--counts", str(grouped), "--json", *arguments]) == 0
         return json.loads(capsys.readouterr().out)["distribution"]
 
     whole = ["--merge", "{code: [stack, coder]}", "--drop", "{eng: [stack]}", "--fixed", "{deu: 0.45}"]
-    expected = shares(*whole)
+    expected = weights(*whole)
     assert expected["deu"] == 0.45 and "py" not in expected
     entries = ["--merge.code", "[stack, coder]", "--drop.eng", "[stack]", "--fixed.deu", "0.45"]
-    assert shares(*entries) == expected
+    assert weights(*entries) == expected
     section = {"merge": {"code": ["stack", "coder"]}, "drop": {"eng": ["stack"]}, "fixed": {"deu": 0.45}}
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(section))
     (tmp_path / "study.yaml").write_text(yaml.safe_dump({"study": "s", "baseline": section}))
     for name in ("alone.yaml", "study.yaml"):
-        assert shares("--config", str(tmp_path / name)) == expected
-        assert shares("--config", str(tmp_path / name), "--fixed.math", "0.1")["math"] == 0.1
+        assert weights("--config", str(tmp_path / name)) == expected
+        assert weights("--config", str(tmp_path / name), "--fixed.math", "0.1")["math"] == 0.1
 
 
 @pytest.mark.parametrize(
@@ -512,7 +513,8 @@ def test_what_programs_read_sums_to_1_at_full_precision(tokens):
 
 def test_the_yaml_is_a_mixture_with_its_settings_and_epochs(counts, tmp_path):
     baseline(counts, out=tmp_path / "heuristic_mixture.yaml", training_tokens=2000, max_epochs=4, minimum_share=0.1)
-    weights, rest = read_mixture(tmp_path / "heuristic_mixture.yaml")
+    mixture = Mixture.read(tmp_path / "heuristic_mixture.yaml")
+    weights, rest = mixture.weights, mixture.extra
     assert weights == pytest.approx({"eng": 0.75 * 0.9 / 0.95, "deu": 0.2 * 0.9 / 0.95, "mlt": 0.1}, abs=1e-15)
     assert sum(weights.values()) == pytest.approx(1, abs=1e-12)
     assert rest["epochs"]["mlt"] == 4.0 and rest["training_tokens"] == 2000 and rest["minimum_share"] == 0.1

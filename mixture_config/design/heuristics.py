@@ -1,6 +1,6 @@
-"""Token counts -> the shares of every baseline that needs no proxies. Pure numpy, no files.
+"""Token counts -> the weights of every baseline that needs no proxies. Pure numpy, no files.
 
-The baselines are named in BASELINES. `heuristic_weights` holds any of them to fixed shares, a floor and epoch caps at once.
+BASELINES names them. `heuristic_weights` holds any of them to fixed weights, a floor and epoch caps at once.
 """
 
 import math
@@ -18,27 +18,28 @@ BUDGETED = ("unimax", "capped")  # baselines that mean nothing without a budget
 
 
 def proportional_weights(tokens: np.ndarray) -> np.ndarray:
-    """Token shares: the prior."""
+    """Weights in proportion to the tokens: the prior."""
     return tokens / tokens.sum()
 
 
 def temperature_weights(tokens: np.ndarray, temperature: float = 0.5) -> np.ndarray:
-    """Shares in proportion to tokens**temperature: 1 is the prior, near 0 is uniform, above 1 sharpens."""
+    """Weights in proportion to tokens**temperature. 1 is the prior, near 0 is uniform, and above 1 sharpens."""
     flat = np.maximum((tokens / tokens.max()) ** temperature, 1e-300) * (tokens > 0)
     return flat / flat.sum()
 
 
 def uniform_weights(tokens: np.ndarray) -> np.ndarray:
-    """The same share for every domain that has tokens."""
+    """The same weight for every domain that has tokens."""
     return (tokens > 0) / np.count_nonzero(tokens)
 
 
 def unimax_weights(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
     """As uniform as max_epochs passes over every domain allow: UniMax (Chung et al. 2023, arXiv:2304.09151).
 
-    The paper visits domains from small to large and gives each an equal part of what is left of the budget, at most
-    max_epochs times its size. That is the one scale at which min(scale, cap) sums to 1. It counts characters and leaves
-    a budget that the caps cannot fill unspent; here tokens count, and such a budget is an error.
+    The paper visits domains from small to large, and gives each an equal part of what is left of the budget, at most
+    max_epochs times its size. The result is min(scale, cap) at the one scale where the weights sum to 1. The paper counts
+    characters, and does not spend the part of a budget that the caps cannot fill. Here tokens count, and such a budget is
+    an error.
 
     Raises:
         InputError: If there is no budget, or the caps cannot fill it.
@@ -47,10 +48,10 @@ def unimax_weights(tokens: np.ndarray, budget: int | None = None, max_epochs: fl
 
 
 def capped_weights(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
-    """Token shares, if no domain is then passed over more than max_epochs times.
+    """The prior, if it takes no domain more than max_epochs times.
 
-    Token shares repeat every domain equally often, so this is the prior wherever the caps can be met. Caps shape a
-    mixture only where another law is capped: a temperature below 1, or uniform shares (UniMax).
+    The prior repeats every domain equally often, so it is within all caps or none. Caps change only other weights: those
+    of a temperature below 1, or uniform ones (UniMax).
 
     Raises:
         InputError: If there is no budget, or the caps cannot fill it.
@@ -71,11 +72,11 @@ BASELINES: dict[str, Callable[..., np.ndarray]] = {
 def baseline_weights(
     name: str, tokens: np.ndarray, temperature: float = 0.5, budget: int | None = None, max_epochs: float = 4.0
 ) -> np.ndarray:
-    """The shares of a baseline by its name; sum 1, shape (num_domains,).
+    """The weights of a baseline by its name: sum 1, shape (num_domains,).
 
     Args:
         name: One of BASELINES.
-        tokens: Unique training tokens per domain, shape (num_domains,); a domain with none gets 0.
+        tokens: Unique training tokens per domain, shape (num_domains,). A domain with none gets 0.
         temperature: Exponent on the counts, for `temperature`.
         budget: Tokens of the final training, for `unimax` and `capped`.
         max_epochs: Most passes over a domain's tokens, for `unimax` and `capped`.
@@ -99,22 +100,25 @@ def heuristic_weights(
     fixed: np.ndarray | None = None,
     names: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Shares in proportion to `wanted`, except where a share is fixed or a floor or a cap binds; sum 1.
+    """Weights in proportion to `wanted`, except where a weight is fixed or a floor or a cap binds.
 
-    Fixed shares are kept to the bit, whatever floor and caps say. The others take what is left: clip(scale * wanted,
-    floor, cap) at the one scale that uses it up.
+    Fixed weights are kept to the last bit, whatever floor and caps say. The others are clip(scale * wanted, floor, cap) at
+    the one scale where all weights sum to 1.
 
     Args:
-        tokens: Token counts, shape (num_groups,); a group with none gets 0 and no floor.
-        wanted: Shares where nothing binds, at any scale, shape (num_groups,); token shares unless given.
-        minimum_share: Floor of every group that is not fixed, as a part of all.
+        tokens: Token counts, shape (num_groups,). A group with none gets 0 and no floor.
+        wanted: Weights where nothing binds, at any scale, shape (num_groups,); the prior unless given.
+        minimum_share: Floor of every group that is not fixed.
         budget: Tokens of the final training; no caps without it.
         max_epochs: Cap of every group that is not fixed, in passes over its tokens; none unless given.
-        fixed: Fixed shares, NaN where a group has none, shape (num_groups,).
-        names: Group names for messages.
+        fixed: Fixed weights, NaN where a group has none, shape (num_groups,).
+        names: Group names, for messages.
+
+    Returns:
+        Weights, shape (num_groups,).
 
     Raises:
-        InputError: If no shares can meet all that, with the largest floor or budget that can.
+        InputError: If no weights can meet all of this. The message gives the largest floor or budget that can be met.
     """
     names = [f"group {i}" for i in range(1, len(tokens) + 1)] if names is None else names
     fixed = np.full(len(tokens), np.nan) if fixed is None else fixed
@@ -138,19 +142,23 @@ def _needed(budget: int | None, name: str) -> int:
 
 
 def _left_by(fixed: np.ndarray, tokens: np.ndarray, names: Sequence[str]) -> float:
-    """What fixed shares leave to the others, checked."""
-    shares = {i: share for i, share in enumerate(fixed.tolist()) if not math.isnan(share)}
-    for i, share in shares.items():
-        if not 0 <= share <= 1:
-            raise InputError(f"fixed: {names[i]} is {share!r}; a share from 0 to 1 is wanted")
-        if share > 0 and tokens[i] == 0:
+    """What the fixed weights leave to the others.
+
+    Raises:
+        InputError: If they leave less than nothing, or something that no other group can take.
+    """
+    weights = {i: weight for i, weight in enumerate(fixed.tolist()) if not math.isnan(weight)}
+    for i, weight in weights.items():
+        if not 0 <= weight <= 1:
+            raise InputError(f"fixed: {names[i]} is {weight!r}; a share from 0 to 1 is wanted")
+        if weight > 0 and tokens[i] == 0:
             raise InputError(
-                f"fixed: {names[i]} is {share!r}, but has no tokens to take that from; fix it at 0 or drop it"
+                f"fixed: {names[i]} is {weight!r}, but has no tokens to take that from; fix it at 0 or drop it"
             )
-    total = math.fsum(shares.values())
+    total = math.fsum(weights.values())
     if total > 1 + WEIGHT_ROUNDOFF:
         raise InputError(f"fixed: the shares sum to {total:.6g}, over 1; lower some")
-    others = any(count > 0 and i not in shares for i, count in enumerate(tokens))
+    others = any(count > 0 and i not in weights for i, count in enumerate(tokens))
     if total < 1 - WEIGHT_ROUNDOFF and not others:
         raise InputError(
             f"fixed: the shares sum to {total:.6g}, and no other group with tokens is left to share the other "
@@ -168,10 +176,13 @@ def _check_limits(
     max_epochs: float | None,
     names: Sequence[str],
 ) -> None:
-    """Raise an InputError where the free groups cannot share `rest` within floor and caps.
+    """Check that the free groups can divide `rest` within floor and caps.
 
-    They can exactly when the floors sum to at most `rest`, the caps to at least that, and the floor is under the
-    smallest group's cap.
+    They can if the floors sum to at most `rest`, the caps sum to at least `rest`, and the floor is not above the cap of the
+    smallest group, and only then.
+
+    Raises:
+        InputError: If they cannot. The message says what can be met.
     """
     num_free, total = int(free.sum()), float(tokens[free].sum())
     smallest = int(np.flatnonzero(free)[np.argmin(tokens[free])])

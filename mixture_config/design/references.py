@@ -62,7 +62,56 @@ def weights_of(path: Path, table: Domains) -> np.ndarray:
     return row
 
 
-def reference_steps(
+def reference_mixtures(
+    include: Sequence[str],
+    repeat_seeds: int,
+    table: Domains,
+    limits: Limits,
+    sampler: SamplerSettings,
+    budget: int | None,
+    max_epochs: float,
+    present: np.ndarray | None,
+) -> ReferenceMixtures:
+    """The mixtures of `include` within `limits`, each `repeat_seeds` times, less those that are present.
+
+    All of them come once before any comes twice. The number of a repeat tells the rows of one mixture apart, and training
+    takes its seed from this number. If two of `include` are the same mixture, as the prior of equal domains and the uniform
+    one are, the first stays.
+
+    Args:
+        include: Names of baselines, `vertices` (every domain as far as its bounds allow), and paths of YAMLs.
+        repeat_seeds: How often each mixture is wanted.
+        table: The domains.
+        limits: Bounds that the mixtures keep.
+        sampler: With the temperature for the baseline of that name, and with the grid.
+        budget: Tokens of the final training, for the baselines that need them.
+        max_epochs: Most passes over a domain's tokens, for the same.
+        present: Weights of the sweep that is extended, shape (any, num_domains), if one is.
+
+    Raises:
+        InputError: If a baseline needs a budget, two mixtures have one name, `limits` hold no mixture on the grid, or a
+            mixture is present on a finer grid, so that no row on this grid would be a repeat of it.
+    """
+    num_steps = grid_steps(sampler.min_weight)
+    once = _steps_of(_wanted_weights(include, table, limits, sampler, budget, max_epochs), limits, num_steps)
+    there = dict.fromkeys(once, 0)
+    for name, steps in once.items():
+        if present is None:
+            break
+        apart = np.abs(present - steps / num_steps).sum(axis=1)
+        there[name] = int((apart < SAME_WEIGHT).sum())
+        if not there[name] and (apart < 1 / num_steps).any():
+            if repeat_seeds > 1:
+                raise InputError(
+                    f"repeat_seeds: {name} is there on a finer grid; leave min_weight as it is in the sweep"
+                )
+            there[name] = 1
+    rows = [(name, k) for k in range(repeat_seeds) for name in once if k >= there[name]]
+    steps = np.array([once[name] for name, _ in rows], dtype=np.int32).reshape(len(rows), len(table))
+    return ReferenceMixtures(steps, [{"anchor": name, **({"repeat": k} if k else {})} for name, k in rows])
+
+
+def _wanted_weights(
     include: Sequence[str],
     table: Domains,
     limits: Limits,
@@ -70,21 +119,7 @@ def reference_steps(
     budget: int | None,
     max_epochs: float,
 ) -> dict[str, np.ndarray]:
-    """The mixtures of `include` within `limits`, in its order: name -> steps of the grid, shape (num_domains,).
-
-    If two of them are the same mixture, as the prior of equal domains and the uniform one are, the first stays.
-
-    Args:
-        include: Names of baselines, `vertices` (every domain as far as its bounds allow), and paths of YAMLs.
-        table: The domains.
-        limits: Bounds that the mixtures keep.
-        sampler: With the temperature for the baseline of that name, and with the grid.
-        budget: Tokens of the final training, for the baselines that need them.
-        max_epochs: Most passes over a domain's tokens, for the same.
-
-    Raises:
-        InputError: If a baseline needs a budget, two mixtures have one name, or `limits` hold no mixture on the grid.
-    """
+    """Name -> weights, shape (num_domains,), which may break the limits."""
     wanted: dict[str, np.ndarray] = {}
     for name in include:
         if name == "vertices":
@@ -103,7 +138,11 @@ def reference_steps(
             if is_file
             else baseline_weights(name, tokens, sampler.temperature, budget, max_epochs)
         )
-    num_steps = grid_steps(sampler.min_weight)
+    return wanted
+
+
+def _steps_of(wanted: Mapping[str, np.ndarray], limits: Limits, num_steps: int) -> dict[str, np.ndarray]:
+    """Name -> the nearest steps of the grid within the limits, each mixture under one name."""
     grid = limits.on_grid(num_steps)
     found: dict[str, np.ndarray] = {}
     for name, row in wanted.items():
@@ -114,41 +153,3 @@ def reference_steps(
         else:
             say(f"include: {name} is the same mixture as {same} here, so it is there once")
     return found
-
-
-def repeated(
-    references: Mapping[str, np.ndarray],
-    repeat_seeds: int,
-    num_steps: int,
-    num_domains: int,
-    present: np.ndarray | None,
-) -> ReferenceMixtures:
-    """Each reference `repeat_seeds` times, all of them once before any comes twice, less those that are present.
-
-    The number of the repeat tells the rows of one reference apart, and training takes its seed from this number.
-
-    Args:
-        references: Name -> steps of the grid, shape (num_domains,).
-        repeat_seeds: How often each is wanted.
-        num_steps: Steps of the grid that make a weight of 1.
-        num_domains: Number of domains.
-        present: Weights of the sweep that is extended, shape (any, num_domains), if one is.
-
-    Raises:
-        InputError: If a reference is present on a finer grid, so that no row on this grid would be a repeat of it.
-    """
-    there = dict.fromkeys(references, 0)
-    for name, steps in references.items():
-        if present is None:
-            break
-        apart = np.abs(present - steps / num_steps).sum(axis=1)
-        there[name] = int((apart < SAME_WEIGHT).sum())
-        if not there[name] and (apart < 1 / num_steps).any():
-            if repeat_seeds > 1:
-                raise InputError(
-                    f"repeat_seeds: {name} is there on a finer grid; leave min_weight as it is in the sweep"
-                )
-            there[name] = 1
-    rows = [(name, k) for k in range(repeat_seeds) for name in references if k >= there[name]]
-    steps = np.array([references[name] for name, _ in rows], dtype=np.int32).reshape(len(rows), num_domains)
-    return ReferenceMixtures(steps, [{"anchor": name, **({"repeat": k} if k else {})} for name, k in rows])

@@ -1,6 +1,7 @@
-"""A JSONL of token counts (or a domains.csv) -> datasets in groups, some dropped and some merged.
+"""A JSONL of token counts (or a domains.csv) -> datasets in groups, some of them dropped or merged.
 
-Groups get shares; a dataset gets its part of its group's. The keys and the meaning of drop and merge are ml-dist-gen's.
+Groups get weights, and a dataset gets its part of its group's. The keys, and the meaning of drop and merge, are those of
+ml-dist-gen.
 """
 
 import json
@@ -13,7 +14,7 @@ from typing import Any
 from proxymix.errors import InputError
 from proxymix.files import read_text
 from proxymix.messages import nearest, some
-from proxymix.schemas import MOST, read_domains
+from proxymix.schemas import MOST, Domains
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def read_counts(path: Path, token_key: str | None = None) -> list[Dataset]:
         InputError: If a line is no object, lacks a key, repeats a dataset or path, or its count is no whole number >= 0.
     """
     if has_domains(path):
-        return [Dataset(d.domain, d.domain, d.tokens, d.domain) for d in read_domains(path)]
+        table = Domains.read(path)
+        return [Dataset(name, name, int(tokens), name) for name, tokens in zip(table.names, table.tokens, strict=True)]
     datasets: list[Dataset] = []
     seen: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(read_text(path).split("\n"), start=1):
@@ -73,9 +75,9 @@ def read_counts(path: Path, token_key: str | None = None) -> list[Dataset]:
 def regroup(
     datasets: Sequence[Dataset], drop: Mapping[str, Sequence[str]], merge: Mapping[str, Sequence[str]]
 ) -> list[Dataset]:
-    """Leave out what is dropped, then move what is merged into its new group; the order stays.
+    """Leave out what is dropped, then move what is merged into its new group. The order stays.
 
-    A group that has no dataset left is gone. A new group may have the name of one that is there, and adds to it.
+    A group without datasets disappears. A new group may have the name of another one, whose datasets it then joins.
 
     Args:
         datasets: All of them.
@@ -108,14 +110,14 @@ def regroup(
 
 
 def fixed_weights(fixed: Mapping[str, float], groups: Sequence[str]) -> list[float]:
-    """The fixed share of every group, NaN where it has none.
+    """The fixed weight of every group, NaN where it has none.
 
     Raises:
-        InputError: If a share is not from 0 to 1, or there is no such group.
+        InputError: If a weight is not from 0 to 1, or there is no such group.
     """
-    for group, share in fixed.items():
-        if not 0 <= share <= 1:
-            raise InputError(f"fixed: {group} is {share!r}; a share from 0 to 1 is wanted")
+    for group, weight in fixed.items():
+        if not 0 <= weight <= 1:
+            raise InputError(f"fixed: {group} is {weight!r}; a share from 0 to 1 is wanted")
         if group not in groups:
             raise InputError(f"fixed: no group {group!r}{_hint(group, groups)}")
     return [fixed.get(group, math.nan) for group in groups]
