@@ -4,10 +4,11 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
+from proxymix.app import old_names
 from proxymix.app.cli import main
 from proxymix.app.parameters import build_arguments, parameters
 from proxymix.app.parser import Parser
@@ -28,6 +29,20 @@ class TrainSettings:
     tokens: int = 100
 
 
+@dataclass(frozen=True)
+class Sauce:
+    """What goes over the eggs.
+
+    Args:
+        cream: Spoons of cream.
+        herbs: How much of each.
+    """
+
+    FLAT: ClassVar[bool] = True
+    cream: int = 1
+    herbs: dict[str, float] | None = None
+
+
 def cook(
     pot: Path,
     train: TrainSettings,
@@ -42,6 +57,7 @@ def cook(
     size: Literal["small", "large"] | None = None,
     seed: int = 0,
     workers: int | None = None,
+    sauce: Sauce = Sauce(cream=2),
 ) -> None:
     """Cook eggs.
 
@@ -59,11 +75,12 @@ def cook(
         size: Of the eggs.
         seed: Of the draws.
         workers: Cooks.
+        sauce: The sauce.
     """
 
 
 def parse(*arguments: str, filled: dict | None = None) -> dict:
-    parser = Parser("cook", cook.__doc__)
+    parser = Parser("cook", cook.__doc__, old={"number": "eggs", "train.size": "train.model", "milk": "cream"})
     parser.add(parameters(cook))
     parser.fill(filled or {}, "kitchen.yaml")
     return build_arguments(cook, parser.parse(arguments))
@@ -80,6 +97,30 @@ def test_every_type_of_flag_is_understood():
     assert values["objective"] == {"law": 1.0} and values["budget"] == 25_000_000_000
 
 
+def test_the_fields_of_a_flat_dataclass_are_flags_of_their_own():
+    assert parse("--pot", "p")["sauce"] == Sauce(cream=2)  # as the signature of cook says
+    values = parse("--pot", "p", "--herbs.dill", "1.5", filled={"cream": 4})
+    assert values["sauce"] == Sauce(cream=4, herbs={"dill": 1.5})
+
+
+@pytest.mark.parametrize("written", ["25e9", "25_000_000_000", "25000000000", 25e9, "2.5E10"])
+def test_a_whole_number_may_be_written_in_several_ways(written):
+    values = parse("--pot", "p", filled={"budget": written})
+    assert values["budget"] == 25_000_000_000 and type(values["budget"]) is int
+    assert parse("--pot", "p", f"--budget={written}")["budget"] == 25_000_000_000
+
+
+def test_a_setting_is_still_read_under_its_old_name_with_one_note(capsys):
+    old_names._NOTES.clear()
+    values = parse("--pot", "p", "--train.size=3m", "--milk", "3", filled={"number": 7})
+    assert (values["eggs"], values["train"].model, values["sauce"].cream) == (7, "3m", 3)
+    assert parse("--pot", "p", "--number", "8", filled={"number": 7})["eggs"] == 8
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) == 4 and notes[0].startswith("kitchen.yaml: number is called eggs")
+    with pytest.raises(InputError, match="number is the old name of eggs, and both are given"):
+        parse(filled={"number": 7, "eggs": 7})
+
+
 @pytest.mark.parametrize(
     ("arguments", "value"),
     [
@@ -87,12 +128,24 @@ def test_every_type_of_flag_is_understood():
         (["--save", "true"], True),
         (["--save=false", "--devices", "2"], False),
         (["--no_save"], False),
+        (["--save", "--no_save"], False),
     ],
 )
 def test_a_switch_is_also_given_as_true_or_false(arguments, value):
     parser = Parser("train", "")
     parser.add(parameters(stage_named("train").load()))
     assert parser.parse(arguments)["save"] is value
+
+
+def test_a_word_after_a_switch_is_the_argument_without_a_flag():
+    def look(at: Path, boil: bool = False) -> None:
+        """Look."""
+
+    parser = Parser("look", "Look.")
+    parser.add(parameters(look), positional="at")
+    for arguments in (["--boil", "pot"], ["pot", "--boil"], ["pot", "--boil", "true"]):
+        assert parser.parse(arguments) == {"at": Path("pot"), "boil": True}
+    assert parser.parse(["--no_boil", "pot"]) == {"at": Path("pot"), "boil": False}
 
 
 def test_help_shows_what_can_be_chosen():
@@ -121,6 +174,12 @@ def test_a_mapping_is_given_whole_or_entry_by_entry():
         (["--eggs", "2.5"], "--eggs: '2.5' is not a whole number"),
         (["--kind", "raw"], "--kind: 'raw' is not one of soft, hard"),
         (["--train.token", "1"], r"did you mean train\.tokens\?"),
+        (["--eggs"], "--eggs: a value is missing; a whole number is wanted"),
+        (["--eggs", "--boil"], "--eggs: a value is missing"),
+        (["--eggs", "3", "4"], "'4' is given without a flag"),
+        (["--boil", "perhaps"], "'perhaps' is given without a flag"),
+        (["--boil=perhaps"], "--boil: 'perhaps' is not true or false"),
+        (["-eggs", "3"], "'-eggs' is given without a flag; did you mean eggs?"),
         (["--seed", "-1"], "cook: --seed: -1 is too low; 0 or more is wanted"),
         (["--workers", "0"], "cook: --workers: 0 is too low; 1 or more is wanted"),
     ],

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -164,6 +165,21 @@ def test_a_study_killed_again_and_again_ends_with_the_same_bytes(finished, corpu
     done = subprocess.run(command(corpus, study, config), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert contents(study) == contents(finished[0])
+
+
+def test_a_study_whose_runs_were_fed_another_mixture_than_its_table_says_cannot_be_fitted(finished, tmp_path, capsys):
+    study = tmp_path / "study"
+    shutil.copytree(finished[0], study)
+    recorded = json.loads((study / "stages" / "fit.json").read_text())
+    assert "proxies" in recorded["inputs"] and "proxies" not in recorded["settings"]
+    assert "proxies" not in yaml.safe_load((study / "study.yaml").read_text())["fit"]
+    manifest = study / "proxies" / "n00002" / "manifest.yaml"
+    content = yaml.safe_load(manifest.read_text())
+    content["realised_tokens"] = dict.fromkeys(content["realised_tokens"], 1)
+    manifest.write_text(yaml.safe_dump(content))
+    assert main(["fit", "--study", str(study)]) == 2
+    message = capsys.readouterr().err
+    assert f"{study / 'proxies'}: 1 of 8 runs" in message and "n00002" in message
 
 
 def test_another_configuration_is_refused_and_update_redoes_only_what_it_touches(finished, corpus, config):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxymix.app.config import Config, study_settings
-from proxymix.app.stages import Stage
+from proxymix.app.stages import RENAMED, Stage, stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError, StageError
 from proxymix.files import write_text
@@ -64,6 +64,30 @@ def test_how_many_workers_did_the_work_does_not_make_it_stale(study):
         STAGE, lambda **_: upper(study.path / "text.txt", study.path / "out.txt"), {**call(study), "workers": 2}
     )
     assert study.state(STAGE, {**call(study), "workers": 8}) == "done"
+
+
+def test_a_setting_that_got_another_name_does_not_make_its_stage_stale(study, monkeypatch):
+    study.perform(STAGE, upper, call(study))
+    record = study.path / "stages" / "upper.json"
+    record.write_text(record.read_text().replace('"times"', '"repeats"'))
+    assert study.state(STAGE, call(study)) == "stale"
+    monkeypatch.setitem(RENAMED, "upper", {"repeats": "times"})
+    assert study.state(STAGE, call(study)) == "done"
+
+
+def test_a_file_that_a_stage_can_do_without_is_left_out_where_it_is_not_there(study):
+    fit = stage_named("fit")
+    assert "proxies" not in study.call(fit, Config.defaults())
+    (study.path / "proxies").mkdir()
+    assert study.call(fit, Config.defaults())["proxies"] == study.path / "proxies"
+
+
+def test_a_regression_over_several_rounds_reads_the_tables_of_all_runs(study):
+    (study.path / "rounds" / "proxies").mkdir(parents=True)
+    once, twice = (study.paths(stage_named("fit"), {"rounds.num_rounds": num}) for num in (1, 2))
+    assert once["mixtures"] == study.path / "mixtures.csv" and "further_proxies" not in once
+    assert twice["mixtures"] == study.path / "rounds" / "mixtures.csv"
+    assert twice["further_proxies"] == study.path / "rounds" / "proxies"
 
 
 def test_an_output_sent_elsewhere_does_not_count_as_the_studys(study, tmp_path):

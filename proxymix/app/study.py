@@ -117,11 +117,17 @@ class Study:
     def call(self, stage: Stage, config: Config) -> dict[str, Any]:
         """The parameters with which the study calls a stage: where its files lie, and what `config` says of its settings.
 
+        A file that the stage can do without is left out where it is not there, such as the run folders of a study whose
+        losses were collected from wandb.
+
         Returns:
             Key of the stage's parameter -> value.
         """
-        wanted = parameters(stage.load())
-        paths = {name: path for name, path in self.paths(stage, config).items() if name in wanted}
+        paths = {}
+        for name, parameter in parameters(stage.load()).items():
+            path = self.paths(stage, config).get(name)
+            if path is not None and (parameter.required or name in stage.writes or path.exists()):
+                paths[name] = path
         return paths | self.with_budget(config).for_stage(stage)
 
     def paths(self, stage: Stage, config: Mapping[str, Any]) -> dict[str, Path]:
