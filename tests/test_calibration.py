@@ -1,14 +1,17 @@
 """What is fastest here is measured where it matters, chosen, and remembered."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
+import torch
 from proxies import TINY, VOCABULARY
 
-from proxy_training.device import calibration
-from proxy_training.device.calibration import Speed, chosen_layout, measured, predicted_seconds
+from proxy_training.device import calibration, trial
+from proxy_training.device.calibration import chosen_layout, measured, predicted_seconds
 from proxy_training.device.layout import Layout
+from proxy_training.device.trial import Speed, disagreement, measured_speed
 from proxymix.errors import StageError
 
 LONG = replace(TINY, tokens=10**9)
@@ -53,7 +56,7 @@ def test_a_short_sweep_goes_by_rule_and_a_long_one_by_what_is_fastest(bench, cap
     assert chosen_layout(TINY, VOCABULARY, 100, 1).models_per_process == 8
     assert not found.asked
     assert chosen_layout(LONG, VOCABULARY, 100, 1).models_per_process == 16
-    assert found.asked == [1, 4, 8, 16, 64, (16, "compiled")]
+    assert found.asked == [1, 4, 8, 16, 64, 16, (16, "compiled")]
     said = capfd.readouterr().err
     assert "12,500 with 1, 16,667 with 4, 16,667 with 8, 20,000 with 16, 14,286 with 64\n" in said
     assert "25,000 with 16 compiled\n" in said
@@ -67,7 +70,7 @@ def test_a_larger_stack_must_be_faster_by_more_than_noise(bench):
 def test_no_more_are_tried_than_a_process_has_runs(bench):
     found = bench(table={(5, "compiled"): 1.0, 5: 5e-5})
     chosen_layout(LONG, VOCABULARY, 10, 2)
-    assert found.asked == [1, 4, 5, (5, "compiled")]
+    assert found.asked == [1, 4, 5, 5, (5, "compiled")]
 
 
 def test_compiling_is_tried_where_it_may_pay_and_taken_where_it_does(bench):
@@ -93,9 +96,9 @@ def test_what_was_measured_is_remembered_for_what_decides_it(bench, cache):
     assert chosen_layout(replace(LONG, learning_rate=0.1), VOCABULARY, 100, 1) == chosen
     assert not found.asked
     chosen_layout(LONG, VOCABULARY, 5, 1)
-    assert found.asked == [5, (5, "compiled")], "the others are known"
+    assert found.asked == [5, 5, (5, "compiled")], "the others are known"
     chosen_layout(LONG, 2 * VOCABULARY, 4, 1)
-    assert found.asked[2:] == [1, 4, (4, "compiled")]
+    assert found.asked[3:] == [1, 4, 4, (4, "compiled")]
     for damaged in ("{", "[]", cache.read_text().replace("e-05", '"')):
         cache.write_text(damaged)
         assert chosen_layout(LONG, VOCABULARY, 100, 1) == chosen
@@ -104,6 +107,57 @@ def test_what_was_measured_is_remembered_for_what_decides_it(bench, cache):
 def test_a_layout_that_does_not_fit_is_not_chosen(bench):
     bench(table={16: math.inf, 64: math.inf, (4, "compiled"): 1.0})
     assert chosen_layout(LONG, VOCABULARY, 100, 1).models_per_process == 4
+
+
+@pytest.fixture
+def ways(monkeypatch):
+    """Faster ways are tried on the CPU as on a GPU, in this process."""
+
+    def tried(*changes):
+        monkeypatch.setitem(calibration.VARIANTS, "cpu", changes)
+        monkeypatch.setattr(trial, "SECONDS", {"cpu": 0.05})
+        monkeypatch.setattr(
+            calibration,
+            "measured",
+            lambda settings, vocabulary, layouts: [[measured_speed(settings, vocabulary, each) for each in layouts]],
+        )
+        return chosen_layout(replace(LONG, models_per_process="auto", compile=False), VOCABULARY, 4, 1)
+
+    return tried
+
+
+def test_what_cannot_run_here_is_left_out_and_said(ways, cache, capfd):
+    layout = ways({"head": "fused"}, {"head": "liger"}, {"head": "cut"}, {"graph": True})
+    assert not layout.variants
+    said = capfd.readouterr().err
+    for name in ("head fused", "head liger", "head cut", "graph"):
+        assert re.search(rf"\d {name} left out: \w+: ", said) or re.search(rf"\d {name} left out: \w+Error", said), said
+    assert cache.read_text().count("left out") == 4, "and remembered"
+
+
+def test_a_faster_way_with_other_losses_is_left_out(ways, monkeypatch, capfd):
+    """The head is made to return losses and no gradient, which is fast."""
+    from proxy_training.model import head
+
+    wrong = lambda logits, targets: (head._losses_and_gradient(logits, targets)[0], torch.zeros_like(logits))  # noqa: E731
+    monkeypatch.setitem(head._BETWEEN_PRODUCTS, "fused", lambda: wrong)
+    monkeypatch.setattr(calibration, "BETTER", 0.0)  # Whatever the speed.
+    assert not ways({"head": "fused"}).variants
+    assert re.search(
+        r"left out: its losses differ by [\d.]+ nats in \d+ steps; 0.002 is allowed in fp32", capfd.readouterr().err
+    )
+
+
+def test_a_faster_way_with_the_same_losses_is_taken(ways, monkeypatch):
+    monkeypatch.setattr(calibration, "BETTER", 0.0)
+    assert ways({"corpus": "device"}).variants == {"corpus": "device"}
+
+
+def test_losses_that_are_no_numbers_disagree():
+    reference, broken = Speed(1.0, 0.0, [[5.0, 5.0]]), Speed(0.5, 0.0, [[5.0, math.nan]])
+    assert "differ by nan" in disagreement(broken, reference, "bf16")
+    assert not disagreement(replace(broken, losses=[[5.01, 4.99]]), reference, "bf16")
+    assert "0.01 nats" in disagreement(replace(broken, losses=[[5.01, 4.99]]), reference, "fp32")
 
 
 def test_a_measurement_trains_in_processes_of_its_own():

@@ -7,54 +7,49 @@ import contextlib
 import json
 import math
 import platform
-import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from data_preparation.tokens.shards import TokenDomain
 from proxy_training.device.layout import Layout, device_here, fitting_stack, free_bytes, gpu_name, layout_of, num_gpus
-from proxy_training.launch.worker_pool import Worker, one_gpu
+from proxy_training.device.trial import Speed, disagreement
+from proxy_training.launch.worker_process import Worker, one_gpu
 from proxy_training.model.proxy import flops_per_token
-from proxy_training.runs.settings import Run, TrainSettings
-from proxy_training.runs.token_data import TokenData, plan_of
+from proxy_training.runs.settings import TrainSettings
 from proxymix.errors import StageError
 from proxymix.files import cache_folder, replacing
 from proxymix.progress import progress, say
-from proxymix.schemas import TokensManifest
 
-SECONDS = 2.5  # of training, for one measurement
-STEPS = {"cpu": 1, "cuda": 20}  # short ones between readings of the clock, for which a GPU waits
-STEP_FLOP = {"cpu": 1e11, "cuda": 2e14}  # between two readings at most: a second or two
-STACKS = (1, 4, 16, 64)  # proxies in a process that are tried
-BETTER = 1.03  # a larger stack must be faster by this: smaller ones lose less when interrupted, and spread more evenly
-WORTH_FLOP = {"cpu": 3e12, "cuda": 3e15}  # of a worker's share, a minute or so: less is done before it is measured
-SCORING = {False: 0.4, True: 0.55}  # of a training step, compiled (1.37 times as fast) or not: scoring as many tokens
-RUN_SECONDS = 0.3  # of a run: wandb and files
-WORTH_COMPILING = 150.0  # seconds of a worker's share: it saves a fifth of them, for 45 s the first time and 3 s later
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What one measurement found.
-
-    Attributes:
-        seconds_per_token: Of training, for a token of one proxy, over all proxies of the process.
-        ended: When it ended, as time.time().
-    """
-
-    seconds_per_token: float
-    ended: float
+STACKS = (1, 4, 16, 64)  # Proxies in a process that are tried.
+BETTER = 1.03  # A larger stack must be faster by this: small ones lose less when interrupted, and spread more evenly.
+WORTH_FLOP = {"cpu": 3e12, "cuda": 3e15}  # Calibrate only when a worker has at least a minute of work.
+SCORING = {False: 0.4, True: 0.55}  # Scoring a token, in training steps; a compiled step is 1.37 times as fast.
+RUN_SECONDS = 0.3  # Of a run: wandb and files.
+WORTH_COMPILING = 150.0  # Seconds of a worker's share. Compiling saves a fifth, and takes 45 s first and 3 s later.
+VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+    "cpu": (),
+    "cuda": (
+        {"head": "fused"},
+        {"head": "liger"},
+        {"head": "cut"},
+        {"graph": True},
+        {"corpus": "device", "graph": True},
+        {"corpus": "device", "graph": True, "head": "fused"},
+        {"corpus": "device", "graph": True, "head": "liger"},
+        {"corpus": "device", "graph": True, "head": "cut"},
+    ),
+}
+"""Faster ways that are tried, by device."""
 
 
 def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, workers: int) -> Layout:
     """What `settings` leave open, fitted to this device: by a rule for a short sweep, by what is fastest for a longer one.
+
+    A faster way (VARIANTS) is taken only if its losses also are those of the reference on the same batches.
 
     Args:
         settings: How proxies are trained.
@@ -69,6 +64,7 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
     flop = flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.tokens * share
     if "auto" not in (settings.models_per_process, settings.compile) or flop < WORTH_FLOP[device]:
         return usual
+    # ---- 1. How many proxies share a process.
     stacks = [usual.models_per_process]
     if settings.models_per_process == "auto":
         most = min(share, fitting_stack(settings, vocabulary, available))
@@ -79,16 +75,40 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
     for layout, found in zip(tried[1:], costs[1:], strict=True):
         if found * BETTER < least:
             best, least = layout, found
+    # ---- 2. Faster ways to do the same, and last whether compiling pays besides.
+    if VARIANTS[device]:
+        best, least = _faster(
+            settings, vocabulary, best, [replace(best, **change) for change in VARIANTS[device]], least
+        )
     if settings.compile == "auto" and least * settings.tokens * share > WORTH_COMPILING:
-        compiled = replace(best, compile=True)
-        with contextlib.suppress(StageError):  # no compiler here
-            if _costs(settings, vocabulary, [compiled])[0] * BETTER < least:
-                best = compiled
+        best, _ = _faster(settings, vocabulary, best, [replace(best, compile=True)], least)
     return best
 
 
-def _costs(settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout]) -> list[float]:
-    """Seconds per token of each layout, as remembered; those that are not are measured, said, and remembered."""
+def _faster(
+    settings: TrainSettings, vocabulary: int, best: Layout, others: Sequence[Layout], least: float
+) -> tuple[Layout, float]:
+    """The fastest of `best` and some others, and its seconds per token; what a failing process leaves is `best`."""
+    try:
+        costs = _costs(settings, vocabulary, others, best)
+    except StageError as error:
+        say(f"faster ways are left out: {error}")
+        return best, least
+    fastest = min(range(len(others)), key=lambda number: costs[number])
+    return (others[fastest], costs[fastest]) if costs[fastest] * BETTER < least else (best, least)
+
+
+def _costs(
+    settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout], reference: Layout | None = None
+) -> list[float]:
+    """Seconds per token of each layout, as remembered; those that are not are measured, said, and remembered.
+
+    Args:
+        settings: How proxies are trained.
+        vocabulary: Ids of the tokenizer.
+        layouts: What to measure.
+        reference: A layout whose losses theirs must agree with; infinite costs where they do not.
+    """
     path = cache_folder() / "speeds.json"
     known = _read(path)
     what = [
@@ -100,26 +120,41 @@ def _costs(settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout]) 
         settings.batch_size,
         vocabulary,
     ]
-    keys = [json.dumps([*what, asdict(layout)]) for layout in layouts]
-    missing = {key: layout for key, layout in zip(keys, layouts, strict=True) if not isinstance(known.get(key), float)}
+    keys = [json.dumps([*what, layout.record()]) for layout in layouts]
+    missing = {key: layout for key, layout in zip(keys, layouts, strict=True) if _cost(known.get(key)) is None}
     if missing:
         start = time.monotonic()
         if any(layout.compile for layout in missing.values()):
             say("trying torch.compile, whose first time takes a minute")
-        found = [speed.seconds_per_token for speed in measured(settings, vocabulary, list(missing.values()))[0]]
-        known |= dict(zip(missing, found, strict=True))
-        lasting = {key: cost for key, cost in known.items() if cost < math.inf}  # memory may be free another time
-        with contextlib.suppress(OSError), replacing(path) as temporary:  # no such home only costs the seconds again
+        compared = [reference] if reference is not None else []
+        speeds = measured(settings, vocabulary, [*compared, *missing.values()])[0]
+        for key, layout, speed in zip(missing, missing.values(), speeds[len(compared) :], strict=True):
+            problem = disagreement(speed, speeds[0], layout.precision) if compared and speed.losses else speed.problem
+            known[key] = f"left out: {problem}" if problem and reference is not None else speed.seconds_per_token
+        lasting = {key: cost for key, cost in known.items() if cost != math.inf}  # Memory may be free another time.
+        with contextlib.suppress(OSError), replacing(path) as temporary:  # Without a cache, calibration runs again.
             temporary.write_text(json.dumps(lasting, indent=1), encoding="utf-8")
-        figures = ", ".join(
-            f"{1 / cost:,.0f} with {layout.models_per_process}{' compiled' if layout.compile else ''}"
-            for cost, layout in zip(found, missing.values(), strict=True)
-        )
+        figures = ", ".join(_said(layout, known[key]) for key, layout in missing.items())
         say(f"measured in {time.monotonic() - start:.0f} s: tokens/s of a process by proxies in it: {figures}")
-    return [known[key] for key in keys]
+    return [found if (found := _cost(known[key])) is not None else math.inf for key in keys]
 
 
-def _read(path: Path) -> dict[str, float]:
+def _cost(remembered: Any) -> float | None:
+    """Seconds per token; infinite where the layout was left out, None where nothing is remembered."""
+    if isinstance(remembered, str) and remembered.startswith("left out"):
+        return math.inf
+    return remembered if isinstance(remembered, float) else None
+
+
+def _said(layout: Layout, cost: Any) -> str:
+    """ "12,500 with 4 compiled", or why that was left out."""
+    ways = [f"{name} {value}" if isinstance(value, str) else name for name, value in layout.variants.items()]
+    ways += ["compiled"] if layout.compile else []
+    name = " ".join([str(layout.models_per_process), *ways])
+    return f"{name} {cost}" if isinstance(cost, str) else f"{1 / cost:,.0f} with {name}"
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -149,7 +184,7 @@ def measured(
             bar.advance()
         for worker, of_one in zip(team, answers, strict=True):
             if not all(of_one):
-                raise StageError(f"a worker could not train a first step: {worker.last_words()}")
+                raise StageError(f"a worker could not train a first step: {worker.exit_reason()}")
     return [[Speed(**answer) for answer in of_one] for of_one in answers]
 
 
@@ -160,40 +195,3 @@ def predicted_seconds(
     scored = settings.evaluations * settings.valid_tokens * num_domains
     tokens = settings.num_steps * settings.tokens_per_step + SCORING[layout.compile] * scored
     return num_runs * (tokens * seconds_per_token + RUN_SECONDS)
-
-
-def seconds_per_token(settings: TrainSettings, vocabulary: int, layout: Layout) -> float:
-    """What a training token of one proxy costs in this process, from a few seconds of training on random tokens."""
-    from proxy_training.loop.trainer import fit
-
-    flop = (
-        flops_per_token(settings.model, vocabulary, settings.sequence_length)
-        * settings.sequence_length
-        * layout.models_per_process
-    )
-    batch = max(1, min(settings.batch_size, int(STEP_FLOP[layout.device] // flop)))  # of a long step a part will do
-    settings = replace(settings, batch_size=batch)
-    steps = max(1, min(STEPS[layout.device], int(STEP_FLOP[layout.device] / (flop * batch))))
-    short = replace(settings, tokens=100 * steps * settings.tokens_per_step, evaluations=1, simulated_budget=None)
-    ids = np.random.default_rng(0).integers(vocabulary, size=64 * settings.sequence_length + 1)
-    domain = TokenDomain([ids], settings.sequence_length)
-    manifest = TokensManifest({"vocabulary": vocabulary}, "uint32", {"train": {}, "valid": {}}, {}, {})
-    data = TokenData(Path(), manifest, "", {"random": domain}, {"random": domain})
-    runs = [Run("calibration", {"random": 1.0}, seed) for seed in range(layout.models_per_process)]
-    times: list[float] = []
-
-    def stop_when_known(_: int) -> None:
-        times.append(time.perf_counter())
-        if len(times) > 1 and times[-1] - times[0] > SECONDS:
-            raise _Enough
-
-    layout = replace(layout, micro_batch=min(layout.micro_batch, batch))
-    with contextlib.suppress(_Enough):
-        fit(runs, [plan_of(run, data, short) for run in runs], data, short, layout, on_steps=stop_when_known)
-    if len(times) > 2:  # after all steps the last reading comes twice
-        times.pop()
-    return statistics.median(np.diff(times).tolist()) / (steps * settings.tokens_per_step * layout.models_per_process)
-
-
-class _Enough(Exception):
-    pass

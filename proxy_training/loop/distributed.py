@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 
 from proxy_training.device.layout import Layout, has_gpu, layout_of
-from proxy_training.launch.worker_pool import Worker
+from proxy_training.launch.worker_process import Worker
 from proxy_training.model.stack import clip_each, weights_of
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError, StageError
@@ -280,7 +280,7 @@ def _what_failed(run: Run, rank: int, answer: dict[str, Any], workers: Sequence[
     dead = [number for number, worker in enumerate(workers) if worker.has_ended]
     if not answer or dead:
         rank = rank if not answer else dead[0]
-        return StageError(f"{run.id}: the process of device {rank} died: {workers[rank].last_words()}")
+        return StageError(f"{run.id}: the process of device {rank} died: {workers[rank].exit_reason()}")
     if answer["errno"] in (errno.ENOSPC, errno.EDQUOT):
         return OSError(answer["errno"], os.strerror(answer["errno"]), out)
     if answer["kind"] == InputError.__name__:

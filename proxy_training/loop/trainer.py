@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from litgpt.pretrain import get_lr
 
-from proxy_training.device.layout import Layout
-from proxy_training.loop.batches import Batches, DeviceBatches
+from proxy_training.device.layout import Layout, free_bytes
+from proxy_training.loop.batches import Batches, DeviceBatches, corpus_bytes
 from proxy_training.loop.distributed import OneDevice
 from proxy_training.loop.graphed_step import GraphedStep
 from proxy_training.loop.validation import Validation
@@ -85,7 +85,7 @@ def fit(
         on_weights: Given the final weights of the proxy at a position, unless it diverged, as a litgpt.GPT loads them.
         devices: This process alone, or with the others that train the same proxy.
     """
-    with _same_arithmetic(layout.device):
+    with same_arithmetic(layout.device):
         training = Training(runs, plans, data, settings, layout, devices)
         if state is not None:
             training.continue_from(state)
@@ -98,7 +98,7 @@ def fit(
 
 
 @contextmanager
-def _same_arithmetic(device: str) -> Iterator[None]:
+def same_arithmetic(device: str) -> Iterator[None]:
     """The same sums in the same order each time: one thread, which is also the fastest, and on a GPU no atomic additions."""
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     torch.set_num_threads(1)
@@ -159,8 +159,10 @@ class Training:
         self.runs, self.settings, self.layout, self.devices, self.k = runs, settings, layout, devices, len(runs)
         config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
         betas = (settings.beta1, settings.beta2)
+        # A sweep's runs share a seed, and to build a model takes longer than to copy it.
+        first_weights = {seed: build_proxy(config, seed) for seed in dict.fromkeys(run.seed for run in runs)}
         self.model, self.optimizer = devices.setup(
-            Proxies(stacked([build_proxy(config, run.seed) for run in runs]), layout),
+            Proxies(stacked([first_weights[run.seed] for run in runs]), layout),
             lambda parameters: torch.optim.AdamW(
                 parameters,
                 # A graph reads the learning rate, and counts its steps, on the device.
@@ -172,7 +174,8 @@ class Training:
             ),
             layout.device,
         )
-        make_batches = DeviceBatches if layout.corpus == "device" else Batches
+        on_device = layout.corpus == "device" and corpus_bytes(data) < free_bytes(layout.device) / 4
+        make_batches = DeviceBatches if on_device else Batches
         self.batches = make_batches(plans, data, settings, layout, devices)
         self.validation = Validation(data, settings, layout, self.k, devices)
         steps, peak = settings.num_steps, settings.learning_rate
@@ -199,7 +202,7 @@ class Training:
             if rows:
                 on_rows(position, rows)
         while self.step < steps and not all(self.diverged):
-            self._take_step()
+            self.take_step()
             if self.step in report_at:
                 self._report(self.step in evaluate_at, on_rows)
                 on_steps((self.step - reported) * self.k)
@@ -214,7 +217,7 @@ class Training:
             for rows, fed, diverged in zip(self.rows, self.batches.fed(self.step), self.diverged, strict=True)
         ]
 
-    def _take_step(self) -> None:
+    def take_step(self) -> None:
         if self.layout.graph:
             self.graphed = self.graphed or GraphedStep(self)
             self.losses[self.step] = self.graphed.take()

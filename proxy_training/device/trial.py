@@ -1,0 +1,117 @@
+"""A layout -> its speed and its first losses, from a few seconds of training on random tokens in this process."""
+
+import contextlib
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from data_preparation.tokens.shards import TokenDomain
+from proxy_training.device.layout import Layout, is_out_of_memory
+from proxy_training.model.proxy import flops_per_token
+from proxy_training.runs.settings import Run, TrainSettings
+from proxy_training.runs.token_data import TokenData, plan_of
+from proxymix.schemas import TokensManifest
+
+SECONDS = {"cpu": 2.5, "cuda": 1.5}  # Training time of one measurement.
+STEPS = {"cpu": 1, "cuda": 20}  # Steps per timing. Reading the clock synchronises the GPU, so short steps are grouped.
+STEP_FLOP = {"cpu": 1e11, "cuda": 2e14}  # FLOP between two readings of the clock at most: a second or two.
+COMPARED_STEPS = 40  # First losses kept, to be compared with the reference layout's.
+AGREEMENT = {"fp32": 2e-3, "bf16": 0.05}  # Nats per token: the largest difference of a loss in these steps.
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one measurement found.
+
+    Attributes:
+        seconds_per_token: Of training, for a token of one proxy, over all proxies of the process; infinite where the
+            layout cannot be trained here.
+        ended: When it ended, as time.time().
+        losses: Training loss of each proxy at the first steps, nats per token; shape (num_steps, K).
+        problem: Why the layout cannot be trained here; empty where it can.
+    """
+
+    seconds_per_token: float
+    ended: float
+    losses: Sequence[Sequence[float]] = ()
+    problem: str = ""
+
+
+def measured_speed(settings: TrainSettings, vocabulary: int, layout: Layout) -> Speed:
+    """Train in a layout for a few seconds.
+
+    A faster way that fails here (no GPU, no compiler, no such library) is a finding; a failure of the reference, other
+    than running out of memory, is raised.
+    """
+    try:
+        cost, losses = _trained(settings, vocabulary, layout)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return Speed(math.inf, time.time(), problem="out of memory")
+        if not layout.variants and not layout.compile:
+            raise
+        return Speed(math.inf, time.time(), problem=f"{type(error).__name__}: {str(error).strip():.200}")
+    return Speed(cost, time.time(), losses)
+
+
+def disagreement(found: Speed, reference: Speed, precision: str) -> str:
+    """Why a faster way's losses are not those of the reference on the same batches; empty where they are."""
+    pairs = list(zip(found.losses, reference.losses, strict=False))
+    if found.problem or not pairs:
+        return found.problem or "it trained no step"
+    worst = np.abs(np.array([ours for ours, _ in pairs]) - np.array([theirs for _, theirs in pairs])).max()
+    if worst <= AGREEMENT[precision]:  # False for a difference that is no number, too
+        return ""
+    return f"its losses differ by {worst:.2g} nats in {len(pairs)} steps; {AGREEMENT[precision]:g} is allowed in {precision}"
+
+
+def _trained(settings: TrainSettings, vocabulary: int, layout: Layout) -> tuple[float, list[list[float]]]:
+    """Seconds per token, and the first losses."""
+    from proxy_training.loop.trainer import fit
+
+    device, k = layout.device, layout.models_per_process
+    flop = flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.sequence_length * k
+    # ---- 1. Settings whose steps are short enough to time: only part of a batch where a full step would take too long.
+    batch = max(1, min(settings.batch_size, int(STEP_FLOP[device] // flop)))
+    settings = replace(settings, batch_size=batch)
+    steps = max(1, min(STEPS[device], int(STEP_FLOP[device] / (flop * batch))))
+    # Without a warm-up the first losses move at once, so that a way that does not learn shows.
+    short = replace(
+        settings, tokens=100 * steps * settings.tokens_per_step, evaluations=1, simulated_budget=None, warmup=0.0
+    )
+    layout = replace(layout, micro_batch=min(layout.micro_batch, batch))
+    # ---- 2. Random tokens, and proxies of one seed: a seed's weights are built once.
+    ids = np.random.default_rng(0).integers(vocabulary, size=64 * settings.sequence_length + 1)
+    domain = TokenDomain([ids], settings.sequence_length)
+    manifest = TokensManifest({"vocabulary": vocabulary}, "uint32", {"train": {}, "valid": {}}, {}, {})
+    data = TokenData(Path(), manifest, "", {"random": domain}, {"random": domain})
+    run = Run("calibration", {"random": 1.0}, 0)
+    plan = plan_of(run, data, short)
+    # ---- 3. Train until the time is over.
+    times: list[float] = []
+    losses: list[list[float]] = [[] for _ in range(k)]
+
+    def stop_when_known(_: int) -> None:
+        times.append(time.perf_counter())
+        if len(times) > 1 and times[-1] - times[0] > SECONDS[device]:
+            raise _Enough
+
+    def keep(position: int, rows: list[dict[str, float]]) -> None:
+        losses[position] += [row["train_loss"] for row in rows]
+
+    with contextlib.suppress(_Enough):
+        fit([run] * k, [plan] * k, data, short, layout, on_rows=keep, on_steps=stop_when_known)
+    if len(times) > 2:  # After the last step the clock is read twice.
+        times.pop()
+    first = list(zip(*(of_one[:COMPARED_STEPS] for of_one in losses), strict=False))
+    cost = statistics.median(np.diff(times).tolist()) / (steps * settings.tokens_per_step * k)
+    return cost, [list(row) for row in first]
+
+
+class _Enough(Exception):
+    pass
