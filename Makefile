@@ -11,7 +11,7 @@ UV := $(shell command -v uv 2>/dev/null)
 export OMP_NUM_THREADS ?= 1
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: help quickstart test test-fast check format clean
+.PHONY: help quickstart test test-fast gpu check format clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := quickstart
 
@@ -26,6 +26,9 @@ test: $(VENV)/.installed ## the whole test suite (under ten minutes on two cores
 
 test-fast: $(VENV)/.installed ## the tests that train next to nothing (under a minute on two cores)
 	$(PYTEST) -m "not slow"
+
+gpu: $(VENV)/.installed ## nine minutes on an NVIDIA GPU: are results right, and how fast (REHEARSE=1: two minutes on a CPU)
+	$(BIN)/python benchmarks/gpu.py --minutes $(if $(REHEARSE),3,9) --out gpu_results $(if $(REHEARSE),--rehearse)
 
 check: $(VENV)/.installed ## lint, format and types
 	$(BIN)/ruff check .
