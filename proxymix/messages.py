@@ -15,11 +15,11 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {match[0]}?" if match else ""
 
 
-def some(values: Iterable[Any], most: int = 5) -> str:
+def some(values: Iterable[Any], limit: int = 5) -> str:
     """The first few of some values, and how many more there are."""
     items = [str(v) for v in values]
-    more = f" and {len(items) - most} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
 
 
 def listed(names: Sequence[str]) -> str:

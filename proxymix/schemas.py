@@ -1,7 +1,7 @@
-"""The tables and mixtures that stages hand to each other, as files and as values.
+"""What every stage reads or names: run ids, domains and their loss columns, domains.csv, the manifest of token shards.
 
-A mixture is a dict domain -> weight. In files a domain carries RegMix's prefixes (`train_<domain>`, `valid_<domain>`,
-`metric/<domain>_val_loss`), in memory its bare name. Rows meet by run id (`n00001`), which files hold as `index` (1).
+In files a domain carries RegMix's prefixes (`train_<domain>`, `metric/<domain>_val_loss`), in memory its bare name. Rows
+meet by run id (`n00001`), which files hold as `index` (1).
 """
 
 import csv
@@ -20,7 +20,8 @@ from proxymix.files import read_json, read_text, write_json
 from proxymix.messages import some
 from proxymix.tables import write_table
 
-MOST = 1e18  # tokens, documents or bytes of a domain; more is a mistake, and sums of less are finite
+MAX_COUNT = 1e18
+"""Most tokens, documents or bytes of a domain. A larger count is a mistake, and sums of smaller ones are finite."""
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -202,8 +203,8 @@ def _count(text: str, where: str) -> int:
         value = float(text.replace("_", "")) if not text.isdigit() else int(text)
     except ValueError:
         value = math.nan
-    if not 0 <= value <= MOST or value != int(value):
-        raise InputError(f"{where} is {text!r:.60}; a whole number from 0 to {MOST:g} is wanted")
+    if not 0 <= value <= MAX_COUNT or value != int(value):
+        raise InputError(f"{where} is {text!r:.60}; a whole number from 0 to {MAX_COUNT:g} is wanted")
     return int(value)
 
 

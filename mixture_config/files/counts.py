@@ -14,7 +14,7 @@ from typing import Any
 from proxymix.errors import InputError
 from proxymix.files import read_text
 from proxymix.messages import nearest, some
-from proxymix.schemas import MOST, Domains
+from proxymix.schemas import MAX_COUNT, Domains
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,6 @@ def _text(value: Any, where: str) -> str:
 
 def _count(value: Any, where: str) -> int:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 <= value <= MOST or value % 1:
-        raise InputError(f"{where} is {value!r}; a whole number of tokens from 0 to {MOST:g} is wanted")
+    if not number or not 0 <= value <= MAX_COUNT or value % 1:
+        raise InputError(f"{where} is {value!r}; a whole number of tokens from 0 to {MAX_COUNT:g} is wanted")
     return int(value)
