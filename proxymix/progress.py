@@ -1,16 +1,15 @@
-"""Work done so far -> a bar with the time left on a terminal, a sparse line elsewhere (both on stderr)."""
+"""How far the work is -> a bar with the time left on a terminal, and a line now and then elsewhere. Both go to stderr."""
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 LINE_EVERY_SECONDS = 20.0
 
 
 def say(message: str) -> None:
-    """One line to stderr, where messages go; stdout is for answers."""
+    """Write a line to stderr. Messages go there, because stdout is for answers."""
     print(message, file=sys.stderr, flush=True)
 
 
@@ -25,9 +24,16 @@ def duration(seconds: float) -> str:
 
 
 class Bar:
-    """How far a stage is. `advance` by what was done, in the unit that `total` counts."""
+    """How far a stage is.
 
-    def __init__(self, description: str, total: float, unit: str, show: Any) -> None:
+    Args:
+        description: What is being done.
+        total: Units of work in all.
+        unit: What is counted.
+        show: Shows how much is done; without it a line says so now and then.
+    """
+
+    def __init__(self, description: str, total: float, unit: str, show: Callable[[float], None] | None) -> None:
         self.description, self.total, self.unit = description, total, unit
         self.done = 0.0
         self._show = show
@@ -58,17 +64,16 @@ def progress(description: str, total: float, unit: str = "") -> Iterator[Bar]:
     if not sys.stderr.isatty():
         yield Bar(description, total, unit, None)
         return
+    from rich import progress as bars
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as rich_bar:
+    columns = (
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn(unit),
+    )
+    times = (bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
+    with bars.Progress(*columns, *times, console=Console(stderr=True)) as rich_bar:
         task = rich_bar.add_task(description, total=total)
         yield Bar(description, total, unit, lambda done: rich_bar.update(task, completed=done))

@@ -206,8 +206,7 @@ class Parser:
                 self._parser.parse_args(one.tokens())
             except argparse.ArgumentError:
                 return f"{self._parser.prog}: {one.flag}: {' '.join(one.values)!r} is not {one.wanted}"
-        kind = describe_type(self._settings[self._positional].type) if self._positional else "wanted here"
-        return f"{self._parser.prog}: {' '.join(words)!r} is not {kind}"
+        return f"{self._parser.prog}: {' '.join([*words, *(one.flag for one in given)])} cannot be given together"
 
 
 def _is_list(parameter: Parameter) -> bool:
