@@ -33,7 +33,7 @@ Files = dict[str, list[Path]]  # domain -> its files
 def corpus_files(corpus: Path) -> dict[str, Files]:
     """The files of every domain: {"train": {domain: [files]}, "valid": {domain: [files]}}, in order of name.
 
-    Every domain of valid is in train; one that is only in train is to be split (see `split_threshold`).
+    Every domain of valid is in train. A domain that is only in train is split later (see `split_threshold`).
 
     Raises:
         InputError: If the folder is not laid out so, or a domain is in valid and not in train.
@@ -66,12 +66,17 @@ def corpus_files(corpus: Path) -> dict[str, Files]:
 def domain_names(train: Collection[str], valid: Collection[str], split: str) -> dict[str, str]:
     """The domain that each file of a split belongs to, by the files' names without extension.
 
-    `web_0` is the first part of `web`, but `gutenberg_pg_19` may be a domain of its own. What RegMix's layout says
-    decides: validation files bear the domain's own name, training files that name or a numbered one. So a validation
-    name is a domain when training files carry it, bare or numbered; only then is a number taken for a part's.
+    `web_0` is the first part of `web`, but `gutenberg_pg_19` may be a domain of its own. RegMix's layout decides: a
+    validation file has the name of its domain, a training file has that name or the name and a number. So a validation
+    name is a domain if training files have it, with a number or without; other numbers are those of parts.
+
+    Args:
+        train: Names of the training files.
+        valid: Names of the validation files.
+        split: The split whose files are asked about.
 
     Raises:
-        InputError: If some numbered names are in both splits and some in one, which can be read both ways.
+        InputError: If some numbered names are in both splits and some in one, so that there are two readings.
     """
     bases = {_base(name) for name in train}  # domains that have numbered training files
     domains = {name for name in valid if name in train or name in bases}
@@ -125,14 +130,14 @@ def read_documents(file: Path, text_key: str = "text") -> Iterator[str]:
 
 
 def document_hash(text: str) -> int:
-    """A number in [0, 2**64) that depends on the text alone: what splitting and sampling go by."""
+    """A number in [0, 2**64) that depends on the text alone. Splitting and sampling use it in place of a random number."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little")
 
 
 def split_threshold(hashes: np.ndarray, sizes: np.ndarray, fraction: float) -> int:
     """The largest hash that belongs to validation, so that about `fraction` of the bytes do.
 
-    Going by the hash, copies of a document never sit on both sides, and the order of documents does not matter.
+    Because the hash decides, copies of a document are never on both sides, and the order of documents does not matter.
 
     Args:
         hashes: `document_hash` of each document, uint64.
@@ -176,7 +181,7 @@ def check_replaceable(out: Path, key: str) -> None:
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Corpus files by name without extension; what is not a corpus file is said aloud."""
+    """Corpus files by their names without extension. Other files are reported and not read."""
     stems: dict[str, list[Path]] = {}
     if not folder.is_dir():
         return stems
@@ -185,7 +190,7 @@ def _by_stem(folder: Path) -> dict[str, list[Path]]:
         if path.name.startswith("."):
             continue
         if extension is None or not path.is_file():
-            say(f"{path}: not read, since it is no file named {', '.join('*' + e for e in EXTENSIONS)}")
+            say(f"{path}: not read, because corpus files are named {', '.join('*' + e for e in EXTENSIONS)}")
             continue
         stems.setdefault(path.name.removesuffix(extension), []).append(path)
     return stems

@@ -87,12 +87,13 @@ class ShardWriter:
 class TokenDomain:
     """A domain's tokens as blocks: block b holds the L + 1 tokens from b * L on, so neighbours share one token.
 
-    L inputs and the L targets after them need L + 1 tokens; sharing one loses no target. Blocks do not cross shards.
+    L inputs and the L targets after them need L + 1 tokens, and no target is lost when neighbours share one. Blocks do not
+    cross shards.
 
     Args:
         shards: The shards' tokens, one array each.
         sequence_length: L.
-        share: Of the blocks, spread evenly over the domain; the others are as if they were not there.
+        share: Share of the blocks that are used, spread evenly over the domain; the others are ignored.
     """
 
     def __init__(self, shards: Sequence[np.ndarray], sequence_length: int, share: float = 1.0) -> None:
@@ -158,7 +159,7 @@ def open_domain(
         domain: The domain's name.
         sequence_length: Inputs per block.
         manifest: The folder's manifest, where it was read already.
-        share: Of the domain's blocks.
+        share: Share of the domain's blocks that are used.
 
     Raises:
         InputError: If the domain is unknown, or a file is missing or is not as long as the manifest says.

@@ -73,6 +73,7 @@ def survey(
 def _survey_domain(
     name: str, domain: SurveyedDomain, text_key: str, valid_fraction: float, sample_bytes: float, bar: Bar
 ) -> None:
+    """Fill in what one reading of a domain finds."""
     hashes, sizes = [], []
     sample = SmallestHashes(sample_bytes)
     must_split = not domain.files["valid"]
@@ -111,7 +112,11 @@ def _survey_domain(
 
 
 class SmallestHashes:
-    """The documents with the smallest hashes, as many as fit in a number of bytes (one at least)."""
+    """Keeps the documents with the smallest hashes: as many as fit in a number of bytes, and at least one.
+
+    Args:
+        max_bytes: UTF-8 bytes to keep; nothing is kept where this is 0.
+    """
 
     def __init__(self, max_bytes: float) -> None:
         self.max_bytes, self.bytes = max_bytes, 0
@@ -127,5 +132,5 @@ class SmallestHashes:
             self.bytes -= heapq.heappop(self._heap)[1]
 
     def texts(self) -> list[str]:
-        """The documents kept, by hash."""
+        """The documents that are kept, in the order of their hashes."""
         return [text for _, _, text in sorted(self._heap, reverse=True)]

@@ -21,7 +21,7 @@ MIN_VOCABULARY = 257
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> "Tokenizer":
-    """A byte-level BPE (GPT-2's kind), so that every text comes back from its tokens unchanged.
+    """Train a byte-level BPE (GPT-2's kind), so that every text comes back from its tokens unchanged.
 
     Args:
         texts: What to learn from.
@@ -66,8 +66,8 @@ def load_tokenizer(path: Path, eos_token: str | None) -> "Tokenizer":
     find_eos(tokenizer, eos_token, path)
     if drops_characters(tokenizer):
         raise InputError(
-            f"{path}: this BPE has no entry for some bytes or characters and no unknown token, so it would drop them without a "
-            "word; use a tokenizer with all 256 bytes or with byte_fallback"
+            f"{path}: this BPE has no entry for some bytes or characters and no unknown token, so it would drop them "
+            "silently; use a tokenizer with all 256 bytes or with byte_fallback"
         )
     return tokenizer
 
@@ -84,7 +84,10 @@ def is_byte_level(description: dict[str, Any]) -> bool:
 
 
 def drops_characters(tokenizer: "Tokenizer") -> bool:
-    """Whether a BPE leaves out what it has no entry for, which is what one without an unknown token does."""
+    """Whether a BPE silently drops text that it has no entry for.
+
+    A BPE without an unknown token does so, unless it works on bytes and has an entry for each of them.
+    """
     from tokenizers import pre_tokenizers
 
     description = json.loads(tokenizer.to_str())
