@@ -4,40 +4,30 @@ python mixture_config/export.py --mixture optimal_mixture.yaml --to megatron --o
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mixture_config.files.mixture import read_mixture
-from mixture_config.formats.paths import DomainPaths, paired, read_paths
-from mixture_config.formats.trainer_formats import FORMATS, Blend, Format, Source, normalise
+from mixture_config.files.mixture import Mixture
+from mixture_config.formats.paths import paired
+from mixture_config.formats.registry import FORMATS, described, format_named
+from mixture_config.formats.sources import mean_lengths, normalise, read_table, sources_of, weights_of
+from mixture_config.formats.trainer_format import Blend, TrainerFormat
 from proxymix.errors import InputError
 from proxymix.files import read_text, write_text
-from proxymix.messages import nearest, some
+from proxymix.messages import nearest
 from proxymix.progress import say
-from proxymix.schemas import Domain, read_domains
+from proxymix.schemas import Domains
 
 DEFAULT_MAX_EPOCHS = 4.0  # costs little (Muennighoff et al. 2023, arXiv:2305.16264)
-NEAR = 1e-6  # epochs this near to their cap are at it
-
-To = Literal[
-    "regmix",
-    "litgpt",
-    "litdata",
-    "megatron",
-    "megatron_args_file",
-    "megatron_per_split",
-    "megatron_bridge",
-    "nemo_automodel",
-    "olmo_core",
-    "olmix",
-    "llm_foundry",
-    "nanotron",
-    "levanter",
-    "torchtitan",
-    "huggingface",
-    "ml_dist_gen",
-]
+AT_CAP = 1e-6  # relative: a domain whose epochs are this near to their cap is at the cap
+ROOM_AT_CAP = 1e-3  # epochs that a domain at its cap may take more, since whole tokens may be a token over it
+Samples = Literal["auto", "blocks", "documents"]
+if TYPE_CHECKING:
+    To = str
+else:
+    To = Literal[tuple(FORMATS)]
 
 
 def export(
@@ -46,16 +36,16 @@ def export(
     paths: list[str] | None = None,
     out: Path | None = None,
     domains: Path | None = None,
-    samples: Literal["auto", "blocks", "documents"] = "auto",
+    samples: Samples = "auto",
     budget: int | None = None,
     max_epochs: float | None = None,
 ) -> None:
     """Write a mixture as a trainer's own data configuration.
 
-    The weights of a mixture are shares of tokens. A trainer that draws blocks of a fixed number of tokens takes them
-    as they are; for one that draws documents they are divided by the mean document length of `domains` and normalised.
-    Weights keep full precision, domains of weight 0 are left out, and the file says what its weights mean (on stderr
-    where it has no room for comments).
+    The weights of a mixture are shares of tokens. A trainer that draws blocks of a fixed number of tokens takes them as
+    they are. For a trainer that draws documents, the weights are divided by the mean document length of `domains` and
+    normalised. Weights keep full precision, and domains of weight 0 are left out. The file says what its weights mean; where
+    it has no room for comments, this is said on stderr.
 
     FORMATS
 
@@ -65,45 +55,47 @@ def export(
         paths: Where the data lies: a pattern such as 'data/{domain}_text_document', DOMAIN=PATH (again for more paths
             of a domain), or a file: YAML or JSON with domain: path, domain: [paths] or domain: {path: tokens}; JSONL
             with the keys domain (or lang), path and tokens (or <tokenizer>-tok), such as the counts of `baseline`.
-            Where a path needs a weight of its own, a domain's share is split over its paths by their tokens, evenly if
+            Where a path needs a weight of its own, a domain's share is split over its paths by their tokens, or evenly if
             those are not known.
         out: The file to write; stdout unless given.
         domains: A CSV with domain, tokens, documents (a study's domains.csv), for document lengths and for epochs.
         samples: What one sample is, where that depends on how the data was prepared: blocks for litdata and llm_foundry,
-            documents for huggingface, unless given.
+            and documents for huggingface, unless given.
         budget: Tokens of the final training, for litgpt, olmo_core and olmix; what the mixture says unless given.
-        max_epochs: Most passes over a domain's tokens, for olmo_core and olmix; what the mixture says, else 4, unless
-            given.
+        max_epochs: Most passes over a domain's tokens, for olmo_core and olmix. Unless given it is what the mixture says,
+            or else 4.
     """
     for name, value in (("budget", budget), ("max_epochs", max_epochs)):
         if value is not None and not value > 0:
             raise InputError(f"--{name} is {value:g}; a number above 0 is wanted")
     if out is not None and out.resolve() == mixture.resolve():
         raise InputError(f"--out: {out} is the mixture itself; name another file")
-    weights, rest = read_mixture(mixture)
+    entry = format_named(to)
+    unit = _unit(entry, samples)
+    given = Mixture.read(mixture)
     for name in paired(paths or []):
-        if name not in weights:
-            raise InputError(f"--paths: {name}= names no domain of {mixture}{nearest(name, weights)}")
-    kind = FORMATS[to]
-    unit = _unit(kind, to, samples)
-    table = {} if domains is None else _table(domains, weights)
-    budget = _budget(rest) if budget is None else budget
-    active = {domain: weight for domain, weight in weights.items() if weight > 0}
-    lengths = _lengths(table, active, domains) if unit == "documents" else {}
-    shares = normalise({d: w / lengths[d] for d, w in active.items()}) if lengths else active
-    repetitions = _repetitions(active, rest, table, budget, max_epochs, mixture) if kind.repeats else {}
+        if name not in given.weights:
+            raise InputError(f"--paths: {name}= names no domain of {mixture}{nearest(name, given.weights)}")
+    table = None if domains is None else read_table(domains, given.weights)
+    budget = _recorded_budget(given.extra) if budget is None else budget
+    drawn = {domain: weight for domain, weight in given.weights.items() if weight > 0}
+    lengths: dict[str, float] = {}
+    if unit == "documents" and domains is not None and table is not None:
+        lengths = mean_lengths(table, drawn, domains)
+    repetitions: dict[str, float] = {}
+    if entry.limits_repetition:
+        repetitions = _repetitions(drawn, given.extra, table, budget, max_epochs, mixture)
 
-    sources, split = _sources(to, kind, shares if not kind.zeros else weights, paths, mixture.parent)
-    left_out = [] if kind.zeros else [domain for domain in weights if domain not in active]
-    notes = _notes(mixture, to, kind, unit, lengths, left_out, split)
-    text = kind.write(Blend(tuple(sources), tuple(notes), mixture, rest, budget, repetitions))
-    if not kind.comments:
+    weights = normalise({d: w / lengths[d] for d, w in drawn.items()}) if lengths else drawn
+    sources, divided = sources_of(entry, given.weights if entry.keeps_zeros else weights, paths, mixture.parent)
+    left_out = [] if entry.keeps_zeros else [domain for domain in given.weights if domain not in drawn]
+    notes = [*_notes(mixture, entry, unit, lengths, left_out), *divided]
+    text = entry.write(Blend(tuple(sources), tuple(notes), mixture, given.extra, budget, repetitions))
+    if not entry.has_comments:
         for note in notes:
             say(note)
     elif unit == "documents" and not lengths:
         say(f"{to}: shares of tokens, as mean document lengths are not known; --domains domains.csv converts them")
-    if to == "regmix":
-        _warn_of_prefixes(list(weights))
     if out is None:
         print(text, end="")
     else:
@@ -115,9 +107,9 @@ def read_export(
     to: To,
     paths: Sequence[str] | None = None,
     domains: Path | None = None,
-    samples: Literal["auto", "blocks", "documents"] = "auto",
+    samples: Samples = "auto",
 ) -> dict[str, float]:
-    """The weights of an exported file, as shares of tokens: domain -> weight, sum 1; what was left out is not there.
+    """The weights of an exported file, as shares of tokens: domain -> weight, sum 1. What was left out is not there.
 
     Args:
         path: What `export` wrote.
@@ -129,154 +121,71 @@ def read_export(
     Raises:
         InputError: If the file is not of the format, or a path in it is no domain's.
     """
-    kind = FORMATS[to]
+    entry = format_named(to)
     text = read_text(path)
     try:
-        entries = kind.read(text, Path(path))
-        if kind.keyed_by_path:
-            book = read_paths(paths, kind.pattern, None)
-            entries = [(book.domain_of(name), weight) for name, weight in entries]
-        weights: dict[str, float] = {}
-        for name, weight in entries:
-            weights[name] = weights.get(name, 0.0) + weight
-        weights = normalise(weights)
+        weights = weights_of(entry, entry.read(text, Path(path)), paths)
     except InputError:
         raise
     except Exception as error:  # whatever a parser makes of a file of another format
         raise InputError(f"{path}: not an export to {to} ({type(error).__name__}: {error})") from None
-    if _unit(kind, to, samples) == "documents" and domains is not None:
-        lengths = _lengths(_table(domains, weights), weights, domains)
+    if _unit(entry, samples) == "documents" and domains is not None:
+        lengths = mean_lengths(read_table(domains, weights), weights, domains)
         weights = normalise({d: w * lengths[d] for d, w in weights.items()}) if lengths else weights
     return weights
 
 
-def _unit(kind: Format, to: str, samples: str) -> str:
+def _unit(entry: TrainerFormat, samples: Samples) -> str:
     if samples == "auto":
-        return kind.units[0]
-    if samples not in kind.units:
-        raise InputError(f"--samples {samples}: {to} draws blocks of tokens only; leave --samples out")
+        return entry.units[0]
+    if samples not in entry.units:
+        raise InputError(f"--samples {samples}: {entry.key} draws blocks of tokens only; leave --samples out")
     return samples
 
 
-def _table(path: Path, weights: Mapping[str, float]) -> dict[str, Domain]:
-    table = {domain.domain: domain for domain in read_domains(path)}
-    for domain, weight in weights.items():
-        if weight > 0 and domain not in table:
-            raise InputError(f"{path}: no row for {domain}, which has weight {weight:g}{nearest(domain, table)}")
-    return table
-
-
-def _lengths(table: Mapping[str, Domain], weights: Mapping[str, float], path: Path | None) -> dict[str, float]:
-    """Mean tokens per document; empty when no documents are counted."""
-    if not any(domain.documents for domain in table.values()):
-        return {}
-    for domain in weights:
-        row = table[domain]
-        if not (row.documents and row.tokens):
-            raise InputError(
-                f"{path}: {domain} has weight {weights[domain]:g}, {row.tokens} tokens and {row.documents} documents, so no "
-                "mean document length; correct the row"
-            )
-    return {domain: table[domain].tokens / table[domain].documents for domain in weights}
-
-
-def _budget(rest: Mapping[str, Any]) -> int | None:
-    found = rest.get("budget", rest.get("training_tokens"))
+def _recorded_budget(extra: Mapping[str, Any]) -> int | None:
+    found = extra.get("budget", extra.get("training_tokens"))
     return int(found) if isinstance(found, int | float) and 0 < found < math.inf else None
 
 
 def _repetitions(
     weights: Mapping[str, float],
-    rest: Mapping[str, Any],
-    table: Mapping[str, Domain],
+    extra: Mapping[str, Any],
+    table: Domains | None,
     budget: int | None,
     max_epochs: float | None,
     mixture: Path,
 ) -> dict[str, float]:
-    """Domain -> most passes over its data, at least 1, and a thousandth over its cap where the mixture is at it.
+    """Domain -> most passes over its data, at least 1, and slightly more than its cap where the mixture is at the cap.
 
-    Trainers compare whole tokens, weight * budget against repetitions * tokens, and a mixture at its cap may be a token
-    over it after rounding.
+    Trainers compare whole tokens, weight * budget against repetitions * tokens, and rounding may put a mixture at its cap a
+    token over it.
 
     Raises:
-        InputError: If the mixture takes more of a domain than that.
+        InputError: If the mixture takes more of a domain than its cap.
     """
-    found = rest.get("max_epochs")
+    found = extra.get("max_epochs")
     limit = max_epochs or (float(found) if isinstance(found, int | float) and found > 0 else DEFAULT_MAX_EPOCHS)
-    said = rest["epochs"] if isinstance(rest.get("epochs"), Mapping) else {}
-    epochs: Mapping[str, float] = {d: value for d, value in said.items() if isinstance(value, int | float)}
-    if table and budget is not None:
-        epochs = {d: weight * budget / table[d].tokens for d, weight in weights.items() if table[d].tokens}
+    recorded = extra["epochs"] if isinstance(extra.get("epochs"), Mapping) else {}
+    epochs: Mapping[str, float] = {d: value for d, value in recorded.items() if isinstance(value, int | float)}
+    if table is not None and budget is not None:
+        tokens = dict(zip(table.names, table.tokens.tolist(), strict=True))
+        epochs = {d: weight * budget / tokens[d] for d, weight in weights.items() if tokens[d]}
     for domain in weights:
-        if epochs.get(domain, 0) > limit * (1 + NEAR):
+        if epochs.get(domain, 0) > limit * (1 + AT_CAP):
             raise InputError(
                 f"{mixture}: {domain} is read {epochs[domain]:.4g} times, more than max_epochs {limit:g}; the trainer "
                 f"would refuse it: give --max_epochs {max(epochs.values()):.4g} or more, or a smaller --budget"
             )
-    return {d: max(1.0, limit + (1e-3 if epochs.get(d, 0) > limit * (1 - NEAR) else 0.0)) for d in weights}
-
-
-def _sources(
-    to: str, kind: Format, shares: Mapping[str, float], items: Sequence[str] | None, folder: Path
-) -> tuple[list[Source], set[str]]:
-    """One entry a weight of the trainer, and how shares were split over several paths."""
-    if to == "regmix":
-        if items:
-            raise InputError(
-                "--paths: RegMix's YAML holds no paths (its trainer looks for files by domain); leave it out"
-            )
-        return [Source(domain, share, ()) for domain, share in shares.items()], set()
-    if to == "litgpt":
-        if items and (len(items) > 1 or "{domain}" in items[0]):
-            raise InputError("--paths: litgpt's data is one folder of token shards; give that folder")
-        tokens = items[0] if items else (folder / "tokens").as_posix()
-        return [Source(domain, share, (tokens,)) for domain, share in shares.items()], set()
-    book = read_paths(items, kind.pattern, folder)
-    sources: list[Source] = []
-    split: set[str] = set()
-    for domain, share in shares.items():
-        paths = book.of(domain)
-        if not paths:
-            raise InputError(f"{book.where}: no path for {domain}, which has weight {share:g}; name one")
-        if not kind.splits:
-            sources.append(Source(domain, share, tuple(paths)))
-            continue
-        parts = _parts(paths)
-        sources += [Source(domain, share * part, (path,)) for path, part in parts.items() if part > 0]
-        if len(paths) > 1:
-            split.add("by their tokens" if None not in paths.values() else "evenly, as their tokens are not known")
-    _check_paths_differ(sources, book)
-    return sources, split
-
-
-def _parts(paths: Mapping[str, int | None]) -> dict[str, float]:
-    counts = [tokens for tokens in paths.values() if tokens is not None]
-    if len(counts) < len(paths) or sum(counts) == 0:
-        return dict.fromkeys(paths, 1 / len(paths))
-    return {path: count / sum(counts) for path, count in zip(paths, counts, strict=True)}
-
-
-def _check_paths_differ(sources: Sequence[Source], book: DomainPaths) -> None:
-    owner: dict[str, str] = {}
-    for source in sources:
-        for path in source.paths:
-            if path in owner:
-                raise InputError(f"{book.where}: {path} is the path of {owner[path]} and of {source.domain}; keep one")
-            owner[path] = source.domain
+    return {d: max(1.0, limit + (ROOM_AT_CAP if epochs.get(d, 0) > limit * (1 - AT_CAP) else 0.0)) for d in weights}
 
 
 def _notes(
-    mixture: Path,
-    to: str,
-    kind: Format,
-    unit: str,
-    lengths: Mapping[str, float],
-    left_out: Sequence[str],
-    split: set[str],
+    mixture: Path, entry: TrainerFormat, unit: str, lengths: Mapping[str, float], left_out: Sequence[str]
 ) -> list[str]:
     """What the weights of the file mean."""
-    notes = [f"{mixture.name} for {to}, by proxymix export. {kind.weights}"]
-    if unit == "blocks" and len(kind.units) > 1:
+    notes = [f"{mixture.name} for {entry.key}, by proxymix export. {entry.meaning}"]
+    if unit == "blocks" and len(entry.units) > 1:
         notes.append("One sample is taken to be a block of a fixed number of tokens, so these are shares of tokens.")
     elif unit == "documents" and lengths:
         notes.append(
@@ -291,26 +200,10 @@ def _notes(
         )
     if left_out:
         notes.append(f"Left out, as their weight is 0: {', '.join(left_out)}.")
-    notes += [f"A domain with several paths has its share split over them {how}." for how in sorted(split)]
     return notes
 
 
-def _warn_of_prefixes(names: Sequence[str]) -> None:
-    clashes = [(a, b) for a in names for b in names if a != b and b.startswith(a)]
-    if clashes:
-        listed = some([f"{a} takes {b}'s files too" for a, b in clashes], 3)
-        say(f"regmix: its trainer reads train_DOMAIN*, so {listed}; rename them")
-
-
-def _describe_formats() -> str:
-    lines = []
-    for name, kind in FORMATS.items():
-        where = f" Data: {kind.pattern.replace('{study}/', '')}." if "{domain}" in kind.pattern else ""
-        lines.append(f"{name}: {kind.help.replace('{study}/', '')}{where}")
-    return "\n\n    ".join(lines)
-
-
-export.__doc__ = (export.__doc__ or "").replace("FORMATS\n", f"{_describe_formats()}\n", 1)
+export.__doc__ = (export.__doc__ or "").replace("FORMATS\n", textwrap.indent(described(), " " * 4).lstrip() + "\n", 1)
 
 if __name__ == "__main__":
     from proxymix.app.cli import run

@@ -20,12 +20,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixture_config.export import To, export, read_export
-from mixture_config.files.mixture import write_mixture
-from mixture_config.formats.trainer_formats import FORMATS, exact_ratios, flatten_mix
+from mixture_config.files.mixture import Mixture
+from mixture_config.files.mixture_table import flatten_mix
+from mixture_config.formats.registry import FORMATS
+from mixture_config.formats.to_ai2 import exact_ratios
+from mixture_config.formats.trainer_format import TrainerFormat
 from proxymix.app.cli import main
 from proxymix.errors import InputError
 from proxymix.files import write_yaml
-from proxymix.schemas import Domain, write_domains
+from proxymix.schemas import Domains
 
 WEIGHTS = {"web": 0.69998, "code": 0.3, "math": 2e-5, "old": 0.0}
 NAMES = ["no", "1e5", "0123", "null", "a.b+c-d", "web", "web_text_document", *(f"topic_{i:02d}" for i in range(57))]
@@ -38,9 +41,8 @@ def mixture(tmp_path):
     """A mixture as `propose` leaves it, at the cap of web."""
     path = tmp_path / "optimal_mixture.yaml"
     epochs = {"web": 4.0, "code": 1.5, "math": 0.1, "old": 0.0}
-    write_mixture(
-        path, WEIGHTS, {"model_name": "proxymix", "budget": 1_000_003, "max_epochs": 4.0, "epochs": epochs}, ["web"]
-    )
+    extra = {"model_name": "proxymix", "budget": 1_000_003, "max_epochs": 4.0, "epochs": epochs}
+    Mixture(WEIGHTS, extra).write(path, ["web"])
     return path
 
 
@@ -52,6 +54,12 @@ def exported(mixture, tmp_path):
         return out
 
     return write
+
+
+def write_table_of(path, counts):
+    """domains.csv of domain -> (tokens, documents)."""
+    tokens, documents = zip(*counts.values(), strict=True)
+    Domains(tuple(counts), np.array(tokens), np.array(documents), np.zeros(len(counts))).write(path)
 
 
 def content(path):
@@ -72,6 +80,33 @@ def test_help_says_of_every_format_what_it_is(capsys):
     assert all(f"\n{name}: " in told for name in ALL)
 
 
+def test_a_new_format_is_one_entry_and_goes_from_the_mixture_to_the_file_and_back(mixture, tmp_path, monkeypatch):
+    toy = TrainerFormat(
+        key="toy",
+        label="Toy",
+        help="lines of domain, weight and path.",
+        meaning="Weights are shares of documents (toy/data.py).",
+        write=lambda blend: "".join(f"{s.domain} {s.weight!r} {s.paths[0]}\n" for s in blend.sources),
+        read=lambda text, path: [(d, float(w)) for d, w, _ in map(str.split, text.splitlines())],
+        pattern="toys/{domain}",
+        units=("documents",),
+        has_comments=False,
+    )
+    monkeypatch.setitem(FORMATS, toy.key, toy)
+    write_table_of(tmp_path / "d.csv", {"web": (1000, 10), "code": (2000, 5), "math": (100, 1)})
+    export(mixture, "toy", out=tmp_path / "toy.txt", domains=tmp_path / "d.csv")
+    assert (tmp_path / "toy.txt").read_text().startswith("web 0.9032") and "old" not in (
+        tmp_path / "toy.txt"
+    ).read_text()
+    back = read_export(tmp_path / "toy.txt", "toy", domains=tmp_path / "d.csv")
+    assert back == pytest.approx({"web": 0.69998, "code": 0.3, "math": 2e-5}, rel=1e-12)
+
+
+def test_a_format_that_is_not_there_is_named_with_the_nearest(mixture):
+    with pytest.raises(InputError, match=r"'megatrn' is none of .*did you mean megatron\?"):
+        export(mixture, "megatrn")
+
+
 @st.composite
 def mixtures(draw):
     count = draw(st.sampled_from([1, 2, 3, 5, 17, 64]))
@@ -89,9 +124,8 @@ def test_reading_an_export_gives_the_weights_back(to, weights, several, seed):
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        write_mixture(folder / "m.yaml", weights, {"budget": 10**9})
-        rows = [Domain(d, rng.randint(1, 10**12), rng.randint(1, 10**6), 0, 0.0) for d in weights]
-        write_domains(folder / "domains.csv", rows)
+        Mixture(weights, {"budget": 10**9}).write(folder / "m.yaml")
+        write_table_of(folder / "domains.csv", {d: (rng.randint(1, 10**12), rng.randint(1, 10**6)) for d in weights})
         paths = None
         if several and to not in ("regmix", "litgpt"):
             lines = [{"lang": d, "path": f"/d/{d}/{i}.jsonl", "gemma-3-tok": i} for d in weights for i in range(1, 4)]
@@ -117,11 +151,11 @@ def test_the_same_export_is_the_same_bytes_on_stdout_and_in_a_file(to, exported,
 @pytest.mark.parametrize("to", ALL)
 def test_the_file_or_stderr_says_what_the_weights_mean_and_by_whose_word(to, exported, capsys):
     text = exported(to).read_text()
-    told = text if FORMATS[to].comments else capsys.readouterr().err
+    told = text if FORMATS[to].has_comments else capsys.readouterr().err
     assert f"optimal_mixture.yaml for {to}" in told and ".py" in told
 
 
-@pytest.mark.parametrize("to", [name for name in ALL if not FORMATS[name].zeros])
+@pytest.mark.parametrize("to", [name for name in ALL if not FORMATS[name].keeps_zeros])
 def test_a_domain_of_weight_zero_is_named_as_left_out_and_stands_nowhere_else(to, exported, capsys):
     text = exported(to).read_text()
     told = text + capsys.readouterr().err
@@ -156,7 +190,7 @@ def test_regmix_finds_its_three_keys_all_domains_and_a_model_that_it_knows(expor
 
 
 def test_regmix_is_told_of_names_that_begin_alike(tmp_path, capsys):
-    write_mixture(tmp_path / "m.yaml", {"web": 0.5, "web_en": 0.5}, {})
+    Mixture({"web": 0.5, "web_en": 0.5}).write(tmp_path / "m.yaml")
     export(tmp_path / "m.yaml", "regmix")
     assert "so web takes web_en's files too; rename them" in capsys.readouterr().err
 
@@ -167,7 +201,7 @@ def test_litgpt_itself_reads_the_config_and_builds_the_data_with_the_mixture(tmp
     from proxies import write_tokens
 
     write_tokens(tmp_path / "tokens", dict.fromkeys(WEIGHTS, 40_000))
-    write_mixture(tmp_path / "optimal_mixture.yaml", WEIGHTS, {"budget": 65_536})
+    Mixture(WEIGHTS, {"budget": 65_536}).write(tmp_path / "optimal_mixture.yaml")
     monkeypatch.chdir(tmp_path)
     export(Path("optimal_mixture.yaml"), "litgpt", out=Path("pretrain.yaml"))
     parser = jsonargparse.ArgumentParser()
@@ -189,7 +223,7 @@ def test_litgpt_reads_the_mixture_beside_the_config_when_started_elsewhere(mixtu
 
 
 def test_litgpt_needs_a_budget(tmp_path, capsys):
-    write_mixture(tmp_path / "m.yaml", {"web": 1.0}, {})
+    Mixture({"web": 1.0}).write(tmp_path / "m.yaml")
     out = tmp_path / "x.yaml"
     assert main(["export", "--mixture", str(tmp_path / "m.yaml"), "--to", "litgpt", "--out", str(out)]) == 2
     assert "--budget" in capsys.readouterr().err and not out.exists()
@@ -299,13 +333,13 @@ def test_olmo_core_takes_the_source_mixture(exported):
 def test_a_mixture_at_its_cap_is_not_refused_by_olmo_core_for_a_token_of_rounding(tmp_path):
     for tokens in (99_991, 250_007, 1_000_003):
         budget = 4 * tokens + 400_000
-        rows = [Domain("web", tokens, 1, 1, 0.0), Domain("code", 400_000, 1, 1, 0.0)]
-        write_domains(tmp_path / "d.csv", rows)
+        counts = {"web": (tokens, 1), "code": (400_000, 1)}
+        write_table_of(tmp_path / "d.csv", counts)
         web = 4 * tokens / budget
-        write_mixture(tmp_path / "m.yaml", {"web": web, "code": 1 - web}, {"budget": budget, "max_epochs": 4.0})
+        Mixture({"web": web, "code": 1 - web}, {"budget": budget, "max_epochs": 4.0}).write(tmp_path / "m.yaml")
         export(tmp_path / "m.yaml", "olmo_core", out=tmp_path / "o.yaml", domains=tmp_path / "d.csv")
-        for source, row in zip(olmo_core_sources(tmp_path / "o.yaml"), rows, strict=True):
-            assert int(budget * source["target_ratio"]) <= int(row.tokens * source["max_repetition_ratio"])
+        for source, (available, _) in zip(olmo_core_sources(tmp_path / "o.yaml"), counts.values(), strict=True):
+            assert int(budget * source["target_ratio"]) <= int(available * source["max_repetition_ratio"])
             assert source["max_repetition_ratio"] < 4.01
 
 
@@ -374,7 +408,7 @@ def levanter_counts(data):
 
 def test_levanter_draws_every_domain_that_its_blocks_can_hold(tmp_path, capsys):
     weights = {"web": 0.9989, "code": 0.001, "math": 0.0001 - 1e-6, "tiny": 1e-6}
-    write_mixture(tmp_path / "m.yaml", weights, {})
+    Mixture(weights).write(tmp_path / "m.yaml")
     export(tmp_path / "m.yaml", "levanter", out=tmp_path / "l.yaml")
     data = content(tmp_path / "l.yaml")["data"]
     counts = levanter_counts(data)
@@ -413,8 +447,7 @@ def test_torchtitan_runs_the_module_and_gets_a_packed_dataset_a_domain(exported,
 
 
 def test_interleaved_documents_add_up_to_the_mixtures_tokens(exported, tmp_path):
-    rows = [Domain("web", 1000, 10, 0, 0.0), Domain("code", 2000, 5, 0, 0.0), Domain("math", 100, 1, 0, 0.0)]
-    write_domains(tmp_path / "d.csv", rows)
+    write_table_of(tmp_path / "d.csv", {"web": (1000, 10), "code": (2000, 5), "math": (100, 1)})
     out = exported("huggingface", domains=tmp_path / "d.csv")
     arguments = content(out)
     assert "shares of documents" in out.read_text()
@@ -435,7 +468,7 @@ def test_without_document_lengths_the_file_and_stderr_warn_that_shares_are_of_to
 
 
 def test_rows_that_are_packed_blocks_and_items_that_are_documents_can_be_said(exported, tmp_path):
-    write_domains(tmp_path / "d.csv", [Domain(d, 10 * (i + 1), 1, 0, 0.0) for i, d in enumerate(WEIGHTS)])
+    write_table_of(tmp_path / "d.csv", {d: (10 * (i + 1), 1) for i, d in enumerate(WEIGHTS)})
     assert content(exported("huggingface", samples="blocks", domains=tmp_path / "d.csv"))["probabilities"][1] == 0.3
     out = exported("litdata", samples="documents", domains=tmp_path / "d.csv")
     assert content(out)["weights"][1] < 0.3
@@ -464,7 +497,7 @@ def test_the_mixture_itself_is_not_overwritten(mixture):
 
 
 def test_a_study_fills_the_mixture_the_lengths_and_the_budget(mixture, tmp_path, capsys):
-    write_domains(tmp_path / "domains.csv", [Domain(d, 10**6 * (i + 1), 10, 0, 0.0) for i, d in enumerate(WEIGHTS)])
+    write_table_of(tmp_path / "domains.csv", {d: (10**6 * (i + 1), 10) for i, d in enumerate(WEIGHTS)})
     assert main(["export", "--study", str(tmp_path), "--to", "huggingface"]) == 0
     assert "shares of documents" in capsys.readouterr().out
     assert main(["export", "--study", str(tmp_path), "--to", "olmo_core"]) == 0
@@ -530,7 +563,7 @@ def test_our_shards_are_found_beside_the_mixture(mixture, exported):
 
 
 def test_paths_of_no_use_are_refused(exported):
-    with pytest.raises(InputError, match="RegMix's YAML holds no paths"):
+    with pytest.raises(InputError, match="RegMix's file holds no paths"):
         exported("regmix", paths=["{domain}"])
     with pytest.raises(InputError, match="one folder of token shards"):
         exported("litgpt", paths=["{domain}"])
@@ -564,7 +597,7 @@ def test_a_domain_that_the_table_lacks_is_named_with_the_nearest(mixture, tmp_pa
 
 def test_what_a_foreign_mixture_says_of_epochs_and_budget_is_passed_over_where_it_is_no_number(tmp_path):
     path = tmp_path / "mixture.yaml"
-    write_mixture(path, {"web": 0.5, "code": 0.5}, {"epochs": {"web": "many"}, "max_epochs": "few", "budget": math.inf})
+    Mixture({"web": 0.5, "code": 0.5}, {"epochs": {"web": "many"}, "max_epochs": "few", "budget": math.inf}).write(path)
     export(path, "olmo_core", out=tmp_path / "sources.yaml")
     assert [source["max_repetition_ratio"] for source in content(tmp_path / "sources.yaml")["sources"]] == [4.0, 4.0]
     with pytest.raises(InputError, match="no budget in it"):

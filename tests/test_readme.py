@@ -17,7 +17,7 @@ import yaml
 
 import proxymix
 from mixture_config.files.mixture_table import MixtureTable
-from mixture_config.formats.trainer_formats import FORMATS
+from mixture_config.formats.registry import FORMATS
 from proxy_training.runs.settings import SHAPES
 from proxymix.app import old_names
 from proxymix.app import run as run_module
