@@ -1,7 +1,7 @@
 """The configuration of a study: each setting under its dotted key (`train.model`); in YAML they stand in sections."""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -57,27 +57,8 @@ def setting_of(stage: Stage, name: str) -> str | None:
     return stage.taken_from.get(name) or shared_key(name) or f"{stage.section}.{name}"
 
 
-class Config(Mapping[str, Any]):
-    """Dotted key -> value, with any value that is not given absent.
-
-    Args:
-        values: The settings by dotted key.
-    """
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, key: str) -> Any:
-        return self._values[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __or__(self, other: Mapping[str, Any]) -> Self:
-        return type(self)(self._values | dict(other))
+class Config(dict[str, Any]):
+    """Dotted key -> value; a setting that is not given is absent."""
 
     @classmethod
     def defaults(cls) -> Self:

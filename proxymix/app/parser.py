@@ -5,9 +5,10 @@ that no message of the library has to be understood.
 """
 
 import argparse
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import docstring_parser
@@ -22,22 +23,6 @@ from proxymix.messages import nearest
 MIN_VALUES = {"seed": 0, "workers": 1}
 """Smallest values of settings that many stages have."""
 TRUE_OR_FALSE = ("true", "false", "yes", "no")
-
-
-@dataclass(frozen=True)
-class Given:
-    """A flag as it was given, with its values as they were written."""
-
-    flag: str  # "--budget"
-    values: tuple[str, ...]
-    wanted: str  # what its value should be, in words
-    is_list: bool = False
-
-    def tokens(self) -> list[str]:
-        """The flag as the parser takes it without a doubt: `--flag=value`, so no value is taken for a flag."""
-        if self.is_list:
-            return [self.flag, *self.values]
-        return [f"{self.flag}={self.values[0]}"] if self.values else [self.flag]
 
 
 class Parser:
@@ -91,7 +76,7 @@ class Parser:
             elif kind is bool:
                 yes_no = jsonargparse.ActionYesNo
                 self._parser.add_argument(f"--{key}", action=yes_no, nargs="?", default=default, help=text)
-            elif _is_list(parameter):
+            elif _is_list(parameter.type):
                 self._parser.add_argument(f"--{key}", type=str, nargs="+", default=default, help=text)
             else:
                 metavar = placeholder(parameter.type)
@@ -133,62 +118,58 @@ class Parser:
         self._parser.set_defaults(self._filled)
         if {"-h", "--help"} & set(arguments):
             self._parser.parse_args(["--help"])
-        words, given = self._split(arguments)
+        groups = self._groups(arguments)
         try:
-            parsed = self._parser.parse_args([*words, *(token for one in given for token in one.tokens())])
+            parsed = self._parser.parse_args([token for group in groups for token in group])
         except argparse.ArgumentError:
-            raise InputError(self._wrong_value(words, given)) from None
+            raise InputError(self._wrong_value(groups)) from None
         for key in self._settings:
             _check_minimum(f"{self._parser.prog}: --{key}", key, parsed[key])
         return {key: parsed[key] for key in (*self._settings, *self._switches)}
 
-    def _split(self, arguments: Sequence[str]) -> tuple[list[str], list[Given]]:
-        """The arguments without a flag, and every flag with its values."""
-        words: list[str] = []
-        given: list[Given] = []
+    def _groups(self, arguments: Sequence[str]) -> list[list[str]]:
+        """The arguments that have no flag, then each flag with its values, as the parser takes them without a doubt.
+
+        A value is joined to its flag (`--flag=value`), so that it is not taken for a flag or for the next argument.
+        """
+        groups: list[list[str]] = [[]]
         rest = list(arguments)
         while rest:
             argument = rest.pop(0)
             if not argument.startswith("--"):
-                words.append(argument)
+                groups[0].append(argument)
                 continue
             flag, equals, value = argument.partition("=")
-            following = next((i for i, word in enumerate(rest) if word.startswith("--")), len(rest))
-            one = self._given(flag, [value] if equals else rest[:following], bool(equals))
-            if not equals:
-                del rest[: len(one.values)]
-            given.append(one)
-        if surplus := words[1 if self._positional else 0 :]:
+            name = self._today(flag.removeprefix("--"))
+            kind = self._kind(name)
+            following = list(itertools.takewhile(lambda word: not word.startswith("--"), rest))
+            if not equals:  # as many of the words that follow as the flag takes
+                if kind is None or (kind is bool and following[:1] and following[0] not in TRUE_OR_FALSE):
+                    following = []
+                del rest[: len(following if _is_list(kind) else following[:1])]
+            values = [value] if equals else following
+            if not values and kind not in (None, bool):
+                raise InputError(f"{self._parser.prog}: --{name}: a value is missing; {describe_type(kind)} is wanted")
+            joined = [f"--{name}={values[0]}"] if values else [f"--{name}"] if kind is None else [f"--{name}=true"]
+            groups.append([f"--{name}", *values] if _is_list(kind) else joined)
+        if surplus := groups[0][1 if self._positional else 0 :]:
             hint = nearest(surplus[0].lstrip("-"), self._settings) if surplus[0].startswith("-") else ""
             program = self._parser.prog
             raise InputError(f"{program}: {surplus[0]!r} is given without a flag{hint} (see {program} --help)")
-        return words, given
+        return groups
 
-    def _given(self, flag: str, values: Sequence[str], joined: bool) -> Given:
-        """A flag with as many of the values that follow as it takes."""
-        name = self._today(flag.removeprefix("--"))
-        flag = f"--{name}"
-        if name in self._switches and not joined:
-            return Given(flag, (), "")
-        switch = name if name in self._settings else name.removeprefix("no_")
-        if switch in self._settings and self._settings[switch].type is bool:
-            said = values[:1] if values and (joined or values[0] in TRUE_OR_FALSE) else ()
-            return Given(flag, tuple(said), describe_type(bool))
-        owner = next((key for key in self._settings if name.startswith(f"{key}.") and self._maps(key)), "")
-        if name in self._files:
-            wanted, is_list = "a path", False
-        elif name in self._settings and name != self._positional:
-            wanted, is_list = describe_type(self._settings[name].type), _is_list(self._settings[name])
-        elif owner:  # one entry of a mapping: --limits.deu 0.45
-            wanted, is_list = describe_type(entry_type(self._settings[owner].type)), False
-        else:
-            raise InputError(f"{self._parser.prog}: {flag}: no such flag{nearest(name, self._settings)}")
-        if not values:
-            raise InputError(f"{self._parser.prog}: {flag}: a value is missing; {wanted} is wanted")
-        return Given(flag, tuple(values if is_list else values[:1]), wanted, is_list)
-
-    def _maps(self, key: str) -> bool:
-        return entry_type(self._settings[key].type) is not None
+    def _kind(self, name: str) -> Any:
+        """The type of a flag's value; None for a plain switch, which has no value."""
+        if name in self._files or name in self._switches:
+            return Path if name in self._files else None
+        if name in self._settings and name != self._positional:
+            return self._settings[name].type
+        if (switch := self._settings.get(name.removeprefix("no_"))) and switch.type is bool:
+            return bool
+        for key, parameter in self._settings.items():  # one entry of a mapping: --limits.deu 0.45
+            if name.startswith(f"{key}.") and entry_type(parameter.type) is not None:
+                return entry_type(parameter.type)
+        raise InputError(f"{self._parser.prog}: --{name}: no such flag{nearest(name, self._settings)}")
 
     def _today(self, name: str) -> str:
         """The name of a flag by its key of today: old, no_old and old.entry."""
@@ -199,19 +180,21 @@ class Parser:
                     return f"{prefix}{new}{name.removeprefix(f'{prefix}{old}')}"
         return name
 
-    def _wrong_value(self, words: Sequence[str], given: Sequence[Given]) -> str:
+    def _wrong_value(self, groups: Sequence[Sequence[str]]) -> str:
         """The message for the first flag that the parser refuses alone."""
-        for one in given:
+        for group in groups[1:]:
             try:
-                self._parser.parse_args(one.tokens())
+                self._parser.parse_args(list(group))
             except argparse.ArgumentError:
-                return f"{self._parser.prog}: {one.flag}: {' '.join(one.values)!r} is not {one.wanted}"
-        return f"{self._parser.prog}: {' '.join([*words, *(one.flag for one in given)])} cannot be given together"
+                flag, _, value = group[0].partition("=")
+                kind = describe_type(self._kind(flag.removeprefix("--")))
+                return f"{self._parser.prog}: {flag}: {' '.join(group[1:]) or value!r} is not {kind}"
+        return f"{self._parser.prog}: {' '.join(token for group in groups for token in group)} cannot be given together"
 
 
-def _is_list(parameter: Parameter) -> bool:
-    """Whether the setting is a list of names, whose texts count as they are written."""
-    return parameter.type in (list[str], list[str] | None)
+def _is_list(kind: Any) -> bool:
+    """Whether a flag takes several values: names, whose texts count as they are written."""
+    return kind in (list[str], list[str] | None)
 
 
 def _check_minimum(where: str, key: str, value: Any) -> None:

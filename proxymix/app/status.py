@@ -26,7 +26,7 @@ def status_command(arguments: Sequence[str]) -> None:
         raise InputError("proxymix status: one study folder is wanted: proxymix status STUDY")
     study = Study(Path(arguments[0]))
     study.must_exist()
-    config = Config.defaults() | study.config()
+    config = Config(Config.defaults() | study.config())
     for stage in study.stages(config):
         state = study.state(stage, study.call(stage, config))
         print(f"{stage.name:<11}{state:<9}{_progress(study, stage, config)}".rstrip())

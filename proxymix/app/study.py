@@ -60,7 +60,7 @@ class Study:
             return config
         half = max(sum(Domains.read(path).tokens.tolist()) // 2, 1)
         unit = 10 ** (len(str(half)) - 1)
-        return config | {"budget": half // unit * unit}
+        return Config(config | {"budget": half // unit * unit})
 
     def adopt(self, config: Config, update: bool) -> None:
         """Make this folder the one that answers `config`, written to study.yaml.
