@@ -146,14 +146,23 @@ class Domains:
         Raises:
             InputError: If the two do not name the same domains.
         """
-        missing = [name for name in names if name not in set(self.names)]
-        extra = [name for name in self.names if name not in set(names)]
-        if missing or extra:
-            parts = [f"lacks {some(missing)}"] if missing else []
-            parts += [f"has the unknown {some(extra)}"] if extra else []
-            raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(names, 40)}")
-        order = [self.names.index(name) for name in names]
+        order = positions(self.names, names, where)
         return type(self)(tuple(names), self.tokens[order], self.documents[order], self.bytes[order])
+
+
+def positions(found: Sequence[str], wanted: Sequence[str], where: object) -> list[int]:
+    """Where each of the `wanted` domains stands among those `found`, of which there must be no others.
+
+    Raises:
+        InputError: If the two do not name the same domains. The message begins with `where`.
+    """
+    missing = [name for name in wanted if name not in set(found)]
+    unknown = [name for name in found if name not in set(wanted)]
+    if missing or unknown:
+        parts = [f"lacks {some(missing)}"] if missing else []
+        parts += [f"has the unknown {some(unknown)}"] if unknown else []
+        raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(wanted, 40)}")
+    return [list(found).index(name) for name in wanted]
 
 
 @dataclass(frozen=True)

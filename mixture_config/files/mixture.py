@@ -11,8 +11,7 @@ import numpy as np
 from mixture_config.geometry.tolerances import SUM_ROUNDOFF, SUM_TOLERANCE
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
-from proxymix.messages import some
-from proxymix.schemas import check_domain_name
+from proxymix.schemas import check_domain_name, positions
 
 TRAIN_PREFIX, VALID_PREFIX = "train_", "valid_"
 
@@ -104,21 +103,6 @@ class Mixture:
         """
         weights = np.array(list(self.weights.values()))
         return weights[positions(list(self.weights), domains, where)]
-
-
-def positions(found: Sequence[str], wanted: Sequence[str], where: object) -> list[int]:
-    """Where each of the `wanted` domains stands among those `found`, of which there must be no others.
-
-    Raises:
-        InputError: If the two do not name the same domains. The message begins with `where`.
-    """
-    missing = [d for d in wanted if d not in set(found)]
-    unknown = [d for d in found if d not in set(wanted)]
-    if missing or unknown:
-        parts = [f"lacks {some(missing)}"] if missing else []
-        parts += [f"has the unknown {some(unknown)}"] if unknown else []
-        raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(wanted, 40)}")
-    return [list(found).index(domain) for domain in wanted]
 
 
 def normalised(weights: Mapping[str, float], where: str) -> dict[str, float]:

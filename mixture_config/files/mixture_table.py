@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixture_config.files.mixture import TRAIN_PREFIX, Mixture, positions, train_column
+from mixture_config.files.mixture import TRAIN_PREFIX, Mixture, train_column
 from mixture_config.geometry.tolerances import SUM_ROUNDOFF, SUM_TOLERANCE
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml
 from proxymix.messages import some
 from proxymix.progress import progress, say
-from proxymix.schemas import check_domain_name
+from proxymix.schemas import check_domain_name, positions
 from proxymix.tables import read_table, write_table
 
 if TYPE_CHECKING:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mixture_config.files.mixture import positions
 from mixture_config.files.mixture_table import Key
 from proxymix.errors import InputError
 from proxymix.messages import some
-from proxymix.schemas import loss_domain
+from proxymix.schemas import loss_domain, positions
 
 MAX_LINES = 20
 """Lines, and runs named in a line, that a message lists."""
