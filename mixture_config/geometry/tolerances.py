@@ -34,6 +34,12 @@ GRID_STEP = 2e-4
 
 # ---- Mixtures that are alike
 
+SAME_PROPOSAL = 1e-4
+"""In total variation: a mixture within it is the proposal, and not another mixture that does as well."""
+
+SAME_OPTIMUM = 1e-3
+"""In total variation: two searches that end within it have found one optimum."""
+
 SAME_PUBLISHED = 0.01
 """In total variation: rows within it are one mixture, which two files rounded to 3 decimals each."""
 
