@@ -39,7 +39,7 @@ from cost import write_random_tokens
 
 from mixture_config.files.mixture import write_mixture
 from proxy_training.device.layout import Layout, bytes_of_a_proxy, device_here, free_bytes, multiplies_bf16
-from proxy_training.launch.worker_pool import WORKER_ENVIRONMENT
+from proxy_training.launch.worker_process import WORKER_ENVIRONMENT
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.files import write_text
 
@@ -236,7 +236,7 @@ def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callabl
     runs = [Run(f"n{k}", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), k) for k in range(layout.models_per_process)]
     plans = [plan_of(run, data, settings) for run in runs]
     training = Training(runs, plans, data, settings, layout, OneDevice())
-    return training._take_step, layout.models_per_process * settings.tokens_per_step
+    return training.take_step, layout.models_per_process * settings.tokens_per_step
 
 
 PRETRAIN = """

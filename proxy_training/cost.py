@@ -21,7 +21,7 @@ from proxy_training.device.calibration import chosen_layout, measured, predicted
 from proxy_training.device.counting import NUM_DOMAINS, VALIDATION, Counts, Part, counted, floor_seconds
 from proxy_training.device.layout import Layout, usual_stack
 from proxy_training.device.roofline import Device, device_named, gpu_name, is_at_hand
-from proxy_training.launch.train_runs import default_workers
+from proxy_training.launch.local import LocalLauncher
 from proxy_training.runs.settings import TrainSettings
 from proxymix.errors import InputError
 from proxymix.progress import duration, say
@@ -94,7 +94,7 @@ def cost(
         )
     counts = counted(train, vocabulary, num_domains, where.kind)
     if workers is None:
-        workers = default_workers(train, vocabulary) if is_at_hand(device) or where.kind == "cpu" else 1
+        workers = LocalLauncher().num_workers(train, vocabulary) if is_at_hand(device) or where.kind == "cpu" else 1
     stack = min(usual_stack(train, vocabulary, where.kind, int(where.memory)), longest_share(num_runs, workers))
     calibration, layout = None, None
     if calibrate:

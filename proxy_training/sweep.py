@@ -4,11 +4,11 @@ python proxy_training/sweep.py --study STUDY
 """
 
 from pathlib import Path
-from typing import Literal
 
-from proxy_training.launch.train_runs import train_runs
-from proxy_training.runs.run_list import read_runs
+from proxy_training.launch.train_runs import LauncherName, train_runs
+from proxy_training.runs.planned_runs import planned_runs
 from proxy_training.runs.settings import TrainSettings
+from proxy_training.tracking.wandb_log import WandbMode
 
 
 def sweep(
@@ -16,13 +16,13 @@ def sweep(
     tokens: Path,
     out: Path,
     train: TrainSettings = TrainSettings(),  # noqa: B008
-    launcher: Literal["local"] = "local",
+    launcher: LauncherName = "local",
     workers: int | None = None,
     seed: int = 0,
-    wandb: Literal["offline", "online", "disabled"] = "offline",
+    wandb: WandbMode = "offline",
     save: bool = False,
 ) -> None:
-    """Train a proxy on every mixture; runs that are done are skipped, so the same command continues a sweep.
+    """Train a proxy on every mixture. Runs that are done are skipped, so the same command continues a sweep.
 
     Args:
         mixtures: Folder of mixture YAMLs (n00001.yaml, ...).
@@ -31,21 +31,22 @@ def sweep(
         train: How a proxy is trained.
         launcher: Where runs are trained; local is processes on this machine.
         workers: Processes at a time; by default one per physical core that memory allows, or one per GPU.
-        seed: Seed of initialisation and data order, the same for every run, so that runs differ by their mixtures only; a
-            repeat of a mixture (`synthesize --repeat_seeds`) has its number added.
-        wandb: Where the mirror of the metrics goes; offline needs no account and no network.
-        save: Keep the final weights in OUT/<run>/checkpoint, as litgpt has them; a run that is done and has none is
-            trained again.
+        seed: Seed of initialisation and data order. It is the same for every run, so that runs differ only by their
+            mixtures; a repeat of a mixture (`synthesize --repeat_seeds`) has its number added.
+        wandb: Whether metrics are logged to wandb; offline needs no account and no network.
+        save: Keep the final weights in OUT/<run>/checkpoint, as litgpt has them. A run that is done but has no checkpoint
+            is trained again.
 
     Raises:
         InputError: If a mixture asks for a domain that the tokens do not have.
-        StageError: If runs failed; the others are trained, and what failed is named.
+        StageError: If runs failed. All others are trained, and the message names those that failed.
     """
     group = Path(out).resolve().parent.name
-    train_runs(read_runs(mixtures, seed), tokens, out, train, workers, wandb, group, "train proxies", save)
+    runs = planned_runs(mixtures, seed)
+    train_runs(runs, tokens, out, train, workers, wandb, group, "train proxies", save, launcher)
 
 
 if __name__ == "__main__":
-    from proxymix.app.cli import run as run_stage
+    from proxymix.app.cli import run
 
-    run_stage(sweep)
+    run(sweep)

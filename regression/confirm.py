@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mixture_config.files.mixture import read_mixture
-from proxy_training.runs.measured_runs import read_run
+from proxy_training.runs.run_folder import RunFolder
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.files import write_yaml
@@ -336,7 +336,7 @@ def _check_measured(targets: Sequence[str], columns: Sequence[str], tokens: Path
 
 
 def _read_losses(folder: Path, columns: Sequence[str]) -> np.ndarray:
-    run = read_run(folder)
+    run = RunFolder(folder).result()
     assert run is not None, f"{folder} is done and holds no losses"
     return np.array([run.losses[loss_domain(column)] for column in columns])
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from proxy_training.runs.measured_runs import read_run
+from proxy_training.runs.run_folder import RunFolder
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.files import remove
@@ -135,7 +135,7 @@ def _joined(runs: Runs, index: list[int], X: np.ndarray, proxies: Path) -> Runs:
     """The runs so far and those of a round, with the losses that were measured."""
     losses = np.empty((len(index), len(runs.targets)))
     for row, i in enumerate(index):
-        found = read_run(proxies / run_id(i))
+        found = RunFolder(proxies / run_id(i)).result()
         assert found is not None, f"{run_id(i)} was trained, and is not there"
         losses[row] = [found.losses[loss_domain(target)] for target in runs.targets]
     return replace(

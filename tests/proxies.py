@@ -1,5 +1,6 @@
 """Token shards and mixtures small enough to train on in a second."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import numpy as np
 
 from data_preparation.tokens.shards import ShardWriter
 from mixture_config.files.mixture import write_mixture
-from proxy_training.device.layout import layout_of
-from proxy_training.launch.train_batch import train_bundle
+from proxy_training.device.layout import Layout, layout_of
+from proxy_training.launch.job import TrainingJob
+from proxy_training.launch.train_batch import train_batch
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
 from proxymix.files import write_json
+from proxymix.progress import say
 
 VOCABULARY = 64
 TINY = TrainSettings(
@@ -58,7 +61,14 @@ def train_run(
 ) -> dict[str, str]:
     """One proxy alone, in `folder`, whose name need not be the run's; what diverged."""
     fitted = replace(layout_of(settings, VOCABULARY), **layout)
-    diverged = train_bundle([run], data, folder.parent, settings, fitted, wandb, group)
+    diverged = train_together([run], data, folder.parent, settings, fitted, wandb=wandb, group=group)
     if folder.name != run.id:
         (folder.parent / run.id).rename(folder)
     return diverged
+
+
+def train_together(
+    runs: Sequence[Run], data: TokenData, out: Path, settings: TrainSettings, layout: Layout, warn=say, **job
+) -> dict[str, str]:
+    """Runs as one batch in this process, each in out/<run>; what diverged."""
+    return train_batch(runs, data, layout, TrainingJob(settings, data.folder, out, **job), warn=warn)

@@ -149,8 +149,8 @@ try:
 except Stopped:
     pass
 taken = []
-take = trainer.Training._take_step
-trainer.Training._take_step = lambda self: (taken.append(self.step), take(self))
+take = trainer.Training.take_step
+trainer.Training.take_step = lambda self: (taken.append(self.step), take(self))
 found = fit(TINY, state=Path("state"))
 Path("state").unlink(missing_ok=True)
 wild = fit(replace(TINY, learning_rate=1e30, gradient_clip=1e30))

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from proxies import TINY, VOCABULARY, contents, write_tokens
+from proxies import TINY, VOCABULARY, contents, train_together, write_tokens
 
 from proxy_training.device.calibration import chosen_layout
 from proxy_training.device.layout import Layout, layout_of
-from proxy_training.launch.train_batch import train_bundle
 from proxy_training.loop import trainer
 from proxy_training.loop.trainer import fit
 from proxy_training.runs.settings import Run, TrainSettings
@@ -59,7 +58,7 @@ def test_the_same_bundle_ends_with_the_same_bytes(tmp_path: Path, precision, com
     layout = layout_of(replace(settings, models_per_process=4, compile=compiled), VOCABULARY)
     assert (layout.device, layout.models_per_process) == ("cuda", 4)
     for name in ("once", "twice"):
-        train_bundle(RUNS, data, tmp_path / name, settings, layout)
+        train_together(RUNS, data, tmp_path / name, settings, layout)
     assert contents(tmp_path / "once") == contents(tmp_path / "twice")
 
 
@@ -94,7 +93,7 @@ def test_what_does_not_fit_is_halved_and_trained(data, tmp_path: Path):
     settings = replace(TINY, tokens=2**19, batch_size=2**14, evaluations=1)
     said: list[str] = []
     try:
-        train_bundle(RUNS[:1], data, tmp_path, settings, replace(LAYOUT, micro_batch=2**14), warn=said.append)
+        train_together(RUNS[:1], data, tmp_path, settings, replace(LAYOUT, micro_batch=2**14), warn=said.append)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert any("out of memory; again with" in line for line in said)

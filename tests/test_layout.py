@@ -209,9 +209,7 @@ def test_a_stage_is_a_short_function(stage):
 
 PREFIXES = re.compile(r"(train|valid)_$")
 SPELL_PREFIXES = {
-    "proxy_training/collect.py",
     "proxy_training/data_module.py",
-    "proxy_training/runs/measured_runs.py",
     "regression/expand.py",
     "regression/models/fit_files.py",
     "regression/propose.py",

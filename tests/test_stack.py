@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from litgpt import GPT
-from proxies import TINY, VOCABULARY, contents, write_tokens
+from proxies import TINY, VOCABULARY, contents, train_together, write_tokens
 
 from proxy_training.device.layout import Layout, layout_of
-from proxy_training.launch.train_batch import train_bundle
 from proxy_training.loop import trainer
 from proxy_training.model.proxy import build_proxy, proxy_config
 from proxy_training.model.stack import clip_each, stacked, weights_of
@@ -92,8 +91,8 @@ def test_stopped_anywhere_and_continued_it_ends_with_the_same_losses(data, tmp_p
     with pytest.raises(Stopped):
         fit(RUNS[:2], data, on_steps=stop, state=state)
     taken, again = [], []
-    take = trainer.Training._take_step
-    monkeypatch.setattr(trainer.Training, "_take_step", lambda self: (taken.append(self.step), take(self)))
+    take = trainer.Training.take_step
+    monkeypatch.setattr(trainer.Training, "take_step", lambda self: (taken.append(self.step), take(self)))
     found = fit(RUNS[:2], data, on_rows=lambda k, rows: again.extend(rows), state=state)
     assert taken[0] == after, "it began anew"
     assert [r.rows for r in found] == [r.rows for r in wanted]
@@ -118,12 +117,12 @@ def test_states_do_not_wait_for_reports(data, tmp_path, monkeypatch):
             raise Stopped
         take(self)
 
-    take = trainer.Training._take_step
-    monkeypatch.setattr(trainer.Training, "_take_step", stop)
+    take = trainer.Training.take_step
+    monkeypatch.setattr(trainer.Training, "take_step", stop)
     with pytest.raises(Stopped):
         fit(RUNS[:2], data, settings, state=state)
     assert written == [5, 10]
-    monkeypatch.setattr(trainer.Training, "_take_step", take)
+    monkeypatch.setattr(trainer.Training, "take_step", take)
     assert [r.rows for r in fit(RUNS[:2], data, settings, state=state)] == [r.rows for r in wanted]
     assert written == [5, 10, 15, 20]
 
@@ -174,13 +173,13 @@ def test_in_bf16_neighbours_move_a_loss_by_far_less_than_a_seed(data):
 
 def test_a_bundle_of_which_some_are_done_trains_the_same_and_leaves_the_done_alone(data, tmp_path):
     layout = layout_of(replace(TINY, models_per_process=3), VOCABULARY)
-    train_bundle(RUNS[:3], data, tmp_path / "whole", TINY, layout)
+    train_together(RUNS[:3], data, tmp_path / "whole", TINY, layout)
     wanted = contents(tmp_path / "whole")
-    train_bundle(RUNS[:3], data, tmp_path / "part", TINY, layout)
+    train_together(RUNS[:3], data, tmp_path / "part", TINY, layout)
     for name in ("manifest.yaml", "losses.csv"):
         (tmp_path / "part" / "n00002" / name).unlink()
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "part" / "n00001").iterdir()}
-    train_bundle(RUNS[:3], data, tmp_path / "part", TINY, layout)
+    train_together(RUNS[:3], data, tmp_path / "part", TINY, layout)
     assert contents(tmp_path / "part") == wanted
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
@@ -194,9 +193,9 @@ def test_out_of_memory_halves_the_pieces_and_not_the_result(data, tmp_path, monk
         return real(*args, **kwargs)
 
     layout = layout_of(TINY, VOCABULARY)
-    train_bundle(RUNS[:1], data, tmp_path / "whole", TINY, layout)
+    train_together(RUNS[:1], data, tmp_path / "whole", TINY, layout)
     monkeypatch.setattr(trainer, "fit", scarce)
-    train_bundle(RUNS[:1], data, tmp_path / "scarce", TINY, layout, warn=said.append)
+    train_together(RUNS[:1], data, tmp_path / "scarce", TINY, layout, warn=said.append)
     assert [line.rpartition("; ")[2] for line in said] == [
         "again with 2 sequences at a time",
         "again with 1 sequences at a time",

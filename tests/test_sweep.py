@@ -19,9 +19,10 @@ from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
 from mixture_config.synthesize import synthesize
 from proxy_training.collect import collect
 from proxy_training.device.layout import Layout
-from proxy_training.launch import worker_pool as team_module
+from proxy_training.launch import worker_process
+from proxy_training.launch.local import LocalLauncher
 from proxy_training.launch.run_batches import planned_batches
-from proxy_training.launch.train_runs import default_workers, estimate_seconds, train_runs
+from proxy_training.launch.train_runs import estimate_seconds, train_runs
 from proxy_training.runs.settings import Run
 from proxy_training.sweep import sweep
 from proxymix.errors import InputError, StageError
@@ -168,7 +169,7 @@ def test_a_full_disk_stops_the_sweep_with_the_systems_own_error(tokens, tmp_path
     def answers(self):
         return {"failed": "x1", "error": "No space left on device", "kind": "OSError", "errno": errno.ENOSPC}
 
-    monkeypatch.setattr(team_module.Worker, "answer", answers)
+    monkeypatch.setattr(worker_process.Worker, "answer", answers)
     runs = [Run(f"x{number}", {"a": 1.0}, 0) for number in range(50)]
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)) as error:
         train_runs(runs, tokens, tmp_path, TINY, workers=1)
@@ -176,7 +177,7 @@ def test_a_full_disk_stops_the_sweep_with_the_systems_own_error(tokens, tmp_path
 
 
 def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeypatch):
-    monkeypatch.setitem(team_module.WORKER_ENVIRONMENT, "PYTHONHOME", str(tmp_path / "nowhere"))
+    monkeypatch.setitem(worker_process.WORKER_ENVIRONMENT, "PYTHONHOME", str(tmp_path / "nowhere"))
     with pytest.raises(StageError, match=r"n00001: the worker died: exit status 1(.*\n)+5 of 5 runs are missing"):
         sweep(mixtures, tokens, tmp_path / "out", TINY, workers=1, wandb="disabled")
 
@@ -184,7 +185,7 @@ def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeyp
 def test_a_failing_wandb_is_said_once_and_changes_nothing(
     tokens, mixtures, uninterrupted, tmp_path, monkeypatch, capfd
 ):
-    monkeypatch.setitem(team_module.WORKER_ENVIRONMENT, "WANDB__SERVICE_WAIT", "not a number")
+    monkeypatch.setitem(worker_process.WORKER_ENVIRONMENT, "WANDB__SERVICE_WAIT", "not a number")
     sweep(mixtures, tokens, tmp_path, LONGER, workers=1)
     assert capfd.readouterr().err.count("wandb failed") == 1
     assert contents(tmp_path) == uninterrupted
@@ -196,18 +197,18 @@ def test_workers_fit_the_memory(monkeypatch):
 
     monkeypatch.setattr(psutil, "virtual_memory", Memory)
     monkeypatch.setattr("joblib.cpu_count", lambda only_physical_cores: 64)
-    assert default_workers(TINY, VOCABULARY) == 3
-    assert default_workers(replace(TINY, model="60m"), 50_000) == 1
+    assert LocalLauncher().num_workers(TINY, VOCABULARY) == 3
+    assert LocalLauncher().num_workers(replace(TINY, model="60m"), 50_000) == 1
 
 
 def test_workers_have_the_gpus_in_turn(monkeypatch):
-    monkeypatch.setattr(team_module, "num_gpus", lambda: 2)
+    monkeypatch.setattr(worker_process, "num_gpus", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert [team_module.one_gpu(number)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == ["0", "1", "0"]
+    assert [worker_process.one_gpu(number)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == ["0", "1", "0"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,7")
-    assert [team_module.one_gpu(number)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == ["GPU-a", "7", "GPU-a"]
-    monkeypatch.setattr(team_module, "num_gpus", lambda: 0)
-    assert team_module.one_gpu(0) == {}
+    assert [worker_process.one_gpu(number)["CUDA_VISIBLE_DEVICES"] for number in range(3)] == ["GPU-a", "7", "GPU-a"]
+    monkeypatch.setattr(worker_process, "num_gpus", lambda: 0)
+    assert worker_process.one_gpu(0) == {}
 
 
 def test_the_estimate_comes_from_training_on_every_worker():

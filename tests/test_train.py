@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from proxies import TINY, VOCABULARY, contents, train_run, write_mixtures, write_tokens
+from proxies import TINY, VOCABULARY, contents, train_run, train_together, write_mixtures, write_tokens
 
 from proxy_training.device.layout import layout_of
-from proxy_training.launch.train_batch import train_bundle
 from proxy_training.model.proxy import build_proxy, flops_per_token, proxy_config, total_parameters
 from proxy_training.runs.plan import evenly_spaced, training_plan
-from proxy_training.runs.run_folder import is_done
+from proxy_training.runs.run_folder import RunFolder
 from proxy_training.runs.settings import SHAPES, Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
 from proxy_training.train import train
@@ -69,8 +68,8 @@ def test_a_proxy_is_as_large_as_its_name_says_and_as_litgpt_counts(name):
     assert config.padded_vocab_size == 1000  # no rows that no text has
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatch, compiled):
+@pytest.mark.parametrize("way", ["pieces", "compiled"])
+def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatch, way):
     import torch
 
     from proxy_training.model import head
@@ -83,7 +82,7 @@ def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatc
     logits = hidden @ weight.transpose(1, 2)
     wanted = torch.stack([torch.nn.functional.cross_entropy(logits[k], targets[k]) for k in range(2)])
     gradients = torch.autograd.grad((scale * wanted).sum(), (hidden, weight))
-    loss = head.linear_cross_entropy(hidden, weight, targets, compiled)
+    loss = head.linear_cross_entropy(hidden, weight, targets, way)
     torch.testing.assert_close(loss, wanted)
     for ours, theirs in zip(torch.autograd.grad((scale * loss).sum(), (hidden, weight)), gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -239,13 +238,13 @@ def test_the_train_stage_trains_the_listed_runs_and_skips_what_is_done(tmp_path,
 def test_a_run_is_done_only_for_the_same_settings_seed_mixture_and_tokens(data, tmp_path):
     folder = tmp_path / "n00001"
     train_run(EVEN, data, folder, TINY)
-    assert is_done(folder, EVEN, TINY, data.sha256)
-    assert is_done(folder, EVEN, replace(TINY, models_per_process=2, micro_batch=1), data.sha256)
-    assert not is_done(folder, replace(EVEN, seed=1), TINY, data.sha256)
-    assert not is_done(folder, replace(EVEN, weights={"a": 1.0}), TINY, data.sha256)
-    assert not is_done(folder, EVEN, replace(TINY, learning_rate=0.02), data.sha256)
-    assert not is_done(folder, EVEN, TINY, "another")
-    assert not is_done(Path(tmp_path / "nowhere"), EVEN, TINY, data.sha256)
+    assert RunFolder(folder).holds(EVEN, TINY, data.sha256)
+    assert RunFolder(folder).holds(EVEN, replace(TINY, models_per_process=2, micro_batch=1), data.sha256)
+    assert not RunFolder(folder).holds(replace(EVEN, seed=1), TINY, data.sha256)
+    assert not RunFolder(folder).holds(replace(EVEN, weights={"a": 1.0}), TINY, data.sha256)
+    assert not RunFolder(folder).holds(EVEN, replace(TINY, learning_rate=0.02), data.sha256)
+    assert not RunFolder(folder).holds(EVEN, TINY, "another")
+    assert not RunFolder(Path(tmp_path / "nowhere")).holds(EVEN, TINY, data.sha256)
 
 
 def validation_losses(model, data: TokenData, settings: TrainSettings = TINY) -> dict[str, float]:
@@ -268,7 +267,7 @@ def test_litgpt_loads_a_checkpoint_and_measures_the_recorded_losses(data, tmp_pa
 
     layout = layout_of(replace(TINY, models_per_process=2), VOCABULARY)
     runs = [EVEN, Run("n00002", {"b": 1.0}, seed=0)]
-    train_bundle(runs, data, tmp_path, TINY, layout, save=True)
+    train_together(runs, data, tmp_path, TINY, layout, save=True)
     for run in runs:
         folder = tmp_path / run.id
         content = torch.load(folder / "checkpoint" / "lit_model.pth", weights_only=True)
@@ -283,7 +282,7 @@ def test_litgpt_converts_a_checkpoint_to_llama_as_hugging_face_names_it(data, tm
     import torch
     from litgpt.scripts.convert_lit_checkpoint import convert_lit_checkpoint
 
-    train_bundle([EVEN], data, tmp_path, TINY, layout_of(TINY, VOCABULARY), save=True)
+    train_together([EVEN], data, tmp_path, TINY, layout_of(TINY, VOCABULARY), save=True)
     checkpoint = tmp_path / EVEN.id / "checkpoint"
     convert_lit_checkpoint(checkpoint, tmp_path / "converted")
     theirs = torch.load(tmp_path / "converted" / "model.pth", weights_only=True)
@@ -309,7 +308,7 @@ def test_the_shards_tokenizer_goes_along_so_that_litgpt_reads_text(data, tmp_pat
     manifest["tokenizer"] |= {"eos_token": "<|endoftext|>"}
     write_json(tokens / "manifest.json", manifest)
     run = Run("n00001", {"a": 1.0}, seed=0)
-    train_bundle([run], TokenData.open(tokens, TINY), tmp_path, TINY, layout_of(TINY, VOCABULARY), save=True)
+    train_together([run], TokenData.open(tokens, TINY), tmp_path, TINY, layout_of(TINY, VOCABULARY), save=True)
     check_valid_checkpoint_dir(tmp_path / run.id / "checkpoint", raise_error=True)
     tokenizer = Tokenizer(tmp_path / run.id / "checkpoint")
     assert tokenizer.decode(tokenizer.encode("some text")) == "some text"
@@ -323,7 +322,7 @@ def test_keeping_the_weights_changes_no_result_and_trains_again_what_has_none(tm
     train(mixtures, tokens, out, runs, TINY, wandb="disabled")
     without = contents(out)
     train(mixtures, tokens, out, runs[:1], TINY, wandb="disabled", save=True)
-    assert "n00001: done, but without the checkpoint that is asked for now; training again" in capsys.readouterr().err
+    assert "n00001: trained before without a checkpoint" in capsys.readouterr().err
     train(mixtures, tokens, out, runs, TINY, wandb="disabled", save=True)
     assert "n00001: done already" in capsys.readouterr().err
     found = contents(out)
@@ -341,8 +340,8 @@ def test_keeping_the_weights_changes_no_result_and_trains_again_what_has_none(tm
 
 def test_a_proxy_that_diverged_has_no_checkpoint_and_is_done(data, tmp_path):
     wild = replace(TINY, learning_rate=1e30, gradient_clip=1e30)
-    train_bundle([EVEN], data, tmp_path, wild, layout_of(wild, VOCABULARY), save=True)
-    assert is_done(tmp_path / EVEN.id, EVEN, wild, data.sha256, save=True)
+    train_together([EVEN], data, tmp_path, wild, layout_of(wild, VOCABULARY), save=True)
+    assert RunFolder(tmp_path / EVEN.id).holds(EVEN, wild, data.sha256, checkpoint=True)
     assert not (tmp_path / EVEN.id / "checkpoint").exists()
 
 

@@ -17,7 +17,7 @@ from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData, plan_of
 from proxymix.schemas import TokensManifest
 
-SECONDS = {"cpu": 2.5, "cuda": 1.5}  # Training time of one measurement.
+SECONDS = {"cpu": 2.5, "cuda": 1.0}  # Training time of one measurement.
 STEPS = {"cpu": 1, "cuda": 20}  # Steps per timing. Reading the clock synchronises the GPU, so short steps are grouped.
 STEP_FLOP = {"cpu": 1e11, "cuda": 2e14}  # FLOP between two readings of the clock at most: a second or two.
 COMPARED_STEPS = 40  # First losses kept, to be compared with the reference layout's.

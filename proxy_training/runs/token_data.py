@@ -14,7 +14,15 @@ from proxymix.schemas import TokensManifest, read_tokens_manifest
 
 @dataclass(frozen=True)
 class TokenData:
-    """The token shards as blocks of one sequence length: what every run of a sweep reads."""
+    """Token shards as blocks of one sequence length.
+
+    Attributes:
+        folder: Where the shards are.
+        manifest: What their manifest.json says.
+        sha256: The hash of that manifest.
+        train: Domain -> its training blocks.
+        valid: Domain -> its validation blocks.
+    """
 
     folder: Path
     manifest: TokensManifest
@@ -24,19 +32,20 @@ class TokenData:
 
     @classmethod
     def open(cls, folder: Path, settings: TrainSettings) -> "TokenData":
-        """Map all shards.
+        """Map all shards into memory.
 
         Raises:
             InputError: If files are missing, or a validation domain holds no whole block.
         """
         manifest = read_tokens_manifest(folder)
-        shares = {"train": settings.tokens / (settings.simulated_budget or settings.tokens), "valid": 1.0}
+        # A proxy that simulates a longer training sees a part of each domain, so that domains repeat as often as there.
+        fractions = {"train": settings.tokens / (settings.simulated_budget or settings.tokens), "valid": 1.0}
         splits = {
             split: {
-                domain: open_domain(folder, split, domain, settings.sequence_length, manifest, shares[split])
+                domain: open_domain(folder, split, domain, settings.sequence_length, manifest, fraction)
                 for domain in manifest.domains(split)
             }
-            for split in ("train", "valid")
+            for split, fraction in fractions.items()
         }
         for domain, blocks in splits["valid"].items():
             if blocks.num_blocks == 0:
@@ -49,12 +58,12 @@ class TokenData:
         return int(self.manifest.tokenizer["vocabulary"])
 
     def bits_per_byte(self, domain: str) -> float:
-        """What a loss in nats per token is multiplied by: tokens per byte of the validation text, over ln 2."""
+        """The factor from nats per token to bits per byte: tokens per byte of the validation text, over ln 2."""
         tokens, size = (self.manifest.total("valid", domain, count) for count in ("tokens", "bytes"))
         return tokens / size / math.log(2) if size else math.nan
 
     def check(self, run: Run) -> None:
-        """Raises InputError if a domain of the run's mixture is unknown or holds no whole block."""
+        """Raise InputError if a domain of the run's mixture is unknown or holds no whole block."""
         for domain, weight in run.weights.items():
             if weight > 0 and domain not in self.train:
                 raise InputError(f"{run.id}: {self.folder} has no domain {domain!r}; it has {', '.join(self.train)}")

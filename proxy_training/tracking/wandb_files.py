@@ -1,10 +1,12 @@
-"""An offline wandb file (run-*.wandb) -> the run's name, configuration and history.
+"""An offline wandb file (run-*.wandb) -> the run's name, configuration, history and result.
 
-The container is LevelDB's log format: blocks of 32 KiB, after a header of 7 bytes that is part of the first; in them
-chunks of (CRC-32, length, kind) + bytes, which join to records; each record is a protobuf message of wandb's own schema.
+The container has LevelDB's log format. A file is a header of 7 bytes and blocks of 32 KiB, the first of which counts the
+header. Blocks hold chunks: (CRC-32, length, kind) and bytes. One or more chunks join to a record, which is a protobuf
+message of wandb's own schema.
 """
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proxy_training.runs.run_folder import FinishedRun
 from proxymix.errors import InputError
+from proxymix.schemas import loss_column
 
 FILE_HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
 BLOCK_BYTES = 32 * 1024
@@ -41,7 +45,7 @@ def read_wandb_file(path: Path) -> WandbRun:
     """The run in an offline file.
 
     Raises:
-        InputError: If it is not such a file, or is damaged. A file cut short by a kill is read up to the cut.
+        InputError: If it is not such a file, or is damaged. A file that ends early, as after a kill, is read up to its end.
     """
     from wandb.proto import wandb_internal_pb2 as schema
 
@@ -61,6 +65,24 @@ def read_wandb_file(path: Path) -> WandbRun:
     return run
 
 
+def finished_run(folder: Path) -> FinishedRun | None:
+    """The mixture and the final losses of the run whose wandb files are in a folder; None if no run there ended well.
+
+    Raises:
+        InputError: If a file is damaged.
+    """
+    for path in sorted(folder.glob("*run-*/run-*.wandb")):
+        run = read_wandb_file(path)
+        last = run.history[-1] if run.history else {}
+        if run.exit_code == 0 and last:
+            weights, targets = run.config["mixture"], run.config["valid_domains"]
+            return FinishedRun(
+                {domain: weights[domain] for domain in run.config["train_domains"]},
+                {domain: float(last.get(loss_column(domain), math.nan)) for domain in targets},
+            )
+    return None
+
+
 def records(path: Path) -> Iterator[bytes]:
     """The records of a log file, each checked against its checksums.
 
@@ -73,7 +95,7 @@ def records(path: Path) -> Iterator[bytes]:
     position, parts = len(FILE_HEADER), list[bytes]()
     while position + CHUNK_HEADER.size <= len(content):
         left = BLOCK_BYTES - position % BLOCK_BYTES
-        if left < CHUNK_HEADER.size:  # too little for a chunk: zeros up to the next block
+        if left < CHUNK_HEADER.size:  # No chunk begins this near to the end of a block; zeros fill it.
             position += left
             continue
         checksum, length, kind = CHUNK_HEADER.unpack_from(content, position)

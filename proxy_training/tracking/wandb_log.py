@@ -1,4 +1,4 @@
-"""A run's rows -> wandb under RegMix's metric names, a thinned mirror of metrics.csv. Whatever wandb does, training goes on."""
+"""A run's metrics -> wandb, under RegMix's names. metrics.csv is the record; wandb shows it, and never stops training."""
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,52 +7,57 @@ from pathlib import Path
 from typing import Any, Literal
 
 PROJECT = "proxymix"
+WandbMode = Literal["offline", "online", "disabled"]
+NAMES = {"train_loss": "metric/train_loss", "learning_rate": "lr"}
+"""Names of our metrics that RegMix calls otherwise."""
 
 
-class Mirror:
-    """Passes rows on until the first failure, which is said once."""
+class WandbLog:
+    """The wandb run of one proxy. After wandb's first failure, which is reported, it does nothing more."""
 
     def __init__(self, run: str, start: Callable[[], Any] | None, warn: Callable[[str], None]) -> None:
         self._run, self._warn = run, warn
         self._wandb: Any = None if start is None else self._guarded(start)
 
     def log(self, rows: Sequence[Mapping[str, float]]) -> None:
-        """Pass the last of some rows on: about a hundred a run, as each costs half a millisecond; the CSV has all."""
+        """Log the last of some rows. A call costs half a millisecond, so about a hundred rows a run are logged."""
         if self._wandb is not None:
-            self._guarded(lambda: self._wandb.log(_renamed(rows[-1]), step=int(rows[-1]["step"])))
+            last = rows[-1]
+            metrics = {NAMES.get(key, key): value for key, value in last.items()}
+            self._guarded(lambda: self._wandb.log(metrics, step=int(last["step"])))
 
     def close(self, failed: bool) -> None:
-        """End the run."""
+        """End the wandb run."""
         if self._wandb is not None:
             self._guarded(lambda: self._wandb.finish(exit_code=int(failed)))
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        except Exception as error:  # a mirror must never stop what it mirrors
+        except Exception as error:  # Whatever goes wrong in wandb, training goes on.
             self._warn(f"{self._run}: wandb failed and is left out of this run ({type(error).__name__}: {error})")
             self._wandb = None
             return None
 
 
 @contextmanager
-def open_mirror(
-    mode: Literal["offline", "online", "disabled"],
+def open_wandb_log(
+    mode: WandbMode,
     folder: Path,
     run: str,
     group: str,
     config: Mapping[str, Any],
     warn: Callable[[str], None],
-) -> Iterator[Mirror]:
-    """A wandb run in folder/wandb, closed with the block; one that does nothing where wandb is disabled or fails.
+) -> Iterator[WandbLog]:
+    """A wandb run in folder/wandb, which ends with the block; one that does nothing if wandb is disabled or fails.
 
     Args:
         mode: "offline" writes files, "online" also sends them, "disabled" does nothing.
         folder: The run's folder.
-        run: Its id, which wandb shows as the name.
-        group: What wandb groups it by: the study and the stage.
+        run: The run's name, which wandb shows.
+        group: What wandb groups runs by: the study and the stage.
         config: Settings and mixture.
-        warn: Told once when wandb fails.
+        warn: Called once with a message if wandb fails.
     """
 
     def start() -> Any:
@@ -66,7 +71,7 @@ def open_mirror(
             x_disable_stats=True,
             x_disable_meta=True,
             x_disable_machine_info=True,
-            x_save_requirements=False,  # a tenth of a second a run; the manifest has the versions that count
+            x_save_requirements=False,  # This costs a tenth of a second a run; the manifest holds the versions.
             silent=True,
         )
         return wandb.init(
@@ -77,18 +82,13 @@ def open_mirror(
             config=dict(config),
             mode=mode,
             settings=settings,
-            reinit="create_new",  # the proxies of a bundle have a run each,
+            reinit="create_new",  # Each proxy of a run batch has a wandb run of its own.
         )
 
-    mirror = Mirror(run, None if mode == "disabled" else start, warn)
+    log = WandbLog(run, None if mode == "disabled" else start, warn)
     failed = True
     try:
-        yield mirror
+        yield log
         failed = False
     finally:
-        mirror.close(failed)
-
-
-def _renamed(row: Mapping[str, float]) -> dict[str, float]:
-    names = {"train_loss": "metric/train_loss", "learning_rate": "lr"}
-    return {names.get(key, key): value for key, value in row.items()}
+        log.close(failed)
