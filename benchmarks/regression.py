@@ -144,7 +144,7 @@ def shares_of(weights: Mapping[str, float]) -> str:
 class LeastSquares(Regressor):
     """RegMix's linear regression: scikit-learn's, no ridge."""
 
-    def fit(self, X: np.ndarray, y: np.ndarray, like: Regressor | None = None) -> "LeastSquares":
+    def fit(self, X: np.ndarray, y: np.ndarray, warm_start_from: Regressor | None = None) -> "LeastSquares":
         """The line."""
         from sklearn.linear_model import LinearRegression
 

@@ -156,7 +156,7 @@ def _read_test(mixtures: Path | None, losses: Path | None, runs: Runs, as_publis
     if mixtures is None or losses is None:
         raise InputError("test_mixtures and test_losses belong together; give both, or neither")
     test = read_runs(mixtures, losses, runs.targets, renormalise=not as_published)
-    return replace(test, domains=runs.domains, weights=test.aligned_weights(runs.domains, str(mixtures)))
+    return replace(test, domains=runs.domains, weights=test.mixtures.aligned(runs.domains, str(mixtures)))
 
 
 def _stopped_early(runs: Runs, test: Runs, t: int) -> Regressor:

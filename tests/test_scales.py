@@ -14,8 +14,12 @@ from proxymix.files import read_json, write_text, write_yaml
 from proxymix.schemas import loss_column
 from proxymix.tables import write_table
 from regression.data.runs_table import read_runs
-from regression.scales import compare, match_scales, read_scales, scales
-from regression.scaling.scaling_laws import LAWS, Points, SizeLaw, leftover
+from regression.scales import scales
+from regression.scaling.agreement import rank_agreement
+from regression.scaling.lasting_residuals import lasting_residuals
+from regression.scaling.matching import match_scales
+from regression.scaling.scale import read_scales
+from regression.scaling.size_laws import LAWS, Points, SizeLaw
 
 DOMAINS = ["code", "law", "news", "poems"]
 NUM = 40
@@ -142,15 +146,15 @@ def test_agreement_of_a_few_noisy_mixtures_is_called_uncertain_or_low():
     rng = np.random.default_rng(0)
     small = rng.normal(size=12)
     draws = rng.integers(0, 12, (500, 12))
-    found = compare(small, small + rng.normal(0, 0.5, 12), draws)
+    found = rank_agreement(small, small + rng.normal(0, 0.5, 12), draws)
     assert found["verdict"] == "uncertain" and found["spearman_low"] < 0.8 < found["spearman"]
-    assert compare(small, rng.normal(size=12), draws)["verdict"] == "low"
+    assert rank_agreement(small, rng.normal(size=12), draws)["verdict"] == "low"
 
 
 def test_agreement_by_hand():
     """The smaller scale picks the mixture of rank 2, .5 above the best; one pair of six is swapped."""
     small, large = np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.5, 1.0, 3.0, 4.0])
-    found = compare(small, large, np.arange(4)[None])
+    found = rank_agreement(small, large, np.arange(4)[None])
     assert found["regret"] == pytest.approx(0.5) and found["top_tenth"] == 0 and found["top_tenth_by_chance"] == 0.25
     assert found["spearman"] == pytest.approx(0.8) and found["kendall"] == pytest.approx(4 / 6)
 
@@ -229,11 +233,11 @@ def test_one_diverged_run_bends_no_law():
 def test_what_a_law_misses_everywhere_stays_and_noise_does_not():
     rng = np.random.default_rng(0)
     own, mixture = rng.normal(0, 0.1, 200), np.tile(np.arange(200), 3)
-    stays = leftover(own[mixture] + rng.normal(0, 0.02, 600), mixture, 201)
+    stays = lasting_residuals(own[mixture] + rng.normal(0, 0.02, 600), mixture, 201)
     assert np.corrcoef(stays.mean[:200], own)[0, 1] > 0.98 and stays.mean[200] == 0 and stays.std[200] > 0.08
-    noise = leftover(rng.normal(0, 0.02, 600), mixture, 201)
+    noise = lasting_residuals(rng.normal(0, 0.02, 600), mixture, 201)
     assert np.abs(noise.mean).max() < 0.012
-    single = leftover(own, np.arange(200), 200)
+    single = lasting_residuals(own, np.arange(200), 200)
     assert not single.mean.any()
 
 

@@ -3,13 +3,15 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from mixture_config.files.mixture_table import Key
+from mixture_config.files.mixture_table import Key, MixtureTable
 from proxymix.errors import InputError
 from proxymix.messages import some
-from proxymix.schemas import loss_domain, positions
+from proxymix.schemas import loss_domain
+from proxymix.tables import write_table
 
 MAX_LINES = 20
 """Lines, and runs named in a line, that a message lists."""
@@ -45,18 +47,28 @@ class Runs:
     losses: np.ndarray
     left_out: tuple[LeftOut, ...] = ()
 
+    @property
+    def mixtures(self) -> MixtureTable:
+        """The mixtures alone."""
+        return MixtureTable(self.index, self.domains, self.weights)
+
     def rows(self, keep: np.ndarray) -> "Runs":
         """Some of the runs; `keep` is a mask of shape (num_runs,)."""
         index = [run for run, kept in zip(self.index, keep, strict=True) if kept]
         return replace(self, index=index, weights=self.weights[keep], losses=self.losses[keep])
 
-    def aligned_weights(self, domains: Sequence[str], where: str) -> np.ndarray:
-        """The weights with their columns in the order of `domains`, shape (num_runs, num_domains).
 
-        Raises:
-            InputError: If the runs are over other domains. The message begins with `where`.
-        """
-        return self.weights[:, positions(self.domains, domains, where)]
+def write_losses(path: Path, index: Sequence[Key], targets: Sequence[str], losses: np.ndarray) -> None:
+    """Write losses.csv: index, and the loss columns at full precision.
+
+    Args:
+        path: The file.
+        index: The key of each run.
+        targets: Loss columns.
+        losses: Shape (num_runs, num_targets).
+    """
+    rows = [(key, *map(float, row)) for key, row in zip(index, losses, strict=True)]
+    write_table(path, ("index", *targets), rows)
 
 
 def resolve_targets(names: Sequence[str], columns: Sequence[str], where: str) -> list[str]:

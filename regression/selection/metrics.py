@@ -21,6 +21,15 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     return float(spearmanr(a, b).statistic) if np.ptp(a) > 0 and np.ptp(b) > 0 else 0.0
 
 
+def spearman_of_rows(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """`spearman` of every row of A with the same row of B (of bootstrap draws, say); shape (num_rows,)."""
+    from scipy.stats import rankdata
+
+    a, b = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in (rankdata(A, axis=-1), rankdata(B, axis=-1)))
+    size = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
+    return np.asarray(np.divide((a * b).sum(axis=-1), size, out=np.zeros_like(size), where=size > 0))
+
+
 def regret(predicted: np.ndarray, measured: np.ndarray) -> float:
     """How much higher the measured loss of the mixture with the lowest prediction is than the lowest measured loss.
 

@@ -1,17 +1,17 @@
-"""Mixtures, model sizes, token counts and losses -> laws of the loss that know the size, and what they say of a larger one.
+"""Mixtures, model sizes, token counts and losses -> laws of the loss that know the size.
 
 Three published laws, w the weights, N the parameters, D the tokens:
 
 - `additive`: E + 1 / sum_i C_i w_i^g_i + A / N^a + B / D^b (Shukor et al. 2025, arXiv:2507.09404). The best mixture is the
   same at every size.
 - `joint`: the same with A and B times (sum_i c_i w_i)^z, one such factor each, so that the best mixture moves with size.
-- `bimix`: w^-a (B / S^b + C), w the weight of the target's own domain (Ge et al. 2024, arXiv:2405.14908; its A_i is
-  part of B and C). S is the tokens; the parameters where only they differ, and their product where both do. A weight
-  of 0 has no value there, so w is w + e here, with e fitted.
+- `bimix`: w^-a (B / S^b + C), w the weight of the target's own domain (Ge et al. 2024, arXiv:2405.14908; its A_i is a
+  part of B and C). S is the tokens, or the parameters where only they differ, or the product where both differ. The law
+  has no value at a weight of 0, so w stands for w + e, with e fitted.
 
-All parameters are positive and fitted as logarithms, with weak priors on them that settle what the runs leave open. That
-matters for the exponents of size, which two scales cannot tell from the floor E: their prior has half of its mass between
-.23 and .39 (Hoffmann et al. 2022 found .34 and .28), and its width is in the intervals of what is predicted.
+All parameters are positive and fitted as logarithms, with weak priors that settle what the runs leave open. The priors
+matter for the exponents of size, which two scales cannot tell from the floor E. Half of their mass lies between .23 and
+.39 (Hoffmann et al. 2022 found .34 and .28), and their width is a part of the intervals of what is predicted.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,23 +20,41 @@ from typing import Any
 
 import numpy as np
 
-NUM_STARTS = 6
-MOST_STEPS = 60
-AHEAD = 0.1  # part of a step at which its bend is measured
-HUBER = 1.5  # standard deviations from which on a residual counts by its size, so that a diverged run bends no law
-EXPONENT = (float(np.log(0.3)), 0.4)  # prior of an exponent's logarithm: mean, standard deviation
-ENOUGH = 1e-4  # gain of a step, in log likelihood, at which a descent ends
 LAWS = ("additive", "joint", "bimix")
-FINEST = 1e-4  # least residual standard deviation, as a part of that of the losses
+"""The laws, the simpler first."""
+
+NUM_STARTS = 6
+MAX_STEPS = 60
+
+PROBE = 0.1
+"""Part of a step at which the curvature along the step is measured."""
+
+HUBER = 1.5
+"""Standard deviations from which on a residual counts by its size, not its square, so that a diverged run bends no law."""
+
+EXPONENT_PRIOR = (float(np.log(0.3)), 0.4)
+"""Mean and standard deviation of an exponent's logarithm."""
+
+MIN_GAIN = 1e-4
+"""A descent ends when a step gains less log likelihood than this."""
+
+MIN_RELATIVE_STD = 1e-4
+"""The least residual standard deviation, in standard deviations of the losses."""
 
 
 @dataclass(frozen=True)
 class Points:
-    """Where a law is evaluated: mixtures, and the sizes that were trained (relative to a common one)."""
+    """Where a law is evaluated.
 
-    weights: np.ndarray  # (num_rows, num_domains)
-    params: np.ndarray  # (num_rows,)
-    tokens: np.ndarray  # (num_rows,)
+    Attributes:
+        weights: Shape (num_rows, num_domains).
+        params: Parameters of the models, shape (num_rows,).
+        tokens: Training tokens, shape (num_rows,).
+    """
+
+    weights: np.ndarray
+    params: np.ndarray
+    tokens: np.ndarray
 
 
 @dataclass
@@ -45,11 +63,12 @@ class SizeLaw:
 
     Args:
         name: One of LAWS.
-        own: Position of the target's own domain; only `bimix` needs it.
+        own: Position of the target's own domain. Only `bimix` needs it.
 
     Attributes:
-        theta_: Logarithms of the parameters, fitted.
-        varies_: Which sizes differ among the runs (params, tokens); what does not has no term.
+        reference_: Parameters and tokens that sizes are relative to.
+        varies_: Whether parameters and tokens differ among the runs. A size that does not differ has no term.
+        theta_: Logarithms of the parameters.
         sigma_: Standard deviation of the residuals.
     """
 
@@ -61,7 +80,9 @@ class SizeLaw:
     sigma_: float = 0.0
     _center: np.ndarray = field(default_factory=lambda: np.zeros(0))
     _width: np.ndarray = field(default_factory=lambda: np.ones(0))
-    _terms: list[tuple[int, int]] = field(default_factory=list)  # positions: term that falls with size, its exponent
+    _terms: list[tuple[int, int]] = field(
+        default_factory=list
+    )  # positions of a term that falls with size and of its exponent
 
     def fit(self, points: Points, losses: np.ndarray, rng: np.random.Generator) -> "SizeLaw":
         """Least squares with Huber's loss, from several starts.
@@ -71,32 +92,37 @@ class SizeLaw:
             losses: Shape (num_rows,), above 0.
             rng: Where the starts come from.
         """
+        # ---- 1. Units, and which sizes have a term
         sizes = (points.params, points.tokens)
         self.reference_ = (float(np.exp(np.log(sizes[0]).mean())), float(np.exp(np.log(sizes[1]).mean())))
         self.varies_ = (bool(np.ptp(sizes[0]) > 0), bool(np.ptp(sizes[1]) > 0))
         self._set_priors(points, losses)
         spread = float(np.std(losses)) or 1e-9
         everywhere = np.ones(len(losses))
+
+        # ---- 2. The best of several descents, at a guess of the noise
         self.sigma_ = 0.2 * spread
         starts = [self._center + 0.7 * self._width * rng.normal(size=len(self._center)) for _ in range(NUM_STARTS - 1)]
         found = [
-            self._descend(start, points, losses, everywhere, self._center, MOST_STEPS)
+            self._descend(start, points, losses, everywhere, self._center, MAX_STEPS)
             for start in (self._center, *starts)
         ]
         self.theta_ = min(found, key=lambda pair: pair[1])[0]
+
+        # ---- 3. Noise and parameters in turn, because Huber's loss depends on the noise
         for _ in range(3):
             residuals = losses - self.predict(points)
             freedom = max(len(losses) - len(self.theta_), len(losses) / 4)
             scatter = 1.4826 * np.median(np.abs(residuals)) * np.sqrt(len(losses) / freedom)
-            self.sigma_ = max(float(scatter), FINEST * spread)
-            self.theta_ = self._descend(self.theta_, points, losses, everywhere, self._center, MOST_STEPS)[0]
+            self.sigma_ = max(float(scatter), MIN_RELATIVE_STD * spread)
+            self.theta_ = self._descend(self.theta_, points, losses, everywhere, self._center, MAX_STEPS)[0]
         return self
 
-    def again(self, points: Points, losses: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def refit(self, points: Points, losses: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Parameters fitted to a bootstrap draw, shape of `theta_`.
 
-        The priors' centers are drawn from the priors, so that what only they settle varies as much as they allow
-        (randomise, then optimise: Bardsley et al. 2014).
+        The centers of the priors are drawn from the priors, so that what only the priors settle varies as much as they
+        allow (randomise, then optimise: Bardsley et al. 2014).
 
         Args:
             points: Of the runs.
@@ -105,14 +131,14 @@ class SizeLaw:
             rng: Where the centers come from.
         """
         center = self._center + self._width * rng.normal(size=len(self._center))
-        return self._descend(self.theta_, points, losses, counts, center, MOST_STEPS)[0]
+        return self._descend(self.theta_, points, losses, counts, center, MAX_STEPS)[0]
 
     def predict(self, points: Points, theta: np.ndarray | None = None) -> np.ndarray:
         """Losses, shape (num_rows,)."""
         return self._value(self.theta_ if theta is None else theta, points)[0]
 
     def parameters(self, domains: Sequence[str]) -> dict[str, Any]:
-        """The fitted parameters by their names in the law, sizes being relative to `reference`."""
+        """The fitted parameters by their names in the law. Sizes are relative to `reference`."""
         values = np.exp(self.theta_).tolist()
         named: dict[str, Any] = {"reference": {"params": self.reference_[0], "tokens": self.reference_[1]}}
         for name, value in zip(self._names(domains), values, strict=True):
@@ -143,17 +169,17 @@ class SizeLaw:
         if self.name == "bimix":
             pairs = [(np.log(0.1), 1.0), (np.log(0.7 * mean), 1.0), (np.log(0.01), 1.5)]
             if any(self.varies_):
-                pairs += [(np.log(0.3 * mean), 1.5), EXPONENT]
+                pairs += [(np.log(0.3 * mean), 1.5), EXPONENT_PRIOR]
         else:
             pairs = [(np.log(0.7 * low), 1.0)]
             pairs += [(-np.log(2 * spread), 2.0)] * num_domains + [(np.log(0.5), 0.7)] * num_domains
             for varies in self.varies_:
                 if varies:
-                    pairs += [(np.log(spread), 2.0), EXPONENT]
+                    pairs += [(np.log(spread), 2.0), EXPONENT_PRIOR]
                     if self.name == "joint":
                         pairs += [(0.0, 0.5)] * (1 + num_domains)
         self._center, self._width = (np.array(values) for values in zip(*pairs, strict=True))
-        self._terms = [(at - 1, at) for at, pair in enumerate(pairs) if pair == EXPONENT]
+        self._terms = [(at - 1, at) for at, pair in enumerate(pairs) if pair == EXPONENT_PRIOR]
 
     def _value(self, theta: np.ndarray, points: Points) -> tuple[np.ndarray, Callable[[], np.ndarray]]:
         """Losses, and a function for their derivatives by `theta`, shape (num_rows, num_parameters)."""
@@ -205,13 +231,20 @@ class SizeLaw:
         return value, slopes
 
     def _descend(
-        self, theta: np.ndarray, points: Points, losses: np.ndarray, counts: np.ndarray, center: np.ndarray, most: int
+        self,
+        theta: np.ndarray,
+        points: Points,
+        losses: np.ndarray,
+        counts: np.ndarray,
+        center: np.ndarray,
+        max_steps: int,
     ) -> tuple[np.ndarray, float]:
         """Levenberg's and Marquardt's method on Huber's loss plus the priors, from `theta`.
 
-        Steps are taken in the level at the reference size and the slope there, which runs settle, in place of the floor and
-        the size of the terms above it, which only an exponent tells apart. That valley is curved as well, so a step bends
-        by the second derivative along it (Transtrum and Sethna 2012, arXiv:1201.5885): 20 steps where it takes 200 straight.
+        Runs settle the level at the reference size and the slope there, while only an exponent tells the floor from the
+        terms above it. Steps are therefore taken in level and slope, in place of floor and size of the terms. The valley
+        is still curved, so a step follows the second derivative along it (Transtrum and Sethna 2012, arXiv:1201.5885),
+        which takes 20 steps where straight ones take 200.
         """
 
         def cost_of(residuals: np.ndarray, theta: np.ndarray) -> float:
@@ -222,17 +255,17 @@ class SizeLaw:
         value, slopes = self._value(theta, points)
         residuals = (losses - value) / self.sigma_
         cost, damping = cost_of(residuals, theta), 1e-2
-        for _ in range(most):
+        for _ in range(max_steps):
             J = slopes() / self.sigma_
             trust = counts * np.minimum(1.0, HUBER / np.maximum(np.abs(residuals), 1e-12))
             to_theta = self._valley(theta)
             H = to_theta.T @ ((J * trust[:, None]).T @ J + np.diag(self._width**-2.0)) @ to_theta
             downhill = to_theta.T @ (J.T @ (trust * residuals) - (theta - center) / self._width**2)
-            for _ in range(8):
+            for _ in range(8):  # a step that does not gain is damped and tried again
                 damped = H + damping * np.diag(np.diag(H))
                 step = np.clip(np.linalg.solve(damped, downhill), -5, 5)
-                ahead = self._value(self._moved(theta, AHEAD * step), points)[0]
-                bend = 2 / AHEAD**2 * ((ahead - value) / self.sigma_ - AHEAD * (J @ (to_theta @ step)))
+                ahead = self._value(self._moved(theta, PROBE * step), points)[0]
+                bend = 2 / PROBE**2 * ((ahead - value) / self.sigma_ - PROBE * (J @ (to_theta @ step)))
                 turn = -0.5 * np.linalg.solve(damped, to_theta.T @ (J.T @ (trust * bend)))
                 if np.linalg.norm(turn) < 0.75 * np.linalg.norm(step):  # false where not a number
                     step = step + turn
@@ -249,12 +282,12 @@ class SizeLaw:
             gained = cost - new_cost
             theta, value, residuals, slopes, cost = candidate, new_value, new_residuals, new_slopes, new_cost
             damping = max(damping / 10, 1e-9)
-            if gained < ENOUGH:
+            if gained < MIN_GAIN:
                 break
         return theta, cost
 
     def _moved(self, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """`theta` after a step in the coordinates of `_descend`; not a number where the floor would be below 0."""
+        """`theta` after a step in the coordinates of `_descend`, with nan as the floor where it would be below 0."""
         moved = theta + step
         level = np.exp(theta[self._floor]) + sum(np.exp(theta[term]) for term, _ in self._terms)
         floor = level * np.exp(step[self._floor])
@@ -265,7 +298,7 @@ class SizeLaw:
         return moved
 
     def _valley(self, theta: np.ndarray) -> np.ndarray:
-        """Derivatives of `theta` by the coordinates of `_descend`: log level, log slope where theta has floor and term."""
+        """Derivatives of `theta` by the coordinates of `_descend`, which has log level and log slope for floor and term."""
         slopes = np.eye(len(theta))
         floor = np.exp(theta[self._floor])
         slopes[self._floor, self._floor] += sum(np.exp(theta[term]) for term, _ in self._terms) / floor
@@ -276,38 +309,5 @@ class SizeLaw:
 
     @property
     def _floor(self) -> int:
-        """Position of what no size brings below (E, or C of `bimix`)."""
+        """Position of the loss that no size goes below (E, or C of `bimix`)."""
         return 1 if self.name == "bimix" else 0
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """What a law misses of every mixture at all of its scales alike: the mean of its residuals, shrunk.
-
-    Attributes:
-        mean: Shape (num_mixtures,); 0 for mixtures that no run has.
-        std: Its standard deviation, shape (num_mixtures,).
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-
-
-def leftover(residuals: np.ndarray, mixture: np.ndarray, num_mixtures: int) -> Leftover:
-    """The best linear guess of what stays of the residuals at another scale.
-
-    Residuals of the same mixture at different scales have a covariance, which is the variance of what stays; the rest
-    is noise. Where no mixture has two runs nothing is known to stay.
-
-    Args:
-        residuals: Of the runs, shape (num_rows,).
-        mixture: Which mixture each run has, shape (num_rows,).
-        num_mixtures: How many there are.
-    """
-    counts = np.bincount(mixture, minlength=num_mixtures)
-    sums = np.bincount(mixture, residuals, minlength=num_mixtures)
-    squares = np.bincount(mixture, residuals**2, minlength=num_mixtures)
-    pairs = (counts * (counts - 1)).sum()
-    stays = max(float((sums**2 - squares).sum() / pairs), 0.0) if pairs else 0.0
-    noise = max(float(np.mean(residuals**2)) - stays, 1e-18)
-    return Leftover(stays * sums / (counts * stays + noise), np.sqrt(stays * noise / (counts * stays + noise)))
