@@ -16,20 +16,12 @@ from proxymix.app.stages import STAGES
 ROOT = Path(__file__).parent.parent
 ORDER = ["proxymix", "data_preparation", "mixture_config", "proxy_training", "regression", "proxymix/app"]
 """Data flows down this list, and a package imports only from itself and those before it."""
-DEPENDENCIES = {
-    "datasets",
-    "faiss",
-    "jinja2",
-    "joblib",
-    "lightgbm",
-    "litgpt",
-    "pandas",
-    "ray",
-    "rich",
-    "sklearn",
-    "submitit",
-}
-DEPENDENCIES |= {"tokenizers", "torch", "wandb", "yaml"}
+DEPENDENCIES = set(
+    """argcomplete datasets docstring_parser faiss jinja2 joblib jsonargparse lightgbm lightning litgpt matplotlib numpy
+    packaging pandas psutil pyarrow ray rich scipy sentence_transformers shtab sklearn streaming submitit threadpoolctl
+    tokenizers torch wandb yaml""".split()
+)
+"""Names under which the dependencies are imported."""
 
 
 def modules(root: Path) -> dict[str, Path]:
