@@ -143,7 +143,7 @@ def test_a_word_after_a_switch_is_the_argument_without_a_flag():
 
     parser = Parser("look", "Look.")
     parser.add(parameters(look), positional="at")
-    for arguments in (["--boil", "pot"], ["pot", "--boil"], ["pot", "--boil", "true"]):
+    for arguments in (["--boil", "pot"], ["pot", "--boil"], ["pot", "--boil", "true"], ["--at", "pot", "--boil"]):
         assert parser.parse(arguments) == {"at": Path("pot"), "boil": True}
     assert parser.parse(["--no_boil", "pot"]) == {"at": Path("pot"), "boil": False}
 

@@ -16,11 +16,22 @@ from proxymix.app.stages import STAGES
 ROOT = Path(__file__).parent.parent
 ORDER = ["proxymix", "data_preparation", "mixture_config", "proxy_training", "regression", "proxymix/app"]
 """Data flows down this list, and a package imports only from itself and those before it."""
-DEPENDENCIES = set(
-    """argcomplete datasets docstring_parser faiss jinja2 joblib jsonargparse lightgbm lightning litgpt matplotlib numpy
-    packaging pandas psutil pyarrow ray rich scipy sentence_transformers shtab sklearn streaming submitit threadpoolctl
-    tokenizers torch wandb yaml""".split()
-)
+DEPENDENCIES = {
+    *(
+        "argcomplete",
+        "datasets",
+        "docstring_parser",
+        "faiss",
+        "jinja2",
+        "joblib",
+        "jsonargparse",
+        "lightgbm",
+        "lightning",
+    ),
+    *("litgpt", "matplotlib", "numpy", "packaging", "pandas", "psutil", "pyarrow", "ray", "rich", "scipy"),
+    *("sentence_transformers", "shtab", "sklearn", "streaming", "submitit", "threadpoolctl", "tokenizers", "torch"),
+    *("wandb", "yaml"),
+}
 """Names under which the dependencies are imported."""
 
 

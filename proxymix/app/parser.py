@@ -150,6 +150,9 @@ class Parser:
             values = [value] if equals else following
             if not values and kind not in (None, bool):
                 raise InputError(f"{self._parser.prog}: --{name}: a value is missing; {describe_type(kind)} is wanted")
+            if name == self._positional:
+                groups[0].append(values[0])
+                continue
             joined = [f"--{name}={values[0]}"] if values else [f"--{name}"] if kind is None else [f"--{name}=true"]
             groups.append([f"--{name}", *values] if _is_list(kind) else joined)
         if surplus := groups[0][1 if self._positional else 0 :]:
@@ -162,7 +165,7 @@ class Parser:
         """The type of a flag's value; None for a plain switch, which has no value."""
         if name in self._files or name in self._switches:
             return Path if name in self._files else None
-        if name in self._settings and name != self._positional:
+        if name in self._settings:
             return self._settings[name].type
         if (switch := self._settings.get(name.removeprefix("no_"))) and switch.type is bool:
             return bool
