@@ -22,10 +22,10 @@ import numpy as np
 
 from data_preparation.tokens.shards import ShardWriter
 from mixture_config.files.mixture import write_mixture
-from proxy_training.cost import calibrated
 from proxy_training.device.calibration import chosen_layout, predicted_seconds
 from proxy_training.device.counting import counted, floor_seconds
 from proxy_training.device.roofline import measured_device
+from proxy_training.device.sweep_calibration import calibrated
 from proxy_training.runs.settings import TrainSettings
 from proxymix.files import write_json
 

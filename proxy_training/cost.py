@@ -1,45 +1,25 @@
 """How proxies are trained, and on what -> FLOP, bytes, parameters, memory, time and money of a sweep.
 
 python proxy_training/cost.py --train.model 1m --vocabulary 50432 --num_runs 512 --device h200
-
-A step is a list of parts. Each takes at least its FLOP over the device's rate, and at least its bytes over the
-bandwidth of the device's memory; the larger of the two, summed over the parts, is the floor. A proxy is small, so most
-parts are bound by memory, and the head by its vocabulary: hence both are counted. The floor knows nothing of the time
-between kernels, which ten seconds of training do (`--calibrate`).
 """
 
-import itertools
 import math
-import statistics
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from proxy_training.device.calibration import chosen_layout, measured, predicted_seconds
-from proxy_training.device.counting import NUM_DOMAINS, VALIDATION, Counts, Part, counted, floor_seconds
-from proxy_training.device.layout import Layout, usual_stack
+from proxy_training.device.calibration import chosen_layout, predicted_seconds
+from proxy_training.device.counting import NUM_DOMAINS, Counts, Part, counted, floor_seconds
+from proxy_training.device.layout import usual_stack
 from proxy_training.device.roofline import Device, device_named, gpu_name, is_at_hand
+from proxy_training.device.sweep_calibration import calibrated
 from proxy_training.launch.local import LocalLauncher
 from proxy_training.runs.settings import TrainSettings
 from proxymix.errors import InputError
 from proxymix.progress import duration, say
 from proxymix.schemas import read_tokens_manifest
 from proxymix.tables import write_table
-
-CALIBRATIONS = 4  # of two and a half seconds each
-CALIBRATION_STEP_SECONDS = 0.25  # by the floor; a longer step is calibrated on a smaller batch
-
-
-def longest_share(num_runs: int, workers: int = 1) -> int:
-    """Runs that the busiest of `workers` devices trains."""
-    return math.ceil(num_runs / workers)
-
-
-def money(price: float, seconds: float, workers: int = 1) -> float:
-    """What `workers` devices cost for that long, at `price` an hour each."""
-    return price * workers * seconds / 3600
 
 
 def cost(
@@ -57,9 +37,9 @@ def cost(
 ) -> None:
     """Say what a sweep costs on a device: FLOP, bytes, parameters, memory, time and money.
 
-    The floor is counted, for any device: each part of a step takes its FLOP at the device's peak rate, or its bytes at
-    the peak bandwidth, whichever is longer. --calibrate trains for ten seconds on the device at hand and says how long
-    the sweep will really take there.
+    The floor is counted and holds for any device: each part of a step takes its FLOP at the device's peak rate, or its
+    bytes at the peak bandwidth, whichever takes longer. --calibrate trains for ten seconds on the device at hand and says
+    how long the sweep will really take there.
 
     Args:
         train: How a proxy is trained.
@@ -68,59 +48,72 @@ def cost(
         num_domains: Validation domains; by default those of --tokens, else 10.
         device: auto is this machine (its GPU if it has one, else a core) and cpu a core of it, both measured in seconds;
             b200, h200, h100, a100, a100_40gb, l40s, l4, a6000, rtx4090 and rtx3090 are their makers' peak figures.
-        workers: Devices at work at a time, GPUs or cores; by default those a sweep would take here; 1 of another.
+        workers: Devices at work at a time, GPUs or cores. The default is what a sweep would use on this machine, and 1
+            for a device that is not here.
         price: Money for one device and hour.
-        calibrate: Also train for ten seconds on the device, if it is the one at hand.
+        calibrate: Also train for ten seconds on the device, which must be the one at hand.
         tokens: Folder of token shards, for the vocabulary and the number of domains.
         mixtures: Folder of mixture YAMLs, for the number of runs.
         out: A CSV for the table of parts.
 
     Raises:
-        InputError: If the device is unknown, or not at hand and to be calibrated, or nothing says the vocabulary.
+        InputError: If the device is unknown, or --calibrate is given for a device that is not at hand, or nothing says
+            the vocabulary.
         StageError: If the calibration fails.
     """
-    vocabulary, num_runs, num_domains = _resolved(vocabulary, num_runs, num_domains, tokens, mixtures)
-    at_least: dict[str, float | None] = {"num_runs": num_runs, "workers": workers}
-    for name, value in at_least.items():
-        if value is not None and value < 1:
-            raise InputError(f"cost: --{name} is {value}; a whole number of at least 1 is wanted")
-    if price is not None and not 0 <= price < math.inf:
-        raise InputError(f"cost: --price is {price}; money for a device and hour is wanted, 0 or more")
+    vocabulary, num_runs, num_domains = _from_files(vocabulary, num_runs, num_domains, tokens, mixtures)
+    _check(num_runs, workers, price, calibrate, device)
     where = device_named(device, train.precision)
-    if calibrate and not is_at_hand(device):
-        raise InputError(
-            f"cost: --calibrate trains on the device at hand, which is {gpu_name() or 'a CPU'} and not {device}; "
-            "leave it out, or run the same command where there is one"
-        )
-    counts = counted(train, vocabulary, num_domains, where.kind)
     if workers is None:
-        workers = LocalLauncher().num_workers(train, vocabulary) if is_at_hand(device) or where.kind == "cpu" else 1
-    stack = min(usual_stack(train, vocabulary, where.kind, int(where.memory)), longest_share(num_runs, workers))
-    calibration, layout = None, None
+        here = is_at_hand(device) or where.kind == "cpu"
+        workers = LocalLauncher().num_workers(train, vocabulary) if here else 1
+    counts, share = counted(train, vocabulary, num_domains, where.kind), math.ceil(num_runs / workers)
+    together = min(usual_stack(train, vocabulary, where.kind, int(where.memory)), share)
+    seconds, measured = share * floor_seconds(counts, where), ""
     if calibrate:
         layout = chosen_layout(train, vocabulary, num_runs, workers)
-        stack, calibration = layout.models_per_process, calibrated(counts, where, layout, workers)
-    print("\n".join([*_table(counts, where), "", *_totals(counts, where, num_runs, num_domains, stack, workers)]))
-    share = longest_share(num_runs, workers)
-    seconds = floor = share * floor_seconds(counts, where)
-    if calibration is not None and layout is not None:
-        seconds = calibration.startup_seconds
-        seconds += predicted_seconds(calibration.seconds_per_token, train, layout, num_domains, share)
-        speed = f"{1 / calibration.seconds_per_token:,.0f} tokens/s on each"
-        print(f"{'calibrated':<14}{_duration(seconds)}, {seconds / floor:.1f} times the floor; {speed}")
+        together, found = layout.models_per_process, calibrated(counts, where, layout, workers)
+        training = predicted_seconds(found.seconds_per_token, train, layout, num_domains, share)
+        floor, seconds = seconds, found.startup_seconds + training
+        measured = f"{seconds / floor:.1f} times the floor; {1 / found.seconds_per_token:,.0f} tokens/s on each"
+    sweep = Sweep(counts, where, num_runs, num_domains, workers, together)
+    print("\n".join([*_table(counts, where), "", *_totals(sweep)]))
+    if measured:
+        print(f"{'calibrated':<14}{_duration(seconds)}, {measured}")
     if price is not None:
-        hours, least = workers * seconds / 3600, "" if calibration else "at least "
-        print(f"{'money':<14}{least}{money(price, seconds, workers):,.2f} ({hours:,.2f} device hours at {price:g})")
-    if calibration is None and is_at_hand(device):
+        hours, least = workers * seconds / 3600, "" if calibrate else "at least "
+        print(f"{'money':<14}{least}{price * hours:,.2f} ({hours:,.2f} device hours at {price:g})")
+    if not calibrate and is_at_hand(device):
         say("The floor leaves out what happens between kernels; --calibrate measures it, in ten seconds of training.")
     if out is not None:
         _write(out, counts, where)
 
 
-def _resolved(
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep whose cost is asked.
+
+    Attributes:
+        counts: What a run takes.
+        device: One device.
+        num_runs: Proxies.
+        num_domains: Validation domains.
+        workers: Devices at work at a time.
+        models_per_process: Proxies that share a process.
+    """
+
+    counts: Counts
+    device: Device
+    num_runs: int
+    num_domains: int
+    workers: int
+    models_per_process: int
+
+
+def _from_files(
     vocabulary: int | None, num_runs: int | None, num_domains: int | None, tokens: Path | None, mixtures: Path | None
 ) -> tuple[int, int, int]:
-    """What is not given, from the files that are there."""
+    """The vocabulary, the runs and the domains: as given, else from the files that are there."""
     if vocabulary is None and tokens is None:
         raise InputError(
             "cost: nothing says the vocabulary; give --vocabulary, or --tokens or --study with token shards"
@@ -139,53 +132,22 @@ def _resolved(
     return vocabulary, 1 if num_runs is None else num_runs, NUM_DOMAINS if num_domains is None else num_domains
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What ten seconds of training measured.
-
-    Args:
-        seconds_per_token: Of training, on every worker at once.
-        startup_seconds: Until a process trains: imports, the model, the first steps.
-    """
-
-    seconds_per_token: float
-    startup_seconds: float
-
-
-def calibrated(counts: Counts, device: Device, layout: Layout, workers: int = 1) -> Calibration:
-    """Train on random tokens for ten seconds, in as many processes at once as a sweep would have.
-
-    A step that would take long (RegMix's million tokens on a CPU) is calibrated with fewer sequences, and scaled by the
-    ratio of the floors.
-
-    Raises:
-        StageError: If a process fails.
-    """
-    settings, step = counts.settings, _training_seconds(counts, device)
-    short = replace(
-        settings,
-        batch_size=max(1, min(settings.batch_size, int(settings.batch_size * CALIBRATION_STEP_SECONDS / step))),
-    )
-    per_token = _training_seconds(counted(short, counts.vocabulary, kind=counts.kind), device) / short.tokens_per_step
-    scale = step / settings.tokens_per_step / per_token
-    layout = replace(layout, micro_batch=min(layout.micro_batch, short.batch_size))
-    start = time.time()
-    team = measured(short, counts.vocabulary, [layout] * CALIBRATIONS, workers)
-    costs = [statistics.median(speed.seconds_per_token for speed in of_one) for of_one in team]
-    startups = []
-    for of_one in team:
-        lengths = [after - before for before, after in itertools.pairwise([start, *(s.ended for s in of_one)])]
-        startups.append(max(lengths[0] - statistics.median(lengths[1:]), 0.0))
-    return Calibration(scale * statistics.mean(costs), max(startups))
-
-
-def _training_seconds(counts: Counts, device: Device) -> float:
-    """The floor of a step without validation."""
-    return sum(p.seconds(device, counts.precision) for p in counts.parts if p.name != VALIDATION)
+def _check(num_runs: int, workers: int | None, price: float | None, calibrate: bool, device: str) -> None:
+    """Raise InputError for a value that cannot be, before anything is measured."""
+    for name, value in {"num_runs": num_runs, "workers": workers}.items():
+        if value is not None and value < 1:
+            raise InputError(f"cost: --{name} is {value}; a whole number of at least 1 is wanted")
+    if price is not None and not 0 <= price < math.inf:
+        raise InputError(f"cost: --price is {price}; money for a device and hour is wanted, 0 or more")
+    if calibrate and not is_at_hand(device):
+        raise InputError(
+            f"cost: --calibrate trains on the device at hand, which is {gpu_name() or 'a CPU'} and not {device}; "
+            "leave it out, or run the same command where there is one"
+        )
 
 
 def _table(counts: Counts, device: Device) -> list[str]:
-    """What is trained on what, then a row for each part."""
+    """What is trained on what, then a row for each part of a step."""
     settings, shape = counts.settings, counts.settings.shape
     rates = " and ".join(f"{_rate(device.flops[p])} in {p}" for p in dict.fromkeys((counts.precision, "fp32")))
     lines = [
@@ -196,35 +158,36 @@ def _table(counts: Counts, device: Device) -> list[str]:
         "",
         f"{'per training token':<24}{'MFLOP':>11}{'kB':>11}  {'bound by':<8}{'time':>8}",
     ]
-    for title, parts in (("the model", counts.model), ("all", counts.other)):
+    for title, parts, summed in (("the model", counts.model, counts.model), ("all", counts.other, counts.parts)):
         lines += [_row(part.name, (part,), counts, device, _bound(part, device, counts)) for part in parts]
-        lines.append(_row(title, counts.model if title == "the model" else counts.parts, counts, device, ""))
+        lines.append(_row(title, summed, counts, device, ""))
     return lines
 
 
-def _totals(counts: Counts, device: Device, num_runs: int, num_domains: int, stack: int, workers: int) -> list[str]:
+def _totals(sweep: Sweep) -> list[str]:
     """Parameters, memory, FLOP and the floor."""
-    activations = counts.activation_bytes(stack)
+    counts, device, together, num_runs = sweep.counts, sweep.device, sweep.models_per_process, sweep.num_runs
+    activations = counts.activation_bytes(together)
     memory = counts.state_bytes + activations
     held = (
         f"{_bytes(memory)} a proxy ({_bytes(counts.state_bytes)} weights, gradients and moments; "
         f"{_bytes(activations)} activations)"
     )
-    if stack > 1:
-        held += f", {_bytes(stack * memory)} for {stack}"
-    if stack * memory * (workers if device.kind == "cpu" else 1) > device.memory:  # cores share it
+    if together > 1:
+        held += f", {_bytes(together * memory)} for {together}"
+    if together * memory * (sweep.workers if device.kind == "cpu" else 1) > device.memory:  # Cores share their memory.
         held += f", which does NOT fit into {_bytes(device.memory)}"
     runs = f"{num_runs:,} run{'s' if num_runs > 1 else ''}"
     one = floor_seconds(counts, device)
-    all_ = longest_share(num_runs, workers) * one
+    all_ = math.ceil(num_runs / sweep.workers) * one
     scoring = _share(counts.other[-1:], counts, device)
     lines = {
         "parameters": f"{counts.num_parameters:,} without embedding and head, {counts.total_parameters:,} with them",
         "memory": held,
         "FLOP": f"{counts.run_flop:.3g} a run of {counts.run_tokens:,} tokens, {num_runs * counts.run_flop:.3g} for "
         f"{runs}; {counts.head_share:.0%} in the head",
-        "floor": f"{_duration(all_)} for {runs} on {workers} x {device.name}; {_duration(one)} each, {scoring:.1%} of it "
-        f"to score {num_domains} domains",
+        "floor": f"{_duration(all_)} for {runs} on {sweep.workers} x {device.name}; {_duration(one)} each, {scoring:.1%} "
+        f"of it to score {sweep.num_domains} domains",
     }
     return [f"{name:<14}{text}" for name, text in lines.items()]
 
@@ -241,7 +204,7 @@ def _bound(part: Part, device: Device, counts: Counts) -> str:
 
 
 def _share(parts: Sequence[Part], counts: Counts, device: Device) -> float:
-    """Of the floor."""
+    """The share of the floor that some parts take."""
     seconds = [sum(p.seconds(device, counts.precision) for p in some) for some in (parts, counts.parts)]
     return seconds[0] / seconds[1]
 
@@ -259,6 +222,7 @@ def _duration(seconds: float) -> str:
 
 
 def _write(out: Path, counts: Counts, device: Device) -> None:
+    """Write the table of parts as a CSV."""
     tokens = counts.settings.tokens_per_step
     rows: list[list[Any]] = [
         [
@@ -276,6 +240,6 @@ def _write(out: Path, counts: Counts, device: Device) -> None:
 
 
 if __name__ == "__main__":
-    from proxymix.app.cli import run as run_stage
+    from proxymix.app.cli import run
 
-    run_stage(cost)
+    run(cost)

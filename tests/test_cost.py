@@ -8,11 +8,13 @@ import pytest
 from proxies import TINY, VOCABULARY, write_mixtures, write_tokens
 
 from proxy_training import cost as cost_module
-from proxy_training.cost import calibrated, cost, longest_share, money
+from proxy_training.cost import cost
+from proxy_training.device import sweep_calibration
 from proxy_training.device.calibration import Speed
 from proxy_training.device.counting import Part, counted, floor_seconds
 from proxy_training.device.layout import Layout
 from proxy_training.device.roofline import DEVICES, Device, device_named, is_at_hand, measured_device
+from proxy_training.device.sweep_calibration import calibrated
 from proxy_training.model.proxy import flops_per_token
 from proxy_training.runs.settings import SHAPES, TrainSettings
 from proxymix.app.cli import main
@@ -113,12 +115,12 @@ def test_precision_is_that_of_the_device_unless_it_is_set():
     assert counted(replace(TINY, precision="bf16"), VOCABULARY, kind="cpu").precision == "bf16"
 
 
-def test_the_busiest_device_sets_the_time():
-    assert [longest_share(10, workers) for workers in (1, 2, 3, 20)] == [10, 5, 4, 1]
-
-
-def test_money_is_price_times_hours():
-    assert money(2.5, seconds=7200) == 5 and money(2.5, seconds=7200, workers=4) == 20
+@pytest.mark.parametrize(("workers", "busiest"), [(1, 10), (2, 5), (3, 4), (20, 1)])
+def test_the_busiest_device_sets_the_time_and_every_device_is_paid_for_it(capsys, workers, busiest):
+    cost(TINY, VOCABULARY, num_runs=10, device="h200", workers=workers, price=36e12)
+    amount = float(re.search(r"money +at least ([\d,.]+)", capsys.readouterr().out)[1].replace(",", ""))
+    seconds = busiest * floor_seconds(counted(TINY, VOCABULARY), DEVICES["h200"])
+    assert amount == pytest.approx(36e12 * workers * seconds / 3600)
 
 
 LAYOUT = Layout("cpu", "fp32", models_per_process=1, micro_batch=8, compile=False)
@@ -129,8 +131,8 @@ def test_a_calibration_takes_the_median_of_what_its_processes_measure(monkeypatc
         times = [1e-4, 3e-4, 2e-4, 2e-4]
         return [[Speed(cost, 1e10 + 2 * k) for k, cost in enumerate(times)]] * workers
 
-    monkeypatch.setattr(cost_module, "measured", measured)
-    monkeypatch.setattr(cost_module.time, "time", lambda: 1e10 - 9)
+    monkeypatch.setattr(sweep_calibration, "measured", measured)
+    monkeypatch.setattr(sweep_calibration.time, "time", lambda: 1e10 - 9)
     found = calibrated(counted(TINY, VOCABULARY), DEVICES["h200"], LAYOUT, workers=2)
     assert found.seconds_per_token == pytest.approx(2e-4) and found.startup_seconds == pytest.approx(7)
     # RegMix's step takes minutes on a core: fewer sequences are trained, whose floor a token is hardly higher.
