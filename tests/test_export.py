@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from mixture_config.export import To, export, read_export
 from mixture_config.files.mixture import Mixture
-from mixture_config.files.mixture_table import flatten_mix
+from mixture_config.files.olmix_files import flatten_mix
 from mixture_config.formats.registry import FORMATS
 from mixture_config.formats.to_ai2 import exact_ratios
 from mixture_config.formats.trainer_format import TrainerFormat

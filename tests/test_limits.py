@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mixture_config.design.sampling import grid_steps
-from mixture_config.geometry.constraints import limits_of
+from mixture_config.geometry.constraints import Constraints, limits_of
 from mixture_config.geometry.limits import Group, Limits
 from mixture_config.geometry.simplex import water_fill
 from proxymix.errors import InputError
@@ -240,3 +240,22 @@ def test_groups_take_patterns_and_groups():
 def test_what_cannot_be_meant_is_said(limits, groups, message):
     with pytest.raises(InputError, match=message):
         parsed(limits, groups)
+
+
+# constraints
+
+
+def test_constraints_are_the_users_limits_within_what_the_budget_can_feed():
+    """4 passes over 100 tokens are 400 of 1,000."""
+    constraints = Constraints(budget=1000, limits={"web": {"max": 0.3}}, groups={"web": ["law", "news"]})
+    bounds = constraints.bounds(FOUR, np.array([100, 500, 500, 500]))
+    np.testing.assert_array_equal(bounds.upper, [0.4, 1, 1, 1])
+    assert [(group.name, group.members, group.upper) for group in bounds.groups] == [("web", (1, 2), 0.3)]
+    np.testing.assert_array_equal(Constraints(max_epochs=0.1).bounds(FOUR).upper, 1)
+
+
+def test_a_budget_without_counts_or_with_too_few_is_refused():
+    with pytest.raises(InputError, match="budget is 1,000 tokens, and the tokens .* unknown; give --domains"):
+        Constraints(budget=1000).bounds(FOUR)
+    with pytest.raises(InputError, match=r"^domains\.csv: 40 tokens at 4 epochs cannot fill 1,000"):
+        Constraints(budget=1000).bounds(FOUR, np.full(4, 10), "domains.csv")

@@ -31,6 +31,15 @@ def train_domain(column: str) -> str | None:
     return column[len(TRAIN_PREFIX) :] if column.startswith(TRAIN_PREFIX) else None
 
 
+def domain_of(name: str, where: object) -> str:
+    """The domain that a file names: without RegMix's prefix, and with Olmix's source:topic as source.topic.
+
+    Raises:
+        InputError: If the name cannot be a file's and a column's. The message begins with `where`.
+    """
+    return check_domain_name(str(name).removeprefix(TRAIN_PREFIX).replace(":", ".").replace("/", "."), str(where))
+
+
 @dataclass(frozen=True)
 class Mixture:
     """One mixture.
@@ -74,13 +83,21 @@ class Mixture:
         Raises:
             InputError: If there is no `train` section of weights that sum to 1 within 1e-2.
         """
-        content = read_yaml(path)
-        train = content.pop("train", None)
+        return cls.of_content(read_yaml(path), path)
+
+    @classmethod
+    def of_content(cls, content: Mapping[str, Any], path: Path) -> "Mixture":
+        """The mixture in the content of a YAML, which was read from `path`.
+
+        Raises:
+            InputError: As for `read`.
+        """
+        train = content.get("train")
         if not isinstance(train, dict) or not train:
             raise InputError(f"{path}: no 'train' section of weights (train_<domain>: weight)")
         names = [check_domain_name(str(key).removeprefix(TRAIN_PREFIX), str(path)) for key in train]
-        weights = dict(zip(names, train.values(), strict=True))
-        return cls.normalised(weights, f"{path}: train", content)
+        extra = {key: value for key, value in content.items() if key != "train"}
+        return cls.normalised(dict(zip(names, train.values(), strict=True)), f"{path}: train", extra)
 
     def write(self, path: Path, targets: Sequence[str] | None = None) -> None:
         """Write the mixture in RegMix's keys: the weights at full precision, the validation domains, then `extra`.

@@ -1,36 +1,33 @@
-"""A sweep on disk -> weights, one row a mixture: a CSV, a folder of mixture YAMLs, a study, or a single YAML.
+"""A sweep on disk <-> weights, one row a mixture: a CSV, a folder of mixture YAMLs, a study, or a single YAML.
 
-Reads ours, RegMix's (`train_<domain>` columns, a folder of n1.yaml) and Olmix's (plain columns beside `run` and
-`name`, a folder of launch configurations with `mix:`, a JSON of `mixes`, whose source:topic becomes source.topic).
-The rows of a table are told apart by its key (`index`, else `run`, else `name`).
+The sweeps of `proxymix synthesize` are read, those of RegMix (`train_<domain>` columns, a folder of n1.yaml), and those of
+Olmix (plain columns beside `run` and `name`, launch configurations, a JSON of mixes). The rows of a table are told apart by
+its key: `index`, else `run`, else `name`.
 """
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixture_config.files.mixture import TRAIN_PREFIX, Mixture, train_column
+from mixture_config.files import olmix_files
+from mixture_config.files.mixture import Mixture, domain_of, train_column, train_domain
 from mixture_config.geometry.tolerances import SUM_ROUNDOFF, SUM_TOLERANCE
 from proxymix.errors import InputError
-from proxymix.files import read_json, read_yaml
+from proxymix.files import read_yaml
 from proxymix.messages import some
 from proxymix.progress import progress, say
-from proxymix.schemas import check_domain_name, positions
+from proxymix.schemas import positions
 from proxymix.tables import read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 KEYS = ("index", "run", "run_id", "name")
-RECORDED_NUMBERS = (
-    *("temperature", "min_strength", "max_strength", "minimum", "maximum_usage", "sample_multiplier"),
-    *("budget", "max_epochs"),
-)
 Key = int | str
 ROUNDING = SUM_ROUNDOFF
 
@@ -73,14 +70,14 @@ class MixtureTable:
                 )
             return cls.from_frame(table, row_keys(table, key, path), key, path)
         if path.suffix.lower() == ".json":
-            rows = _read_mixes(path)
+            rows = olmix_files.read_mixes(path)
             index: list[Key] = list(range(len(rows)))
         else:
             files = mixture_files(path) if path.is_dir() else [path]
             with progress("read mixtures", total=len(files), unit="files") as bar:
                 rows = []
                 for file in files:
-                    rows.append(_read_one(file))
+                    rows.append(_read_yaml(file))
                     bar.advance()
             index = [run_key(file.stem) for file in files]
         domains = list(dict.fromkeys(domain for row in rows for domain in row))
@@ -103,15 +100,15 @@ class MixtureTable:
             InputError: If there are no weights, two columns name one domain, a weight is no finite number >= 0, or a
                 row's sum is further than 1e-2 from 1.
         """
-        columns = [c for c in table.columns if str(c).startswith(TRAIN_PREFIX)]
+        columns = [c for c in table.columns if train_domain(str(c)) is not None]
         if not columns:
             columns = [c for c in table.columns if c not in KEYS and not str(c).startswith("Unnamed:")]
-        domains = [_domain(column, str(path)) for column in columns]
+        domains = [domain_of(str(column), path) for column in columns]
         if twice := [domain for domain, count in Counter(domains).items() if count > 1]:
             raise InputError(f"{path}: two columns are the weights of {some(twice)}; rename or remove one")
         if not domains:
             raise InputError(f"{path}: no columns of weights (train_<domain>); found {some(table.columns)}")
-        weights = numbers_of(table, columns, index, key, path)
+        weights = _numbers(table, columns, index, key, path)
         for row, column in np.argwhere(weights < 0):
             raise InputError(
                 f"{path}: {columns[column]} of {key} {index[row]} is {weights[row, column]:g}, below 0; correct it"
@@ -169,79 +166,12 @@ def mixture_files(folder: Path) -> list[Path]:
     )
 
 
-def flatten_mix(mix: Mapping[str, Any]) -> dict[str, float]:
-    """Olmix's `mix:` -> leaf -> weight, the leaf named source:topic:quality; the weights along its path multiply.
-
-    A node's `weight` (1 unless given) and `repetition_factor` are its own, every other key is a child; a child that is
-    a number is its weight (olmix/aliases.py, flatten_mix).
-    """
-    leaves: dict[str, float] = {}
-
-    def visit(name: str, node: Any, above: float) -> None:
-        if not isinstance(node, Mapping):
-            leaves[name] = above * float(node)
-            return
-        weight = above * float(node.get("weight", 1.0))
-        children = {key: child for key, child in node.items() if key not in ("weight", "repetition_factor")}
-        if not children:
-            leaves[name] = weight
-        for key, child in children.items():
-            visit(f"{name}:{key}", child, weight)
-
-    for name, node in mix.items():
-        visit(str(name), node, 1.0)
-    return leaves
-
-
-def _read_one(path: Path) -> dict[str, float]:
+def _read_yaml(path: Path) -> dict[str, float]:
     """A mixture's YAML: RegMix's keys, or a launch configuration of Olmix with the weights in `mix`."""
     content = read_yaml(path)
     if "train" in content or not isinstance(content.get("mix"), dict):
-        return Mixture.read(path).weights
-    try:
-        leaves = flatten_mix(content["mix"])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: mix: a weight is no number ({error})") from None
-    return _of_olmix(leaves, f"{path}: mix")
-
-
-def _read_mixes(path: Path) -> list[dict[str, float]]:
-    """The JSON that Olmix generates: mixes, a list of domain -> [weight, repetitions]."""
-    mixes = read_json(path).get("mixes")
-    if not isinstance(mixes, list) or not mixes or not all(isinstance(mix, dict) for mix in mixes):
-        raise InputError(f"{path}: no 'mixes', a list of mixtures (domain: [weight, repetitions])")
-    rows = []
-    for number, mix in enumerate(mixes):
-        weights = {name: value[0] if isinstance(value, list) and value else value for name, value in mix.items()}
-        rows.append(_of_olmix(weights, f"{path}: mixture {number + 1}"))
-    return rows
-
-
-def _of_olmix(weights: Mapping[str, Any], where: str) -> dict[str, float]:
-    return Mixture.normalised({_domain(name, where): weight for name, weight in weights.items()}, where).weights
-
-
-def _domain(name: Any, where: str) -> str:
-    """A domain's name without RegMix's prefix, and with Olmix's source:topic as source.topic."""
-    return check_domain_name(str(name).removeprefix(TRAIN_PREFIX).replace(":", ".").replace("/", "."), where)
-
-
-def recorded_settings(path: Path) -> Mixture:
-    """A mixture of a sweep; `extra` holds what its YAML records of how the mixture was drawn.
-
-    Raises:
-        InputError: If a setting is of another kind than the sampler writes.
-    """
-    mixture = Mixture.read(path)
-    settings = mixture.extra
-    for key in RECORDED_NUMBERS:
-        value = settings.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
-            raise InputError(f"{path}: {key} is {value!r:.60}; a number above 0 is wanted")
-    for key in ("limits", "groups"):
-        if not isinstance(settings.get(key) or {}, Mapping):
-            raise InputError(f"{path}: {key} is {settings[key]!r:.60}; a mapping is wanted")
-    return mixture
+        return Mixture.of_content(content, path).weights
+    return olmix_files.read_launch_mix(content["mix"], f"{path}: mix")
 
 
 def run_key(stem: str) -> Key:
@@ -261,7 +191,7 @@ def row_keys(table: "pd.DataFrame", key: str, path: Path) -> list[Key]:
     return index
 
 
-def numbers_of(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key], key: str, path: Path) -> np.ndarray:
+def _numbers(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key], key: str, path: Path) -> np.ndarray:
     """The columns as finite floats, or an error that names the column and its first bad rows."""
     import pandas as pd
 

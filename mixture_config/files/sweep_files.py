@@ -7,20 +7,23 @@ import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from mixture_config.design.sampler_settings import Design
-from mixture_config.files.mixture import train_column, valid_column
-from mixture_config.files.mixture_table import MixtureTable, recorded_settings
+from mixture_config.design.sampler_settings import RECORDED_AS, Design, SamplerSettings
+from mixture_config.files.mixture import Mixture, train_column, valid_column
+from mixture_config.files.mixture_table import MixtureTable
 from proxymix.errors import InputError
 from proxymix.files import read_text, remove, replacing, write_text
 from proxymix.progress import progress
 from proxymix.schemas import run_id
+
+_sampler = [RECORDED_AS.get(setting.name, setting.name) for setting in fields(SamplerSettings)]
+RECORDED_NUMBERS = tuple(name for name in (*_sampler, "budget", "max_epochs") if name != "design")
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,24 @@ class ExistingSweep:
             list(pool.map(lambda item: write_text(folder / f"{run_id(item[0])}.yaml", item[1]), texts))
         old = read_text(path)
         _write_lines(path, old if old.endswith("\n") else old + "\n", mixtures.table_lines(self.header, self.last + 1))
+
+
+def recorded_settings(path: Path) -> Mixture:
+    """A mixture of a sweep; `extra` holds what its YAML records of how the mixture was drawn.
+
+    Raises:
+        InputError: If a setting is of another kind than the sampler writes.
+    """
+    mixture = Mixture.read(path)
+    settings = mixture.extra
+    for key in RECORDED_NUMBERS:
+        value = settings.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not value > 0):
+            raise InputError(f"{path}: {key} is {value!r:.60}; a number above 0 is wanted")
+    for key in ("limits", "groups"):
+        if not isinstance(settings.get(key) or {}, Mapping):
+            raise InputError(f"{path}: {key} is {settings[key]!r:.60}; a mapping is wanted")
+    return mixture
 
 
 def check_folders(out: Path) -> None:

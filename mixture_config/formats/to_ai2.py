@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mixture_config.files.mixture_table import flatten_mix
+from mixture_config.files.olmix_files import flatten_mix
 from mixture_config.formats.trainer_format import OUR_SHARDS, Blend, Entries, TrainerFormat, as_yaml, from_yaml
 
 GRID = 2**53  # multiples of 1 / GRID up to 1 are doubles, and so is every sum of them: no order of adding rounds

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mixture_config.files.mixture_table import MixtureTable, mixture_files, recorded_settings, run_key
+from mixture_config.files.mixture_table import MixtureTable, mixture_files, run_key
+from mixture_config.files.sweep_files import recorded_settings
 from mixture_config.geometry.tolerances import FILE_ROUNDING
 from proxymix.errors import InputError
 from proxymix.messages import nearest, some
