@@ -255,7 +255,7 @@ def test_constraints_are_the_users_limits_within_what_the_budget_can_feed():
 
 
 def test_a_budget_without_counts_or_with_too_few_is_refused():
-    with pytest.raises(InputError, match="budget is 1,000 tokens, and the tokens .* unknown; give --domains"):
+    with pytest.raises(InputError, match=r"budget is 1,000 tokens, and the tokens .* unknown; give --domains"):
         Constraints(budget=1000).bounds(FOUR)
     with pytest.raises(InputError, match=r"^domains\.csv: 40 tokens at 4 epochs cannot fill 1,000"):
         Constraints(budget=1000).bounds(FOUR, np.full(4, 10), "domains.csv")
