@@ -19,21 +19,34 @@ TOLERANCES = {
     "float64": {"fp32": 1e-5, "bf16": 0.02},  # of a validation loss from its computation in float64
 }
 VOCABULARY = 512
+PRECISIONS = ("fp32", "bf16")
 
 
 def right(context: Context) -> Iterator[Item]:
     """In order of worth."""
     test = functools.partial
     yield "fp32 against the CPU", test(against_cpu, context)
-    for precision in ("fp32", "bf16"):
+    for precision in PRECISIONS:
         yield f"{precision}: K = 1, 4, 16", test(neighbours, context, precision)
-    for precision in ("fp32", "bf16"):
-        for name, layout in layouts(context, precision).items():
-            yield f"{precision}, {name}: agrees, repeats, resumes", test(agrees, context, precision, name, layout)
-    yield "a diverging neighbour", test(diverging, context)
-    for precision in ("fp32", "bf16"):
-        yield f"{precision}: validation against float64", test(validation, context, precision)
-    yield "out of memory", test(out_of_memory, context)
+    for names in (
+        ("reference", "head fused", "graph", "graph + corpus + fused"),
+        ("corpus on device", "graph + corpus"),
+    ):
+        yield from (way(context, precision, name) for name in names for precision in PRECISIONS)
+        if "reference" in names:
+            yield "a diverging neighbour", test(diverging, context)
+            yield "out of memory", test(out_of_memory, context)
+            for precision in PRECISIONS:
+                yield f"{precision}: validation against float64", test(validation, context, precision)
+    last = ("compiled", "graph + corpus + fused + compiled", "head liger", "head cut")
+    yield from (way(context, precision, name) for name in last for precision in PRECISIONS[::-1])
+
+
+def way(context: Context, precision: str, name: str) -> Item:
+    """The check of one way."""
+    usual = layout_of(context, precision, 4)
+    layout = {"reference": usual, **variants_of(usual)}[name]
+    return f"{precision}, {name}: agrees, repeats, resumes", functools.partial(agrees, context, precision, layout)
 
 
 def settings_of(context: Context, num_steps: int, **change: Any) -> Any:
@@ -131,24 +144,25 @@ def neighbours(context: Context, precision: str) -> Mapping[str, Any]:
     return verdict("neighbours", precision, spread, between_runs=between)
 
 
-def layouts(context: Context, precision: str) -> dict[str, Any]:
-    """The reference and every faster way."""
-    usual = layout_of(context, precision, 4)
-    return {"reference": usual, **variants_of(usual)}
+@functools.cache
+def reference(context: Context, precision: str) -> list[Any]:
+    """Results of the reference layout."""
+    settings = settings_of(context, 20 if context.rehearse else 100)
+    return train(context, runs_of(4), settings, layout_of(context, precision, 4))
 
 
 class Stop(Exception):
     """Ends a training in the middle."""
 
 
-def agrees(context: Context, precision: str, name: str, layout: Any) -> Mapping[str, Any]:
+def agrees(context: Context, precision: str, layout: Any) -> Mapping[str, Any]:
     """A way's losses against the reference's; the same twice, and stopped in the middle and continued, to the bit."""
     from proxy_training.loop import trainer
 
     if context.device == "cpu" and (layout.graph or layout.head != "pieces" or layout.compile):
         raise NotImplementedError("this way wants a GPU")
     runs, settings = runs_of(4), settings_of(context, 20 if context.rehearse else 100)
-    usual = train(context, runs, settings, layout_of(context, precision, 4)) if name != "reference" else None
+    usual = reference(context, precision)
     once = train(context, runs, settings, layout)
     twice = train(context, runs, settings, layout)
     state, steps = context.folder / f"{context.section}.state", []
@@ -167,7 +181,7 @@ def agrees(context: Context, precision: str, name: str, layout: Any) -> Mapping[
     finally:
         trainer.STATE_SECONDS = seconds
     resumed = train(context, runs, settings, layout, state=state)
-    worst = apart(once, usual) if usual is not None else 0.0
+    worst = apart(once, usual)
     bits = {
         "repeats": [r.rows for r in once] == [r.rows for r in twice],
         "resumes": [r.rows for r in resumed] == [r.rows for r in once],
@@ -282,7 +296,7 @@ def tests(context: Context) -> Iterator[Item]:
 def run_tests(context: Context) -> None:
     """tests/test_gpu.py, line by line as it goes."""
     root = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/test_gpu.py"]
+    command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/test_gpu.py"]
     environment = {**os.environ, "PROXYMIX_TEST_GPU": "1", **({"CUDA_VISIBLE_DEVICES": ""} if context.rehearse else {})}
     context.record("tests/test_gpu.py", "started")
     process = subprocess.Popen(

@@ -145,6 +145,7 @@ def variants_of(layout: Any) -> dict[str, Any]:
         "compiled": {"compile": True},
     }
     together = {
+        "fused + compiled": {"head": "fused", "compile": True},
         "graph + corpus": {"graph": True, "corpus": "device"},
         "graph + corpus + fused": {"graph": True, "corpus": "device", "head": "fused"},
         "graph + corpus + fused + compiled": {"graph": True, "corpus": "device", "head": "fused", "compile": True},

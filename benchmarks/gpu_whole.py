@@ -39,7 +39,7 @@ def sweep(context: Context, case: Case) -> Mapping[str, Any]:
 
     count = 4 if context.rehearse else NUM_RUNS
     vocabulary = case.vocabulary
-    seconds = 4.0 if context.rehearse else min(35.0, 0.35 * context.left)
+    seconds = 4.0 if context.rehearse else min(35.0, 0.28 * context.left)
     speed = known_speed(context)
     settings = replace(case.settings, evaluations=2, valid_tokens=max(case.settings.valid_tokens, 64))
     tokens_each = max(20 * settings.tokens_per_step, int(speed * seconds / count))

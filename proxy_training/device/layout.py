@@ -92,7 +92,12 @@ def fitting_stack(settings: TrainSettings, vocabulary: int, available: int) -> i
 def fitting_micro_batch(settings: TrainSettings, device: str, stack: int) -> int:
     """Sequences of each of `stack` proxies whose activations a pass may keep."""
     sequence = activation_bytes(settings.model) * settings.sequence_length
-    return max(1, min(settings.batch_size, ACTIVATION_BYTES[device] // (stack * sequence)))
+    fitting = max(1, min(settings.batch_size, ACTIVATION_BYTES[device] // (stack * sequence)))
+    if device == "cpu":
+        return fitting
+    return -(
+        -settings.batch_size // -(-settings.batch_size // fitting)
+    )  # Even pieces: a GPU is compiled for one shape.
 
 
 def device_here() -> str:
@@ -164,11 +169,16 @@ def free_bytes(device: str) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device ran out of memory."""
+    """Whether a device ran out of memory; a CUDA graph hides that behind the end of its capture."""
     import torch
 
     said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(text in str(error) for text in said)
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, torch.OutOfMemoryError | MemoryError) or any(text in str(behind) for text in said):
+            return True
+        behind = behind.__context__
+    return False
 
 
 def described(layout: Layout, num_runs: int) -> str:
@@ -177,6 +187,7 @@ def described(layout: Layout, num_runs: int) -> str:
         f"{min(layout.models_per_process, num_runs)} proxies a process on {layout.device} in {layout.precision}"
     ]
     parts.append(f"{layout.micro_batch} sequences of each at a time")
+    parts += [f"{name} {value}" if isinstance(value, str) else name for name, value in layout.variants.items()]
     if layout.compile:
         parts.append("compiled")
     return ", ".join(parts)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**30}  # Logits of a piece, in float32.
+FUSED_CHUNK = 4  # Times as many logits at once where only the products' own dtype is held, never float32.
 CHUNK_ROWS = 128  # At least: with fewer rows a matrix product waits for the weights.
 
 
@@ -51,7 +52,7 @@ class _MeanLoss(torch.autograd.Function):
         grad_hidden, grad_weight = torch.empty_like(hidden), torch.zeros_like(weight)
         losses = torch.empty(targets.shape, dtype=torch.float32, device=hidden.device)
         losses_and_gradient = _BETWEEN_PRODUCTS[head]()
-        for ks, rows in _chunks(hidden, weight):
+        for ks, rows in _chunks(hidden, weight, FUSED_CHUNK if head == "fused" else 1):
             logits = torch.bmm(hidden[ks, rows], weight_cast[ks].transpose(1, 2))
             losses[ks, rows], gradient = losses_and_gradient(logits, targets[ks, rows])
             grad_hidden[ks, rows] = torch.bmm(gradient, weight_cast[ks])
@@ -135,10 +136,10 @@ def _nats(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     return -log_probabilities.gather(2, targets[..., None])[..., 0]
 
 
-def _chunks(hidden: torch.Tensor, weight: torch.Tensor) -> Iterator[tuple[slice, slice]]:
+def _chunks(hidden: torch.Tensor, weight: torch.Tensor, times: int = 1) -> Iterator[tuple[slice, slice]]:
     """Proxies and tokens whose logits fit together; on a CPU one proxy at a time, in pieces of its cache."""
     (k, num_tokens, _), vocabulary = hidden.shape, weight.shape[1]
-    rows = max(CHUNK_ROWS, CHUNK_BYTES[hidden.device.type] // (4 * vocabulary))
+    rows = max(CHUNK_ROWS, times * CHUNK_BYTES[hidden.device.type] // (4 * vocabulary))
     together = max(1, rows // num_tokens) if hidden.is_cuda else 1
     for first in range(0, k, together):
         for start in range(0, num_tokens, rows):
