@@ -212,7 +212,6 @@ def test_a_stage_is_a_short_function(stage):
 
 PREFIXES = re.compile(r"(train|valid)_$")
 SPELL_PREFIXES = {
-    "proxy_training/data_module.py",
     "regression/expand.py",
     "regression/models/fit_files.py",
     "regression/propose.py",
