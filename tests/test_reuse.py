@@ -15,12 +15,16 @@ from mixture_config.synthesize import synthesize
 from proxymix.app.cli import main
 from proxymix.errors import InputError
 from proxymix.files import write_json, write_text
-from proxymix.schemas import Domain, loss_column, read_domains
+from proxymix.schemas import Domains, loss_column
 from proxymix.tables import write_table
 from regression.data.runs_table import read_runs
 from regression.expand import expand
 from regression.models.averaged_gp import GP
-from regression.reuse import Changes, check_data, make_rules, reduce_domains, reuse
+from regression.reuse import reuse
+from regression.reuse_rules.changes import Changes
+from regression.reuse_rules.data_check import check_data
+from regression.reuse_rules.frozen_domains import freeze_domains
+from regression.reuse_rules.weight_rules import make_rules
 
 OLD = {"code": 600, "news": 300, "blogs": 100, "spam": 50}
 NEW = {"math": 200, "python": 400, "c": 200, "web": 400}
@@ -89,19 +93,16 @@ def test_weights_stay_mixtures_and_the_rules_are_exact_where_they_claim_it(share
     """Training on a merged domain draws its parts by their tokens: so written out, the new row is the old mixture."""
     old, new = dict(zip(OLD, counts[:4], strict=True)), dict(zip(NEW, counts[4:], strict=True))
     weights = np.array([shares]) / np.sum(shares)
-    catalogue = [Domain(name, tokens, 0, 0, 0.0) for name, tokens in new.items()]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("regression.reuse.read_domains", lambda path: [Domain(n, t, 0, 0, 0.0) for n, t in old.items()])
-        rules = make_rules(list(OLD), catalogue, Changes(**CHANGES), Path("new"), Path("old"))
-    moved, off = rules.apply(weights)
+    rules = make_rules(list(OLD), Domains.of(new), Changes(**CHANGES), Domains.of(old))
+    moved, deviations = rules.apply(weights)
     assert moved.sum() == pytest.approx(1) and (moved >= 0).all() and moved[0, 0] == 0
     web = moved[0, 3] * np.array([old["news"], old["blogs"]]) / (old["news"] + old["blogs"])
     trained = np.array([moved[0, 1] + moved[0, 2], *web, 0.0])
-    assert 0.5 * np.abs(trained - weights[0]).sum() <= off["merged web"][0] + off["dropped"][0] + 1e-9
+    assert 0.5 * np.abs(trained - weights[0]).sum() <= deviations["merged web"][0] + deviations["dropped"][0] + 1e-9
     kept = weights * [1, 1, 1, 0]
     kept[0, 1:3] = kept[0, 1:3].sum() * np.array([old["news"], old["blogs"]]) / (old["news"] + old["blogs"])
-    moved, off = rules.apply(kept / kept.sum())
-    assert off["merged web"][0] < 1e-9 and off["dropped"][0] == 0
+    moved, deviations = rules.apply(kept / kept.sum())
+    assert deviations["merged web"][0] < 1e-9 and deviations["dropped"][0] == 0
 
 
 def test_new_runs_come_below_the_old_ones_under_keys_that_are_free(old, tmp_path, capsys):
@@ -247,8 +248,8 @@ def frozen(old, tmp_path):
 
 
 def test_what_did_not_change_is_one_domain_with_the_tokens_it_can_give(frozen):
-    table = read_domains(frozen / "domains.csv")
-    assert [(d.domain, d.tokens) for d in table] == [("frozen", 400), ("math", 200), ("python", 400), ("c", 200)]
+    table = Domains.read(frozen / "domains.csv")
+    assert table.names == ("frozen", "math", "python", "c") and table.tokens.tolist() == [400, 200, 400, 200]
     recipe = yaml.safe_load((frozen / "frozen.yaml").read_text())
     assert recipe["members"] == pytest.approx({"news": 0.75, "blogs": 0.25})
     carried = read_mixture(frozen / "carried_mixture.yaml")[0]
@@ -256,10 +257,10 @@ def test_what_did_not_change_is_one_domain_with_the_tokens_it_can_give(frozen):
 
 
 def test_an_epoch_cap_on_the_virtual_domain_is_one_on_each_member():
-    catalogue = [Domain("a", 900, 9, 1800, 0.0), Domain("b", 100, 1, 200, 0.0), Domain("c", 50, 1, 100, 0.0)]
-    reduced = reduce_domains(catalogue, {"a": 0.4, "b": 0.4, "old": 0.2}, ["a", "b"], "mixture.yaml")
+    domains = Domains(("a", "b", "c"), np.array([900, 100, 50]), np.array([9, 1, 1]), np.array([1800, 200, 100]))
+    _, table = freeze_domains(domains, {"a": 0.4, "b": 0.4, "old": 0.2}, ["a", "b"], "mixture.yaml")
     # b is half of it, so 200 tokens use up all 100 of b (and 100 of a's 900).
-    assert (reduced.domains[0].tokens, reduced.domains[0].bytes, reduced.total) == (200, 400, 1000)
+    assert table.names == ("frozen", "c") and (table.tokens[0], table.documents[0], table.bytes[0]) == (200, 2, 400)
 
 
 def test_a_sweep_over_the_reduced_domains_expands_to_all(frozen, tmp_path):
