@@ -5,9 +5,8 @@ python regression/predict.py --fit regression --mixtures new.csv --out predictio
 
 from pathlib import Path
 
-from mixture_config.files.mixture_table import read_mixtures
+from mixture_config.files.mixture_table import MixtureTable
 from proxymix.tables import write_table
-from regression.data.runs import align_domains
 from regression.models.fit_files import load_fit
 
 
@@ -24,8 +23,8 @@ def predict(fit: Path, mixtures: Path, out: Path) -> None:
         InputError: If the folder holds no fit, or the mixtures name other domains.
     """
     fitted = load_fit(fit)
-    table = read_mixtures(mixtures)
-    mean, std = fitted.predict(align_domains(table.weights, table.domains, fitted.domains, str(mixtures)))
+    table = MixtureTable.read(mixtures)
+    mean, std = fitted.predict(table.aligned(fitted.domains, str(mixtures)))
     header = ["index", *(column for target in fitted.targets for column in (target, f"{target}_std"))]
     rows = [
         [index, *(float(v) for pair in zip(m, s, strict=True) for v in pair)]

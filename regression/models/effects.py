@@ -5,16 +5,15 @@ from typing import Any
 import numpy as np
 
 from regression.models.fitted import FittedModel
+from regression.selection.metrics import spearman
 
 
 def effects(fitted: FittedModel) -> list[dict[str, Any]]:
-    """Rows of effects.csv: how each target goes with each weight, in the runs and as learnt.
+    """Rows of effects.csv: how each target depends on each weight, in the runs (correlation) and as learnt (effect).
 
-    The effect is the predicted change when a domain goes from nothing to its mean share in the sweep, the others
-    shrinking in proportion.
+    The effect is the predicted change of the loss when a domain's weight goes from 0 to its mean in the sweep, while the
+    others shrink in proportion.
     """
-    from scipy.stats import spearmanr
-
     weights, losses = fitted.runs.weights, fitted.runs.losses
     center = weights.mean(axis=0)
     without = np.array([np.where(np.arange(len(center)) == j, 0.0, center) for j in range(len(center))])
@@ -25,7 +24,6 @@ def effects(fitted: FittedModel) -> list[dict[str, Any]]:
     rows = []
     for t, target in enumerate(fitted.targets):
         for j, domain in enumerate(fitted.domains):
-            varies = np.ptp(weights[:, j]) > 0
-            correlation = float(spearmanr(weights[:, j], losses[:, t]).statistic) if varies else 0.0
+            correlation = spearman(weights[:, j], losses[:, t])
             rows.append({"target": target, "domain": domain, "correlation": correlation, "effect": float(effect[j, t])})
     return rows

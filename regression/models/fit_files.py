@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mixture_config.files.mixture import train_column
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_text, remove, sha256, write_json
 from proxymix.tables import write_table
@@ -23,11 +24,11 @@ from regression.models.threads import single_thread
 
 KEYS: tuple[str, ...] = ("model", "preset", "objective", "domains", "targets", "inputs", "files")
 KEYS += ("std_scale", "std_constant", "correlation", "ranks")
-"""What `load_fit` needs of fit.json."""
+"""Keys of fit.json that `load_fit` needs."""
 
 
 def load_fit(folder: Path) -> FittedModel:
-    """The fit in a folder, rebuilt from its tables and texts.
+    """The fitted model of a folder, rebuilt from its tables and texts.
 
     Raises:
         InputError: If the folder holds no finished fit, or one whose files were changed.
@@ -71,7 +72,15 @@ def save_fit(
     predictions: Sequence[tuple[object, ...]],
     settings: dict[str, Any],
 ) -> None:
-    """Write a fit's folder, fit.json last; other files in the folder are left alone."""
+    """Write a fit's folder, fit.json last. Other files in the folder are left alone.
+
+    Args:
+        folder: The folder.
+        fitted: The fitted model.
+        tables: Name of a table -> its rows. A table without rows is removed if an earlier fit left one.
+        predictions: Rows of predictions.csv.
+        settings: What the fit was asked for.
+    """
     runs = fitted.runs
     remove(folder / "fit.json")
     for name, table in tables.items():
@@ -80,7 +89,7 @@ def save_fit(
         else:
             remove(folder / f"{name}.csv")
     write_table(folder / "predictions.csv", ("index", "target", "measured", "predicted", "std"), predictions)
-    header = ["index", *(f"train_{domain}" for domain in runs.domains), *runs.targets]
+    header = ["index", *runs.mixtures.columns, *runs.targets]
     rows = [
         [run, *map(float, w), *map(float, y)] for run, w, y in zip(runs.index, runs.weights, runs.losses, strict=True)
     ]
@@ -112,9 +121,9 @@ def _unfitted(model: str) -> Regressor:
 
 
 def _read_runs_table(path: Path, domains: list[str], targets: list[str]) -> Runs:
-    """runs.csv, to the last bit (a CSV reader's fast path is one bit off at times)."""
+    """runs.csv to the last bit, which the fast path of a CSV reader misses at times."""
     header, *rows = csv.reader(io.StringIO(read_text(path)))
-    assert header == ["index", *(f"train_{domain}" for domain in domains), *targets]
+    assert header == ["index", *map(train_column, domains), *targets]
     values = np.array([[float(v) for v in row[1:]] for row in rows])
     index = [int(row[0]) if row[0].lstrip("-").isdigit() else row[0] for row in rows]
     return Runs(index, domains, targets, values[:, : len(domains)], values[:, len(domains) :])

@@ -1,4 +1,4 @@
-"""Fitted regressors, one a target -> losses, the objective, how far either may be off, and slopes to follow."""
+"""Fitted regressors, one per target -> losses and objectives of mixtures, and how far each may be off."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +12,8 @@ from regression.data.runs import Runs
 from regression.models.regressor import JointRandomness, Regressor
 from regression.models.threads import single_thread
 
-ROWS_AT_ONCE = 8192  # rows predicted at a time, so that memory does not grow with the number of candidates
+BLOCK_ROWS = 8192
+"""Rows predicted at a time, so that memory does not grow with the number of candidates."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class FittedModel:
         objective_spec: The objective by which the model was chosen, resolved (`Objective.spec`).
         runs: The training data; `domains` and `targets` are its columns.
         regressors: One per target.
-        std_scale: Per target, what a regressor's own standard deviation is multiplied by.
-        std_constant: Per target, the standard deviation of a regressor that knows none of its own, else 0.
-        correlation: Correlation of the targets' errors on held-out runs, for the uncertainty of an objective.
+        std_scale: What a regressor's own standard deviation is multiplied by, shape (num_targets,).
+        std_constant: The standard deviation of a regressor that has none of its own, else 0; shape (num_targets,).
+        correlation: Of the targets' errors on held-out runs, shape (num_targets, num_targets). The uncertainty of an
+            objective depends on it.
         inputs: SHA-256 of the files that were fitted.
-        ranks: Whether held-out runs are ranked better than by chance (`validation.ranks`); no optimum is one otherwise.
+        ranks: Whether held-out runs are ranked better than by chance. If not, an optimum means nothing.
     """
 
     model: str
@@ -55,8 +57,11 @@ class FittedModel:
 
     @property
     def curve_scale(self) -> np.ndarray:
-        """What standard deviations of the curves are multiplied by: never below 1, since held-out errors that are smaller
-        than expected are so by less run noise, which says nothing of the curve."""
+        """What standard deviations of the curves are multiplied by, shape (num_targets,).
+
+        Never below 1: where held-out errors are smaller than expected, there is less run noise, which says nothing of
+        the curve.
+        """
         return np.maximum(self.std_scale, 1.0)
 
     @cached_property
@@ -77,11 +82,11 @@ class FittedModel:
         return mean, np.hypot(curve, noise)
 
     def losses(self, X: np.ndarray, used: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Losses alone, shape (num_rows, num_targets), of the targets in `used`; the others are not a number."""
+        """Losses alone, shape (num_rows, num_targets), of the targets at the positions `used`; the others are nan."""
         losses = np.full((len(X), len(self.targets)), np.nan)
         with single_thread():
-            for start in range(0, len(X), ROWS_AT_ONCE):
-                rows = slice(start, start + ROWS_AT_ONCE)
+            for start in range(0, len(X), BLOCK_ROWS):
+                rows = slice(start, start + BLOCK_ROWS)
                 for t in used:
                     losses[rows, t] = self.regressors[t].predict(X[rows])
         return losses
@@ -104,7 +109,7 @@ class FittedModel:
         return objective.value(losses), self.aggregated_std(std * objective.slopes(losses)[:, used], used)
 
     def mean_objective(self, X: np.ndarray, objective: Objective) -> np.ndarray:
-        """The objective alone, shape (num_rows,): several times as fast as with its standard deviation."""
+        """The objective alone, shape (num_rows,), which is several times as fast as with its standard deviation."""
         return objective.value(self.losses(X, objective.used))
 
     def gains(self, baselines: np.ndarray, proposal: np.ndarray, objective: Objective) -> tuple[np.ndarray, np.ndarray]:
@@ -112,6 +117,14 @@ class FittedModel:
 
         What is uncertain about both mixtures alike (the level of the losses) cancels. Run noise is left out. For a
         regressor without covariances the two errors count as independent, which is cautious.
+
+        Args:
+            baselines: Shape (B, num_domains).
+            proposal: Shape (num_domains,).
+            objective: The objective.
+
+        Returns:
+            Gains and standard deviations, each of shape (B,).
         """
         X, used = np.vstack([proposal, baselines]), objective.used
         losses = self.losses(X, used)
@@ -168,7 +181,7 @@ class FittedModel:
         return replace(self, regressors=curves)
 
     def _refitted(self, rows: np.ndarray) -> "FittedModel":
-        """The same model on these rows of the runs, some of them several times."""
+        """The same model on these rows of the runs, where a row may stand several times."""
         weights, losses = self.runs.weights[rows], self.runs.losses[rows]
         with single_thread():
             return replace(self, regressors=[r.refit(weights, losses[:, t]) for t, r in enumerate(self.regressors)])
@@ -178,8 +191,8 @@ class FittedModel:
         X = np.asarray(X, dtype=float)
         means, stds = np.empty((len(X), len(used))), np.empty((len(X), len(used)))
         with single_thread():
-            for start in range(0, len(X), ROWS_AT_ONCE):
-                rows = slice(start, start + ROWS_AT_ONCE)
+            for start in range(0, len(X), BLOCK_ROWS):
+                rows = slice(start, start + BLOCK_ROWS)
                 for position, t in enumerate(used):
                     means[rows, position], stds[rows, position] = self.regressors[t].predict(X[rows], return_std=True)
         noise = np.array([self.regressors[t].noise_ for t in used])
@@ -191,6 +204,11 @@ class FittedModel:
         )
 
     def aggregated_std(self, scaled: np.ndarray, used: np.ndarray) -> np.ndarray:
-        """Standard deviation of a sum over targets of deviations of these sizes, shape (num_rows, len(used))."""
+        """Standard deviation of the sum of correlated errors, shape (num_rows,).
+
+        Args:
+            scaled: Standard deviation of each target's error, times its weight; shape (num_rows, len(used)).
+            used: Positions of the targets.
+        """
         correlation = self.correlation[np.ix_(used, used)]
         return np.sqrt(np.maximum(np.einsum("ni,ij,nj->n", scaled, correlation, scaled), 0.0))
