@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mixture_config.geometry.simplex import check_bounds, dirichlet, water_fill
+from mixture_config.geometry.simplex import dirichlet, water_fill
 
 
 def scale_into(draws: np.ndarray, center: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
@@ -44,7 +44,6 @@ def draw_candidates(
     drawn = np.flatnonzero(center > 0)
     low = np.broadcast_to(np.asarray(lower, dtype=float), center.shape)
     high = np.where(center > 0, upper, low)
-    check_bounds(low, high)
     concentrations = np.exp(rng.uniform(np.log(min_concentration), np.log(max_concentration), num_candidates))
     draws = np.zeros((num_candidates, len(center)))
     draws[:, drawn] = dirichlet(rng, center[drawn] / center[drawn].sum(), concentrations)

@@ -4,12 +4,14 @@ python mixture_config/synthesize.py --domains domains.csv --num_mixtures 512 --s
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from mixture_config.design.designs import draw_design, sampling_center
+from mixture_config.design.heuristics import baseline_weights
 from mixture_config.design.references import check_names, reference_mixtures, weights_of
 from mixture_config.design.sampler_settings import Design, Preset, SamplerSettings
 from mixture_config.design.sampling import Draw
@@ -98,7 +100,6 @@ def synthesize(
         model_name: The model that the files name for RegMix's own trainer, tinyllama_1M unless given. Our trainer takes its
             model from its own settings.
     """
-    out = Path(out)
     check_folders(out)
     table = Domains.read(domains)
 
@@ -107,8 +108,7 @@ def synthesize(
     recorded = {} if older is None else older.settings
     budget = _first(budget, recorded.get("budget"))
     max_epochs = _first(max_epochs, recorded.get("max_epochs", 4.0))
-    limits = _first(limits, recorded.get("limits"))
-    groups = _first(groups, recorded.get("groups"))
+    limits, groups = _first(limits, recorded.get("limits")), _first(groups, recorded.get("groups"))
     given = {"design": design, "temperature": temperature, "min_weight": min_weight, "maximum_usage": maximum_usage}
     given |= {"min_concentration": min_concentration, "max_concentration": max_concentration}
     given |= {"sample_multiplier": sample_multiplier}
@@ -132,10 +132,12 @@ def synthesize(
     }
 
     # ---- 2. The mixtures that the sweep begins with, then draws within the bounds
+    tokens, temperature = table.tokens.astype(float), sampler.temperature
+    baseline = partial(baseline_weights, tokens=tokens, temperature=temperature, budget=budget, max_epochs=max_epochs)
     try:
         bounds, loose = _bounds(table, sampler.maximum_usage, budget, max_epochs, limits or {}, groups or {})
         present, away = (None, None) if older is None else (older.weights, older.all_weights)
-        references = reference_mixtures(include, repeat_seeds, table, loose, sampler, budget, max_epochs, present)
+        references = reference_mixtures(include, repeat_seeds, table, loose, sampler.num_steps, baseline, present)
         num_drawn = total - num_older - len(references)
         _check_room(num_drawn, len(references), repeat_seeds, is_extension=older is not None)
         center = sampling_center(table.tokens, sampler, None if around is None else weights_of(around, table))

@@ -15,11 +15,11 @@ from scipy.stats import ks_2samp
 from mixture_config.design import designs
 from mixture_config.design.dirichlet_ladder import stick_breaking
 from mixture_config.design.heuristics import temperature_weights
-from mixture_config.design.sampling import draw_mixtures, grid_steps
+from mixture_config.design.sampling import draw_mixtures
 from mixture_config.files import sweep_files
 from mixture_config.files.mixture import Mixture
 from mixture_config.geometry.limits import Limits
-from mixture_config.geometry.simplex import dirichlet
+from mixture_config.geometry.simplex import dirichlet, grid_steps
 from mixture_config.synthesize import synthesize
 from proxymix.app.cli import main
 from proxymix.app.parameters import parameters

@@ -4,7 +4,7 @@ import numpy as np
 
 from mixture_config.design.heuristics import temperature_weights
 from mixture_config.design.sampler_settings import SamplerSettings
-from mixture_config.design.sampling import Draw, draw_mixtures, grid_steps
+from mixture_config.design.sampling import Draw, draw_mixtures
 from mixture_config.design.space_filling import distant, space_filling
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.tolerances import DISTINCT
@@ -55,7 +55,7 @@ def draw_design(
     Raises:
         InputError: If there are not enough mixtures within the limits, or away from those that are present.
     """
-    num_steps = grid_steps(settings.min_weight)
+    num_steps = settings.num_steps
     if num_mixtures + num_holdout == 0:
         nothing = np.zeros((0, len(center)), dtype=np.int32)
         return nothing, nothing, Draw(nothing, num_steps, 0, 0, 0)

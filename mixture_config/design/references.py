@@ -1,15 +1,13 @@
 """Names of baselines and files of mixtures -> the reference mixtures that a sweep begins with, once or several times."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mixture_config.design.heuristics import BASELINES, baseline_weights
-from mixture_config.design.sampler_settings import SamplerSettings
-from mixture_config.design.sampling import grid_steps
+from mixture_config.design.heuristics import BASELINES
 from mixture_config.files.mixture import Mixture
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.tolerances import SAME_WEIGHT
@@ -67,9 +65,8 @@ def reference_mixtures(
     repeat_seeds: int,
     table: Domains,
     limits: Limits,
-    sampler: SamplerSettings,
-    budget: int | None,
-    max_epochs: float,
+    num_steps: int,
+    baseline: Callable[[str], np.ndarray],
     present: np.ndarray | None,
 ) -> ReferenceMixtures:
     """The mixtures of `include` within `limits`, each `repeat_seeds` times, less those that are present.
@@ -83,17 +80,15 @@ def reference_mixtures(
         repeat_seeds: How often each mixture is wanted.
         table: The domains.
         limits: Bounds that the mixtures keep.
-        sampler: With the temperature for the baseline of that name, and with the grid.
-        budget: Tokens of the final training, for the baselines that need them.
-        max_epochs: Most passes over a domain's tokens, for the same.
+        num_steps: Steps of the grid that make a weight of 1.
+        baseline: The name of a baseline -> its weights, shape (num_domains,).
         present: Weights of the sweep that is extended, shape (any, num_domains), if one is.
 
     Raises:
-        InputError: If a baseline needs a budget, two mixtures have one name, `limits` hold no mixture on the grid, or a
-            mixture is present on a finer grid, so that no row on this grid would be a repeat of it.
+        InputError: If two mixtures have one name, `limits` hold no mixture on the grid, or a mixture is present on a finer
+            grid, so that no row on this grid would be a repeat of it.
     """
-    num_steps = grid_steps(sampler.min_weight)
-    once = _steps_of(_wanted_weights(include, table, limits, sampler, budget, max_epochs), limits, num_steps)
+    once = _steps_of(_wanted_weights(include, table, limits, baseline), limits, num_steps)
     there = dict.fromkeys(once, 0)
     for name, steps in once.items():
         if present is None:
@@ -112,12 +107,7 @@ def reference_mixtures(
 
 
 def _wanted_weights(
-    include: Sequence[str],
-    table: Domains,
-    limits: Limits,
-    sampler: SamplerSettings,
-    budget: int | None,
-    max_epochs: float,
+    include: Sequence[str], table: Domains, limits: Limits, baseline: Callable[[str], np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Name -> weights, shape (num_domains,), which may break the limits."""
     wanted: dict[str, np.ndarray] = {}
@@ -132,12 +122,7 @@ def _wanted_weights(
         if title in wanted:
             hint = "rename one of the files" if is_file else "name it once, or rename the file"
             raise InputError(f"include: two mixtures are called {title}; {hint}")
-        tokens = table.tokens.astype(float)
-        wanted[title] = (
-            weights_of(Path(name), table)
-            if is_file
-            else baseline_weights(name, tokens, sampler.temperature, budget, max_epochs)
-        )
+        wanted[title] = weights_of(Path(name), table) if is_file else baseline(name)
     return wanted
 
 

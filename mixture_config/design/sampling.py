@@ -16,7 +16,7 @@ import numpy as np
 from mixture_config.design.dirichlet_ladder import BLOCK, DirichletLadder, Rows
 from mixture_config.design.distinct_rows import DistinctRows, hash_coefficients, row_hashes
 from mixture_config.geometry.limits import Limits
-from mixture_config.geometry.tolerances import STEP_ROUNDOFF
+from mixture_config.geometry.simplex import grid_steps
 from proxymix.errors import InputError
 
 DRAWS_PER_ROUND = 1 << 16  # draws between two looks at how many mixtures are still missing
@@ -48,15 +48,6 @@ class Draw:
     def weights(self) -> np.ndarray:
         """Weights, each the double nearest to its grid point. Rows sum to 1 within 1e-12."""
         return self.steps / self.num_steps
-
-
-def grid_steps(min_weight: float) -> int:
-    """Steps that make a weight of 1 on the grid of `min_weight`: 5000 for 0.0002, and 3 (steps of 1/3) for 0.3.
-
-    Where `min_weight` does not divide 1, the step is the next larger number that does, since only such a grid holds sums
-    of 1.
-    """
-    return int(1 / min_weight + STEP_ROUNDOFF)
 
 
 def draw_mixtures(

@@ -59,50 +59,32 @@ def water_fill(
         total: What the weights sum to, for all or per row.
 
     Returns:
-        Weights of the shape of `proportions`.
-
-    Raises:
-        InputError: If no weights within the bounds sum to `total`.
+        Weights of the shape of `proportions`. The bounds must hold some (`Limits` checks this for what a user wrote).
     """
     values = np.asarray(proportions, dtype=float)
     rows = np.atleast_2d(values)
     reachable = np.where(values > 0, upper, lower)
     floors, caps = (np.broadcast_to(np.asarray(bound, dtype=float), rows.shape) for bound in (lower, reachable))
     totals = np.broadcast_to(np.asarray(total, dtype=float), len(rows))
-    check_bounds(floors, caps, total)
+    low, high, least, most = floors.sum(axis=1), caps.sum(axis=1), totals - WEIGHT_ROUNDOFF, totals + WEIGHT_ROUNDOFF
+    assert (floors <= caps + WEIGHT_ROUNDOFF).all() and (low <= most).all() and (high >= least).all(), "no such weights"
     solve = _fill_between if np.any(lower) else _fill_under
     return solve(rows, floors, caps, totals).reshape(values.shape)
-
-
-def check_bounds(lower: np.ndarray, upper: np.ndarray, total: np.ndarray | float = 1.0) -> None:
-    """Check that some weights with lower <= weights <= upper sum to `total`, in every row.
-
-    Raises:
-        InputError: If there are none. The message says what would do.
-    """
-    if not (np.isfinite(lower).all() and np.isfinite(upper).all()):
-        raise InputError("a bound is not a finite number")
-    if (lower < 0).any():
-        raise InputError(f"a lower bound is {lower.min():g}; weights are at least 0")
-    if (lower > upper + WEIGHT_ROUNDOFF).any():
-        row, domain = np.argwhere(np.atleast_2d(lower > upper + WEIGHT_ROUNDOFF))[0]
-        found = np.atleast_2d(lower)[row, domain], np.atleast_2d(upper)[row, domain]
-        raise InputError(
-            f"domain {domain + 1} must take at least {found[0]:g} and at most {found[1]:g}; lower the first"
-        )
-    floors = (lower.sum(axis=-1) - (np.asarray(total) - 1)).max()  # as if the total were 1, which it is for a mixture
-    caps = (upper.sum(axis=-1) - (np.asarray(total) - 1)).min()
-    if floors > 1 + WEIGHT_ROUNDOFF:
-        raise InputError(f"the lower bounds sum to {floors:.6g}, over 1; divided by {enough(floors)} they could be met")
-    if caps < 1 - WEIGHT_ROUNDOFF:
-        what = f"; multiplied by {enough(1 / caps)} they could be met" if caps > 0 else ""
-        raise InputError(f"the upper bounds sum to {caps:.6g}, under 1{what}")
 
 
 def enough(factor: float) -> str:
     """A factor rounded up to six digits, so that what an error suggests is never a little too little."""
     text = f"{factor:.6g}"
     return text if float(text) >= factor else f"{factor * (1 + 1e-5):.6g}"
+
+
+def grid_steps(min_weight: float) -> int:
+    """Steps that make a weight of 1 on the grid of `min_weight`: 5000 for 0.0002, and 3 (steps of 1/3) for 0.3.
+
+    Where `min_weight` does not divide 1, the step is the next larger number that does, since only such a grid holds sums
+    of 1.
+    """
+    return int(1 / min_weight + STEP_ROUNDOFF)
 
 
 def round_to_grid(
