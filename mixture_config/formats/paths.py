@@ -11,7 +11,7 @@ from proxymix.files import read_json, read_text, read_yaml
 from proxymix.messages import nearest
 
 PLACEHOLDER = "{domain}"
-STUDY = "{study}/"  # in a default pattern: the folder of the mixture, which in a study holds tokens/ too
+STUDY = "{study}/"  # in a default pattern, the folder of the mixture: a study's folder also holds tokens/
 TokensOf = dict[str, int | None]  # path -> its tokens, if known
 
 
@@ -20,8 +20,8 @@ class DomainPaths:
 
     Args:
         named: Domain -> its paths, each with its tokens if they are known.
-        pattern: The path of a domain that `named` lacks, with {domain} in it; None for an error instead.
-        where: What the paths came from, for messages.
+        pattern: The path, with {domain} in it, of every domain that `named` lacks. If it is None, such a domain is an error.
+        where: Where the paths came from, for messages.
     """
 
     def __init__(self, named: Mapping[str, TokensOf], pattern: str | None, where: str) -> None:
@@ -37,7 +37,7 @@ class DomainPaths:
         """The paths of `domain`, in the order given.
 
         Raises:
-            InputError: If it has none.
+            InputError: If the domain has none.
         """
         if domain in self.named:
             return self.named[domain]
@@ -52,7 +52,7 @@ class DomainPaths:
         """The domain whose data `path` is.
 
         Raises:
-            InputError: If it is nobody's.
+            InputError: If it is no domain's.
         """
         if path in self._owner:
             return self._owner[path]
@@ -64,14 +64,14 @@ class DomainPaths:
 
 
 def read_paths(items: Sequence[str] | None, default: str, folder: Path | None) -> DomainPaths:
-    """The command line's `--paths`; without any, the pattern `default`.
+    """The paths that the command line's `--paths` names, or those of the pattern `default` if it names none.
 
     Args:
         items: A pattern with {domain}, DOMAIN=PATH (again for more paths of a domain), or a file: YAML or JSON with
             domain: path, domain: [paths] or domain: {path: tokens}; JSONL with the keys domain (or lang), path and, if
             known, tokens (or <tokenizer>-tok).
-        default: The pattern when there are no items; {study} is the mixture's folder.
-        folder: The mixture's folder; None for any.
+        default: The pattern if there are no items. {study} in it is the mixture's folder.
+        folder: The mixture's folder; None to accept any folder.
 
     Raises:
         InputError: If an item is none of these, or a file does not hold what it should.
@@ -157,7 +157,7 @@ def _tokens(value: Any, where: str) -> int:
 
 
 def _expression(pattern: str) -> re.Pattern[str]:
-    """`pattern` as an expression whose group `domain` is the name; {domain} may stand in it more than once."""
+    """`pattern` as a regular expression whose group `domain` is the name. {domain} may be in the pattern more than once."""
     anywhere = r"(?:.*/)?" if pattern.startswith(STUDY) else ""
     parts = [re.escape(part) for part in pattern.removeprefix(STUDY).split(PLACEHOLDER)]
     first, *others = parts
