@@ -194,7 +194,7 @@ def layout_for(context: Context, case: Case, k: int) -> Any:
 def fast(context: Context) -> Iterator[Item]:
     """Every case: alone in the plain loop, K together, and each faster way at the best K."""
     every = cases(context)
-    seconds = 0.3 if context.rehearse else 1.0
+    seconds = 0.3 if context.rehearse else min(1.0, context.left / 200)
     for name, case in every.items():
         yield f"{name}: plain loop", functools.partial(plain_speed, context, case, seconds)
         for k in case.stacks:
@@ -226,7 +226,7 @@ def training_of(context: Context, case: Case, layout: Any) -> Any:
     from proxy_training.runs.token_data import TokenData, plan_of
 
     _build_once(trainer)
-    num_steps = max(64, min(20_000, 2**27 // (case.settings.tokens_per_step * layout.models_per_process)))
+    num_steps = max(64, min(20_000, 2**29 // (case.settings.tokens_per_step * layout.models_per_process)))
     settings = replace(case.settings, tokens=num_steps * case.settings.tokens_per_step)
     tokens = write_tokens(
         context.folder / context.section / f"{case.vocabulary}",
@@ -267,7 +267,7 @@ def speed(context: Context, case: Case, layout: Any, seconds: float) -> Mapping[
     start = time.perf_counter()
     with arithmetic(layout.device):
         training = training_of(context, case, layout)
-        per_step = steady(training.take_step, layout.device, seconds)
+        per_step = steady(training.take_step, layout.device, seconds, training.settings.num_steps)
     memory = torch.cuda.max_memory_allocated() if layout.device == "cuda" else 0
     tokens = layout.models_per_process * case.settings.tokens_per_step
     device = device_of(context)
@@ -291,8 +291,8 @@ def arithmetic(device: str) -> Any:
     return same_arithmetic(device)
 
 
-def steady(take_step: Callable[[], None], device: str, seconds: float) -> float:
-    """Seconds of a step, the median of some groups, after the first steps."""
+def steady(take_step: Callable[[], None], device: str, seconds: float, limit: int = 10**9) -> float:
+    """Seconds of a step, the median of some groups, after the first steps; no more than `limit` steps are taken."""
     import torch
 
     def wait() -> float:
@@ -307,14 +307,16 @@ def steady(take_step: Callable[[], None], device: str, seconds: float) -> float:
     once = wait() - start
     group = max(1, min(400, int(seconds / 4 / max(once, 1e-5))))
     times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
+    taken = 6
+    while (len(times) < 3 or group * sum(times) < seconds) and taken + group <= limit:
         start = wait()
         for _ in range(group):
             take_step()
         times.append((wait() - start) / group)
-        if sum(times) * group > 3 * seconds and len(times) >= 2:
+        taken += group
+        if group * sum(times) > 3 * seconds:
             break
-    return statistics.median(times)
+    return statistics.median(times or [once])
 
 
 def plain_speed(context: Context, case: Case, seconds: float) -> Mapping[str, Any]:

@@ -113,7 +113,7 @@ def _liger() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tenso
     """Liger's fused linear cross entropy of one model; the weights are cast as autocast would."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
-    loss = LigerFusedLinearCrossEntropyLoss()
+    loss = LigerFusedLinearCrossEntropyLoss(accum_dtype=torch.float32)
     return lambda hidden, weight, targets: loss(weight.to(hidden.dtype), hidden, targets)
 
 
