@@ -23,18 +23,10 @@ from proxymix.messages import listed
 from proxymix.progress import say
 from proxymix.schemas import Domain, loss_column, loss_domain, read_domains, read_tokens_manifest
 from proxymix.tables import write_table
+from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
 from regression.confirmation.paired import Difference, Verdict, holm, interval, paired_difference, verdict
 from regression.data.objective import Objective
 from regression.data.runs import Runs, align_domains
-
-PROPOSAL = "proposal"
-WORDS = {
-    "prior": "the prior",
-    "heuristic": "the heuristic",
-    "uniform": "the uniform mixture",
-    "best_seen": "the best mixture of the sweep",
-}
-"""The baselines in the order they are shown, as a sentence names them."""
 
 SAME = 2e-4  # mixtures whose weights differ by no more are one: a sweep's lie on a grid of that, so its uniform is not 1/13
 METHOD = (
@@ -242,7 +234,7 @@ def sentence(
     def name(baseline: str) -> str:
         d = differences[baseline]
         note = "; the data cannot feed it" if baseline in infeasible else ""
-        return f"{WORDS[baseline]} ({d.mean:+.3f}, {d.low:+.3f} to {d.high:+.3f}{note})"
+        return f"{BASELINE_PHRASES[baseline]} ({d.mean:+.3f}, {d.low:+.3f} to {d.high:+.3f}{note})"
 
     groups = (
         ("better than", found.better_than),

@@ -5,29 +5,14 @@
 
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxymix.files import replacing, write_text
-from proxymix.plots.palette import *  # noqa: F403  -- until regression/reporting imports from where they are
-from proxymix.plots.palette import (
-    EDGE,
-    INK,
-    LEADING,
-    MUTED,
-    NARROW,
-    PIXEL,
-    ROLES,
-    SHARPNESS,
-    SURFACE,
-    WIDE,
-    is_wide,
-    style,
-)
-from proxymix.plots.text import *  # noqa: F403
-from proxymix.plots.text import shorten, wrapped
+from proxymix.plots.palette import EDGE, INK, LEADING, MUTED, NARROW, PIXEL, ROLES, SHARPNESS, SURFACE, WIDE, style
+from proxymix.plots.text import wrapped
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,27 +147,3 @@ def _inline(svg: str, alt: str, prefix: str) -> str:
     head = f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width} {height}" class="figure" '
     head += f'style="width: {float(width) * 4 / 3:.0f}px" xmlns:xlink="http://www.w3.org/1999/xlink">'
     return head + svg[svg.index(">") + 1 :].strip()
-
-
-def domain_rows(axes: "Axes", names: Iterable[str]) -> None:
-    """A row per name, the first on top, labelled on the left."""
-    labels = shorten(names, 30 if is_wide(axes) else 17)
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.set_yticks(range(len(labels)), labels)
-    if len(labels) > 32:
-        axes.tick_params(axis="y", labelsize=8)
-
-
-def beside(axes: "Axes", row: int, text: str, **style: Any) -> None:
-    """Text of a row in a column right of the axes, where nothing is drawn."""
-    axes.annotate(
-        text,
-        (1, row),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(38, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        fontsize=8.5,
-        **style,
-    )

@@ -75,9 +75,9 @@ class Rows:
                 textcoords="offset points", ha="right", va="bottom", fontsize=8, color=MUTED,
             )  # fmt: skip
 
-    def pixels(self, num_rows: int) -> int:
-        """CSS pixels for so many rows, their axis and their legend."""
-        return self.around + (self.height if num_rows <= MAX_LOOSE_ROWS else 17) * min(num_rows, MAX_ROWS)
+    def pixels(self, num_rows: int, max_rows: int = MAX_ROWS) -> int:
+        """CSS pixels for so many rows, of which at most `max_rows` are drawn, their axis and their legend."""
+        return self.around + (self.height if num_rows <= MAX_LOOSE_ROWS else 17) * min(num_rows, max_rows)
 
 
 def place_labels(axes: "Axes", labels: Sequence[str], below: float = 0.5, above: float = 0) -> None:

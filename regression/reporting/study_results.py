@@ -1,17 +1,18 @@
-"""A study folder -> what it holds, for the report: every stage's files, or the lack of them."""
+"""A study folder -> what it holds, for the report: every stage's files, each read once, or the lack of them."""
 
 from functools import cached_property
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixture_config.files.mixture import read_mixture
-from proxymix.app.stages import STAGES
+from mixture_config.files.mixture import Mixture, train_column
+from mixture_config.geometry.tolerances import SAME_WEIGHT
+from proxy_training.runs.run_folder import RunFolder
 from proxymix.errors import InputError
-from proxymix.files import read_json, read_yaml
-from proxymix.messages import listed
-from proxymix.schemas import Domain, loss_column, loss_domain, read_domains
+from proxymix.files import read_json, read_yaml, sha256
+from proxymix.schemas import Domains, is_domain_loss, loss_column
 from proxymix.tables import read_table
 from regression.data.objective import Objective, Spec
 from regression.data.runs import Runs
@@ -22,23 +23,38 @@ from regression.models.fitted import FittedModel
 if TYPE_CHECKING:
     import pandas as pd
 
+HASHED: tuple[str, ...] = (
+    "study.yaml",
+    "tokens/manifest.json",
+    "domains.csv",
+    "heuristic_mixture.yaml",
+    "mixtures.csv",
+    "losses.csv",
+)
+HASHED += ("regression/fit.json", "optimal_mixture.yaml", "confirmation.csv")
+"""The files that a report says the hashes of."""
 
-class Evidence:
-    """What a study folder holds, read when it is asked for; None (or empty) where a stage has not run."""
+
+class StudyResults:
+    """What a study folder holds, read when it is first asked for; None (or empty) where a stage has not run.
+
+    Args:
+        folder: The study.
+
+    Raises:
+        InputError: If the study has no runs.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._tables: dict[str, pd.DataFrame | None] = {}
         for name in ("mixtures.csv", "losses.csv"):
             if not (folder / name).exists():
                 raise InputError(
                     f"{folder}: no {name}, so there are no runs to report; `proxymix sweep` and `collect` make it"
                 )
 
-    def _yaml(self, name: str) -> dict[str, Any]:
-        return read_yaml(self.folder / name) if (self.folder / name).exists() else {}
-
-    def _table(self, name: str) -> "pd.DataFrame | None":
-        return read_table(self.folder / name) if (self.folder / name).exists() else None
+    # ---- The question: settings, domains, and what was to be low
 
     @cached_property
     def settings(self) -> dict[str, Any]:
@@ -46,56 +62,20 @@ class Evidence:
         return self._yaml("study.yaml")
 
     @cached_property
-    def runs(self) -> Runs:
-        """The sweep: mixtures and losses of every run that the fit used; without a fit, of every run that can be used."""
-        if self.fit:
-            return self.fit.runs
-        return read_runs(self.folder / "mixtures.csv", self.folder / "losses.csv", allow_missing=True)
-
-    @cached_property
-    def fit(self) -> FittedModel | None:
-        """The regression."""
-        return load_fit(self.folder / "regression") if (self.folder / "regression" / "fit.json").exists() else None
-
-    @cached_property
-    def scores(self) -> "pd.DataFrame | None":
-        """Cross-validation of every model tried."""
-        return self._table("regression/scores.csv")
-
-    @cached_property
-    def out_of_fold(self) -> "pd.DataFrame | None":
-        """Predictions of runs by fits that have not seen them."""
-        return self._table("regression/predictions.csv")
-
-    @cached_property
-    def learning_curve(self) -> "pd.DataFrame | None":
-        """How well fits to some of the runs rank the others."""
-        return self._table("regression/learning_curve.csv")
-
-    @cached_property
-    def effects(self) -> "pd.DataFrame | None":
-        """What each domain does to each target, as the regression has it."""
-        return self._table("regression/effects.csv")
-
-    def proposed(self, name: str) -> "pd.DataFrame | None":
-        """A table of the folder proposal/, if that is of the mixture at hand."""
-        candidates = self._table("proposal/candidates.csv")
-        if candidates is None:
-            return None
-        first = candidates.iloc[0]  # the mixture that was proposed
-        same = all(abs(first.get(f"train_{d}", 0.0) - weight) < 1e-9 for d, weight in self.optimum.items())
-        return self._table(f"proposal/{name}.csv") if same else None
-
-    @cached_property
-    def catalogue(self) -> list[Domain]:
+    def catalogue(self) -> Domains | None:
         """domains.csv."""
         path = self.folder / "domains.csv"
-        return read_domains(path) if path.exists() else []
+        return Domains.read(path) if path.exists() else None
+
+    @cached_property
+    def tokens(self) -> dict[str, int]:
+        """Unique training tokens by domain."""
+        return dict(zip(self.catalogue.names, self.catalogue.tokens.tolist(), strict=True)) if self.catalogue else {}
 
     @cached_property
     def prior(self) -> dict[str, float]:
         """Token shares."""
-        return {d.domain: d.prior for d in self.catalogue}
+        return dict(zip(self.catalogue.names, self.catalogue.prior.tolist(), strict=True)) if self.catalogue else {}
 
     @cached_property
     def domains(self) -> list[str]:
@@ -105,89 +85,30 @@ class Evidence:
 
     @cached_property
     def targets(self) -> list[str]:
-        """Loss columns in the order of the domains, those that are no domain's after them."""
+        """Loss columns in the order of the domains, followed by those that are no domain's."""
         order = [loss_column(d) for d in self.domains]
         return [t for t in order if t in self.runs.targets] + [t for t in self.runs.targets if t not in order]
 
     @cached_property
-    def proposal(self) -> tuple[dict[str, float], dict[str, Any]]:
-        """The optimal mixture and what its file says about it; empty without one."""
-        path = self.folder / "optimal_mixture.yaml"
-        return read_mixture(path) if path.exists() else ({}, {})
-
-    @property
-    def optimum(self) -> dict[str, float]:
-        """The optimal mixture."""
-        return self.proposal[0]
-
-    @cached_property
-    def heuristic(self) -> dict[str, float]:
-        """The heuristic mixture."""
-        path = self.folder / "heuristic_mixture.yaml"
-        return read_mixture(path)[0] if path.exists() else {}
-
-    @cached_property
-    def confirmation(self) -> dict[str, Any]:
-        """confirmation.yaml, if it is of this proposal."""
-        return {} if self.stale else self._yaml("confirmation.yaml")
-
-    @cached_property
-    def stale(self) -> bool:
-        """Whether the confirmation is of another proposal than the one at hand."""
-        trained = self._yaml("confirmation.yaml").get("mixtures", {}).get("proposal", {}).get("weights")
-        if trained is None:
-            return False
-        return any(abs(trained.get(d, 0.0) - self.optimum.get(d, 0.0)) > 1e-9 for d in {*trained, *self.optimum})
-
-    @cached_property
-    def confirmed(self) -> "pd.DataFrame | None":
-        """confirmation.csv."""
-        return self._table("confirmation.csv") if self.confirmation else None
-
-    @cached_property
-    def objective(self) -> Objective:
-        """What was to be low, of the losses in the order of `runs.targets`."""
-        return Objective.of(self.asked, self.runs.targets, self.runs.losses)
-
-    @cached_property
-    def objective_phrase(self) -> str:
-        """The objective as a sentence uses it: 'validation loss averaged over 10 domains'."""
-        weights = self.objective.weights
-        used = [(loss_domain(t), float(w)) for t, w in zip(self.runs.targets, weights, strict=True) if w > 0]
-        what = "validation loss" if self.of_domains else "metric"
-        if self.objective.minimise in ("zscore", "worst"):
-            kind = "worst" if self.objective.worst else "mean"
-            over = "domains" if self.of_domains else "metrics"
-            return f"{kind} z-score over {len(used)} {over} ({what} in standard deviations of the sweep)"
-        if len(used) == 1:
-            return f"{what} on {used[0][0]}"
-        if len({weight for _, weight in used}) == 1:
-            over = "domains" if self.of_domains else "targets"
-            return f"{what} averaged over {f'{len(used)} {over}' if len(used) > 4 else listed([n for n, _ in used])}"
-        largest = sorted(used, key=lambda item: -item[1])
-        shown = ", ".join(f"{weight:.3g} {name}" for name, weight in largest[:4])
-        more = f" and {len(largest) - 4} more" if len(largest) > 4 else ""
-        return f"weighted {what} ({shown}{more})"
-
-    @property
-    def asked(self) -> Spec:
-        """The objective as it was given: to propose, else to fit, else in the study's settings."""
-        given = [
-            self.proposal[1].get("objective"),
-            self.fit.objective_spec if self.fit else None,
-            self.settings.get("objective"),
-        ]
-        return next((objective for objective in given if objective), "mean")
-
-    @cached_property
     def of_domains(self) -> bool:
         """Whether all targets are validation losses of domains, in nats per token."""
-        return all(loss_domain(target) != target for target in self.runs.targets)
+        return all(is_domain_loss(target) for target in self.runs.targets)
 
     @cached_property
     def loss_unit(self) -> str:
         """Of the losses; that of the objective is `objective.unit`."""
         return "nats/token" if self.of_domains else "unit of the targets"
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What was to be low, of the losses in the order of `runs.targets`: as propose was asked, else fit, else the study."""
+        given: list[Spec | None] = [
+            self.proposal.extra.get("objective"),
+            self.fit.objective_spec if self.fit else None,
+            self.settings.get("objective"),
+        ]
+        spec = next((objective for objective in given if objective), "mean")
+        return Objective.of(spec, self.runs.targets, self.runs.losses)
 
     def objective_of(self, table: "pd.DataFrame") -> np.ndarray:
         """The objective of rows that hold loss columns."""
@@ -196,20 +117,181 @@ class Evidence:
     @cached_property
     def budget(self) -> int | None:
         """Tokens of the final training."""
-        return self.proposal[1].get("budget") or self.settings.get("budget")
+        return self.proposal.extra.get("budget") or self.settings.get("budget")
 
     @cached_property
     def max_epochs(self) -> float | None:
-        """Passes allowed over a domain."""
-        return self.proposal[1].get("max_epochs") or self.settings.get("max_epochs") if self.budget else None
+        """Passes allowed over a domain; None without a budget."""
+        return self.proposal.extra.get("max_epochs") or self.settings.get("max_epochs") if self.budget else None
+
+    # ---- The sweep
 
     @cached_property
-    def run_folders(self) -> list[Path]:
+    def runs(self) -> Runs:
+        """Mixtures and losses of every run that the fit used; without a fit, of every run that can be used."""
+        if self.fit:
+            return self.fit.runs
+        return read_runs(self.folder / "mixtures.csv", self.folder / "losses.csv", allow_missing=True)
+
+    @cached_property
+    def run_folders(self) -> list[RunFolder]:
         """The finished runs of the sweep."""
-        return sorted(path.parent for path in self.folder.glob("proxies/*/manifest.yaml"))
+        return RunFolder.finished_in(self.folder / "proxies", "*")
 
     @cached_property
-    def records(self) -> list[dict[str, Any]]:
-        """What each stage was made from and with, in the order of the stages."""
-        paths = [self.folder / "stages" / f"{stage.name}.json" for stage in STAGES]
-        return [read_json(path) for path in paths if path.exists()]
+    def first_manifest(self) -> dict[str, Any]:
+        """How the first run of the sweep was trained; empty where none was trained here."""
+        return self.run_folders[0].manifest() if self.run_folders else {}
+
+    @cached_property
+    def sampler(self) -> dict[str, Any]:
+        """How the mixtures were drawn: every mixture's file records it."""
+        path = self.folder / "mixtures" / "n00001.yaml"
+        return Mixture.read(path).extra if path.exists() else {}
+
+    @cached_property
+    def num_picked(self) -> int:
+        """Runs whose mixtures were decided by the runs before them."""
+        return len(list((self.folder / "rounds" / "mixtures").glob("*.yaml")))
+
+    # ---- The regression
+
+    @cached_property
+    def fit(self) -> FittedModel | None:
+        """The regression."""
+        return load_fit(self.folder / "regression") if (self.folder / "regression" / "fit.json").exists() else None
+
+    @cached_property
+    def fitted_for_objective(self) -> bool:
+        """Whether the fit was made for this kind of objective, so that its scores of the objective are of this one."""
+        return self.fit is not None and self.fit.objective.minimise == self.objective.minimise
+
+    @property
+    def scores(self) -> "pd.DataFrame | None":
+        """Cross-validation of every model tried."""
+        return self._table("regression/scores.csv")
+
+    @property
+    def out_of_fold(self) -> "pd.DataFrame | None":
+        """Predictions of runs by fits that have not seen them."""
+        return self._table("regression/predictions.csv")
+
+    @property
+    def learning_curve(self) -> "pd.DataFrame | None":
+        """How well fits to some of the runs rank the others."""
+        return self._table("regression/learning_curve.csv")
+
+    @property
+    def effects(self) -> "pd.DataFrame | None":
+        """What each domain does to each target, as the regression has it."""
+        return self._table("regression/effects.csv")
+
+    # ---- The proposal
+
+    @cached_property
+    def proposal(self) -> Mixture:
+        """The optimal mixture and what its file says about it; without weights where there is none."""
+        return self._mixture("optimal_mixture.yaml")
+
+    @property
+    def optimum(self) -> dict[str, float]:
+        """The optimal mixture."""
+        return self.proposal.weights
+
+    @cached_property
+    def heuristic(self) -> dict[str, float]:
+        """The heuristic mixture."""
+        return self._mixture("heuristic_mixture.yaml").weights
+
+    @cached_property
+    def epochs(self) -> dict[str, float]:
+        """Epochs of the optimum over each domain at the budget; empty where these are not known."""
+        if not self.budget or not self.tokens:
+            return {}
+        spent = {d: self.optimum.get(d, 0.0) * self.budget for d in self.domains}
+        return {d: spent[d] / self.tokens[d] if self.tokens.get(d) else 0.0 for d in self.domains}
+
+    @property
+    def capped(self) -> list[str]:
+        """Domains that the optimum holds at the cap on epochs."""
+        cap = self.max_epochs
+        return [d for d, epochs in self.epochs.items() if cap and epochs >= cap * (1 - 1e-3)]
+
+    def proposed(self, name: str) -> "pd.DataFrame | None":
+        """A table of the folder proposal/, if the folder is of the mixture at hand."""
+        candidates = self._table("proposal/candidates.csv")
+        if candidates is None:
+            return None
+        first = candidates.iloc[0]  # the mixture that was proposed
+        deviation = [abs(first.get(train_column(d), 0.0) - weight) for d, weight in self.optimum.items()]
+        return self._table(f"proposal/{name}.csv") if all(d < SAME_WEIGHT for d in deviation) else None
+
+    # ---- The confirmation
+
+    @cached_property
+    def confirmation(self) -> dict[str, Any]:
+        """confirmation.yaml, if it is of this proposal."""
+        return {} if self.is_stale else self._yaml("confirmation.yaml")
+
+    @cached_property
+    def is_stale(self) -> bool:
+        """Whether the confirmation is of another proposal than the one at hand."""
+        trained = self._yaml("confirmation.yaml").get("mixtures", {}).get("proposal", {}).get("weights")
+        if trained is None:
+            return False
+        return any(abs(trained.get(d, 0.0) - self.optimum.get(d, 0.0)) > SAME_WEIGHT for d in {*trained, *self.optimum})
+
+    @property
+    def confirmed(self) -> "pd.DataFrame | None":
+        """confirmation.csv."""
+        return self._table("confirmation.csv") if self.confirmation else None
+
+    def confirmation_runs(self, mixture: str) -> list[RunFolder]:
+        """The runs that confirmed a mixture, one for each seed; those of the mixture that it equals, if it was not trained."""
+        trained = self.confirmation.get("mixtures", {}).get(mixture, {}).get("same_as", mixture)
+        seeds = self.confirmation.get("seeds", [])
+        return [RunFolder(self.folder / "confirmation" / f"{trained}-s{seed}") for seed in seeds]
+
+    # ---- How it was made
+
+    @cached_property
+    def versions(self) -> dict[str, str]:
+        """Name -> version of what made the study; a stage that ran on the files of another overrides it."""
+        found: dict[str, str] = {}
+        for record in _in_order_of_making([read_json(path) for path in sorted(self.folder.glob("stages/*.json"))]):
+            found |= record.get("versions", {})
+        return found
+
+    @cached_property
+    def tokenizer(self) -> dict[str, Any]:
+        """What the shards' manifest says of the tokenizer."""
+        path = self.folder / "tokens" / "manifest.json"
+        return read_json(path)["tokenizer"] if path.exists() else {}
+
+    @cached_property
+    def hashes(self) -> dict[str, str]:
+        """File -> SHA-256, of the files that the report is made from."""
+        return {name: sha256(self.folder / name) for name in HASHED if (self.folder / name).exists()}
+
+    # ---- Reading
+
+    def _yaml(self, name: str) -> dict[str, Any]:
+        return read_yaml(self.folder / name) if (self.folder / name).exists() else {}
+
+    def _mixture(self, name: str) -> Mixture:
+        path = self.folder / name
+        return Mixture.read(path) if path.exists() else Mixture({})
+
+    def _table(self, name: str) -> "pd.DataFrame | None":
+        if name not in self._tables:
+            path = self.folder / name
+            self._tables[name] = read_table(path) if path.exists() else None
+        return self._tables[name]
+
+
+def _in_order_of_making(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Records of stages, each after those whose files it read."""
+    made_by = {name: i for i, record in enumerate(records) for name in record.get("outputs", {})}
+    read = [{Path(name).parts[0] for name in record.get("inputs", {})} for record in records]
+    before = {i: {made_by[name] for name in names if name in made_by} - {i} for i, names in enumerate(read)}
+    return [records[i] for i in TopologicalSorter(before).static_order()]

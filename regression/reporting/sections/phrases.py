@@ -1,0 +1,40 @@
+"""Parts of sentences that several sections use."""
+
+from collections.abc import Mapping
+
+from proxymix.messages import listed
+from proxymix.plots.text import signed
+from proxymix.schemas import loss_domain
+from regression.reporting.study_results import StudyResults
+
+MAX_LISTED = 4  # names in a sentence; more of them are counted
+
+
+def objective_phrase(study: StudyResults) -> str:
+    """The objective as a sentence uses it: 'validation loss averaged over 10 domains'."""
+    weights = study.objective.weights
+    used = [(loss_domain(t), float(w)) for t, w in zip(study.runs.targets, weights, strict=True) if w > 0]
+    what = "validation loss" if study.of_domains else "metric"
+    if study.objective.minimise in ("zscore", "worst"):
+        kind = "worst" if study.objective.worst else "mean"
+        over = "domains" if study.of_domains else "metrics"
+        return f"{kind} z-score over {len(used)} {over} ({what} in standard deviations of the sweep)"
+    if len(used) == 1:
+        return f"{what} on {used[0][0]}"
+    if len({weight for _, weight in used}) == 1:
+        over = "domains" if study.of_domains else "targets"
+        names = f"{len(used)} {over}" if len(used) > MAX_LISTED else listed([name for name, _ in used])
+        return f"{what} averaged over {names}"
+    largest = sorted(used, key=lambda item: -item[1])[:MAX_LISTED]
+    more = f" and {len(used) - MAX_LISTED} more" if len(used) > MAX_LISTED else ""
+    return f"weighted {what} ({', '.join(f'{weight:.3g} {name}' for name, weight in largest)}{more})"
+
+
+def confidence(study: StudyResults) -> str:
+    """The confidence of the proposal's intervals: '90%'."""
+    return f"{100 * study.proposal.extra.get('confidence', 0.95):.3g}%"
+
+
+def span(entry: Mapping[str, float]) -> str:
+    """The ends of an interval of differences: '−0.041 to −0.022'."""
+    return f"{signed(entry['low'])} to {signed(entry['high'])}"

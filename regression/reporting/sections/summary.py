@@ -1,0 +1,139 @@
+"""The head of the page (the verdict and its numbers), and the question that the study answers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from proxymix.messages import listed
+from proxymix.plots.figures import Figure
+from proxymix.plots.text import large_number, percent, signed
+from proxymix.schemas import loss_domain
+from regression.confirmation.compared import BASELINE_PHRASES
+from regression.reporting.rendering import Term, Tile
+from regression.reporting.sections.phrases import confidence, objective_phrase, span
+from regression.reporting.study_results import StudyResults
+
+
+def headline(study: StudyResults) -> str:
+    """The verdict in one sentence without numbers."""
+    if not study.optimum:
+        return f"{len(study.runs.index)} proxy runs, and no proposal yet"
+    if not study.confirmation:
+        return "A mixture proposed by the regression, not yet confirmed by training"
+    infeasible = {name for name, entry in study.confirmation["mixtures"].items() if "over_the_cap" in entry}
+    better, same, worse = (study.confirmation[key] for key in ("better_than", "no_better_than", "worse_than"))
+
+    def named(baselines: Sequence[str]) -> str:
+        return listed(
+            [BASELINE_PHRASES[b] + (", which the data cannot feed" if b in infeasible else "") for b in baselines]
+        )
+
+    ceilings = study.confirmation.get("ceilings", {})
+    broken = [loss_domain(target) for target, entry in ceilings.items() if not entry["kept"]]
+    if not same and not worse and not broken:
+        return f"The proposed mixture beats every baseline: {listed([BASELINE_PHRASES[b] for b in better])}"
+    parts = [f"beats {listed([BASELINE_PHRASES[b] for b in better])}"] if better else []
+    parts += [f"is no better than {named(same)}"] if same else []
+    parts += [f"is worse than {named(worse)}"] if worse else []
+    parts += [f"breaks the ceilings on {listed(broken)}"] if broken else []
+    return f"The proposed mixture {'; it '.join(parts)}"
+
+
+def header(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """The verdict, the objective, and the few numbers that matter most."""
+    return {
+        "headline": headline(study),
+        "objective": objective_phrase(study),
+        "num_seeds": len(study.confirmation.get("seeds", [])),
+        "is_proposed": bool(study.optimum),
+        "tiles": [*_differences(study), *_quality(figures)],
+    }
+
+
+def _differences(study: StudyResults) -> list[Tile]:
+    """How the proposal compares with the prior and with the strongest other baseline; as predicted, if not measured."""
+    unit = study.objective.unit
+    if differences := study.confirmation.get("differences", {}):
+        means = {name: entry["objective"]["mean"] for name, entry in differences.items()}
+        others = [name for name in differences if name != "prior"]
+        shown = [name for name in ("prior",) if name in differences]
+        shown += [max(others, key=lambda name: means[name])] if others else []
+        tiles = []
+        for name in shown:
+            strongest = " (the strongest baseline)" if name != "prior" else ""
+            label = f"measured against {BASELINE_PHRASES[name]}{strongest}; 95% interval {span(differences[name]['objective'])}"
+            role = "proposed" if name in study.confirmation["better_than"] else ""
+            tiles.append(Tile(signed(means[name]), unit, label, role))
+        return tiles
+    gain = study.proposal.extra.get("baselines", {}).get("prior", {}).get("gain")
+    if not gain:
+        return []
+    interval = span({"low": -gain["high"], "high": -gain["low"]})
+    label = f"predicted against the prior; {confidence(study)} interval {interval}"
+    return [Tile(signed(-gain["mean"]), unit, label)]
+
+
+def _quality(figures: Mapping[str, Figure]) -> list[Tile]:
+    """How well the regression ranks, and how far mixtures matter beyond seeds."""
+    tiles = []
+    if "predicted" in figures:
+        table = figures["predicted"].table
+        rank, num_runs = table.attrs["spearman"].partition(" ")[0], int((table["kind"] == "out of fold").sum())
+        tiles.append(Tile(rank, "Spearman", f"predicted against measured objective, {num_runs} runs out of fold"))
+    if "noise" in figures:
+        ratio = figures["noise"].table["ratio"].iloc[0]
+        tiles.append(Tile(f"×{ratio:.3g}", "", "spread of the objective over mixtures, in units of its seed noise"))
+    return tiles
+
+
+def question(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]:
+    """What was asked: the objective, the domains, the final training, the proxies and their mixtures."""
+    objective = objective_phrase(study)
+    num_used = int((study.objective.weights > 0).sum())
+    entering = f"({study.objective.unit}; {num_used} of {len(study.runs.targets)} measured losses enter)"
+    terms = [Term("Objective", objective, entering)]
+    if max_increase := study.objective.describe_max_increase():
+        terms.append(Term("Ceilings", max_increase, "(of the losses, so that none pays for the others)"))
+    terms += [_domains(study), _training(study), _proxies(study), *_mixtures(study)]
+    finding = f"Which mixture of {len(study.domains)} domains gives the lowest {objective}?"
+    return {"finding": finding, "terms": terms}
+
+
+def _domains(study: StudyResults) -> Term:
+    if not study.catalogue:
+        return Term("Domains", f"{len(study.domains)}", "(token counts not given, so there is no prior)")
+    first, last = study.domains[0], study.domains[-1]
+    return Term(
+        "Domains",
+        f"{len(study.domains)}, with {large_number(study.catalogue.tokens.sum())} unique training tokens",
+        f"(from {first}, {percent(study.prior[first])} of them, to {last}, {percent(study.prior[last])})",
+    )
+
+
+def _training(study: StudyResults) -> Term:
+    if not study.budget:
+        return Term("Final training", "no budget given", "(so no domain's share is capped by its size)")
+    cap = f"at most {study.max_epochs:g} passes over any domain" if study.max_epochs else "no cap on passes"
+    return Term("Final training", f"{large_number(study.budget)} tokens", f"({cap})")
+
+
+def _proxies(study: StudyResults) -> Term:
+    num_runs, manifest = len(study.runs.index), study.first_manifest
+    settings = manifest.get("settings", {})
+    if not settings:
+        return Term("Proxies", f"{num_runs} runs", "(trained elsewhere; only their losses are here)")
+    size = manifest.get("num_parameters")
+    parameters = f"{large_number(size)} parameters without embeddings" if size is not None else ""
+    each = f"{large_number(settings['tokens'])} tokens each, sequences of {settings['sequence_length']}"
+    return Term("Proxies", f"{num_runs} runs of the {settings['model']} model", f"({parameters}; {each})")
+
+
+def _mixtures(study: StudyResults) -> list[Term]:
+    sampler = study.sampler
+    if not all(isinstance(sampler.get(key), int | float) for key in ("temperature", "min_strength", "max_strength")):
+        return []
+    around = "a mixture" if sampler.get("design") == "around" else f"the prior to the power {sampler['temperature']:g}"
+    concentration = f"concentration {sampler['min_strength']:g} to {sampler['max_strength']:g}"
+    chosen = "far from each other among " if sampler.get("design") == "space_filling" else ""
+    later = f", {study.num_picked} picked in further rounds by the runs before them" if study.num_picked else ""
+    how = f"({chosen}Dirichlet draws around {around}, {concentration})"
+    return [Term("Mixtures", f"{len(study.runs.index) - study.num_picked} drawn{later}", how)]
