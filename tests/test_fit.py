@@ -265,14 +265,6 @@ def test_the_gradient_of_the_likelihood_is_exact(kind):
         np.testing.assert_allclose(gradient, numeric, rtol=1e-3, atol=1e-3)
 
 
-def test_the_process_agrees_with_its_own_covariance():
-    weights, losses = planted_runs(30)
-    process = GP().fit(weights, losses[:, 0])
-    new = np.random.default_rng(0).dirichlet(np.ones(4), 6)
-    _, std = process.predict(new, return_std=True)
-    np.testing.assert_allclose(np.diag(process.covariance(new)), std**2 - process.noise_**2, rtol=1e-6, atol=1e-12)
-
-
 def test_folds_are_equal_and_drawn_anew():
     folds = split(np.arange(11), num_folds=3, num_repeats=2, seed=0)
     assert [np.bincount(row).tolist() for row in folds] == [[4, 4, 3], [4, 4, 3]]
