@@ -1,6 +1,7 @@
 """Run folders and offline wandb files -> the same two tables."""
 
 import csv
+import re
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ MIXTURES = {"n00001": {"b": 0.9, "a": 0.1}, "n00002": {"b": 2 / 3, "a": 1 / 3}, 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """Three runs, mirrored to real offline wandb files."""
+    """Three runs that were logged to real offline wandb files."""
     folder = tmp_path_factory.mktemp("study")
     data = TokenData.open(write_tokens(folder / "tokens", {"b": 1000, "a": 2000}), TINY)
     for name, weights in MIXTURES.items():
@@ -36,8 +37,8 @@ def one_file(trained: Path, run: str) -> Path:
 
 def test_folders_and_wandb_files_give_the_same_tables_to_the_last_digit(trained, tmp_path):
     collect(trained / "proxies", tmp_path / "folders")
-    collect(trained / "proxies", tmp_path / "mirror", source="wandb")
-    assert contents(tmp_path / "folders") == contents(tmp_path / "mirror")
+    collect(trained / "proxies", tmp_path / "from_wandb", source="wandb")
+    assert contents(tmp_path / "folders") == contents(tmp_path / "from_wandb")
     losses = read_table(tmp_path / "folders" / "losses.csv")
     assert list(losses.columns) == ["index", "metric/b_val_loss", "metric/a_val_loss"]
     assert losses["index"].tolist() == [1, 2, 10]
@@ -57,7 +58,7 @@ def test_the_wandb_run_holds_the_curves_under_regmix_names_and_the_configuration
     assert ["metric/a_val_loss" in row for row in run.history] == [step in (10, 20) for step in range(1, 21)]
 
 
-def test_a_long_run_is_mirrored_at_about_a_hundred_steps_and_all_evaluations(trained, tmp_path):
+def test_a_long_run_is_logged_to_wandb_at_about_a_hundred_steps_and_all_evaluations(trained, tmp_path):
     data, settings = TokenData.open(trained / "tokens", TINY), replace(TINY, tokens=64 * 250, evaluations=3)
     train_run(Run("n00001", MIXTURES["n00001"], 0), data, tmp_path / "n00001", settings, wandb="offline")
     history = read_wandb_file(one_file_of(tmp_path)).history
@@ -77,7 +78,7 @@ def test_losses_are_the_same_when_wandb_is_off_or_fails(trained, tmp_path, monke
 
     monkeypatch.setattr(wandb, "init", fail)
     train_run(run, data, tmp_path / "failing", TINY, wandb="online")
-    assert "n00002: wandb failed and is left out of this run (ConnectionError: no route)" in capsys.readouterr().err
+    assert re.search("n00002: wandb failed .*ConnectionError: no route", capsys.readouterr().err)
     wanted = contents(trained / "proxies" / "n00002")
     assert contents(tmp_path / "off") == contents(tmp_path / "failing") == wanted
 
@@ -99,10 +100,10 @@ def test_missing_runs_are_named(trained, tmp_path):
     write_table(
         tmp_path / "mixtures.csv", ("index", "train_a", "train_b"), [(1, 0.1, 0.9), (3, 0.5, 0.5), (4, 0.5, 0.5)]
     )
-    with pytest.raises(InputError, match=r"2 of 3 runs have no losses \(n00003, n00004\).*`proxymix sweep` again"):
+    with pytest.raises(InputError, match=r"2 of 3 runs .*n00003, n00004.*`proxymix sweep` again"):
         collect(trained / "proxies", tmp_path)
     assert not (tmp_path / "losses.csv").exists()
-    with pytest.raises(InputError, match="no run folders"):
+    with pytest.raises(InputError, match=f"{tmp_path}: no run folders.*proxymix sweep"):
         collect(tmp_path, tmp_path)
 
 
@@ -111,7 +112,7 @@ def test_a_run_without_a_manifest_is_missing(trained, tmp_path):
     for name in ("n00001", "n00002"):
         train_run(Run(name, MIXTURES[name], 0), data, tmp_path / name, TINY)
     remove(tmp_path / "n00002" / "manifest.yaml")
-    with pytest.raises(InputError, match=r"1 of 2 runs have no losses \(n00002\)"):
+    with pytest.raises(InputError, match=r"1 of 2 runs .*n00002"):
         collect(tmp_path, tmp_path / "out")
 
 
@@ -122,12 +123,18 @@ def test_the_mixtures_given_lead_and_other_runs_are_left_out_aloud(trained, tmp_
     collect(trained / "proxies", tmp_path)
     assert read_table(tmp_path / "losses.csv")["index"].tolist() == [2, 1]
     assert (tmp_path / "mixtures.csv").read_bytes() == before
-    assert "1 runs are not in" in capsys.readouterr().err
+    assert re.search(r"1 runs are not in .*mixtures\.csv.*n00010", capsys.readouterr().err)
 
 
 def test_a_run_trained_on_another_mixture_than_the_table_says_is_an_error(trained, tmp_path):
     write_table(tmp_path / "m.csv", ("index", "train_a", "train_b"), [(1, 0.2, 0.8)])
-    with pytest.raises(InputError, match=r"n00001 has 0\.2 of a, but was trained with 0\.1"):
+    with pytest.raises(InputError, match=r"m\.csv: n00001 .*0\.2 of a.* 0\.1.*proxymix sweep"):
+        collect(trained / "proxies", tmp_path, mixtures=tmp_path / "m.csv")
+
+
+def test_a_table_whose_rows_are_no_runs_is_an_error(trained, tmp_path):
+    (tmp_path / "m.csv").write_text("name,train_a,train_b\nfirst,0.5,0.5\n")
+    with pytest.raises(InputError, match=r"m\.csv: 'first' .*column index"):
         collect(trained / "proxies", tmp_path, mixtures=tmp_path / "m.csv")
 
 
@@ -136,13 +143,13 @@ def test_a_damaged_wandb_file_is_noticed_and_a_cut_one_is_an_unfinished_run(trai
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 1
     (tmp_path / "run-flipped.wandb").write_bytes(flipped)
-    with pytest.raises(InputError, match="damaged at byte"):
+    with pytest.raises(InputError, match=r"run-flipped.wandb: damaged.*--source folders"):
         read_wandb_file(tmp_path / "run-flipped.wandb")
     (tmp_path / "run-cut.wandb").write_bytes(content[: len(content) // 2])
     cut = read_wandb_file(tmp_path / "run-cut.wandb")
     assert cut.name == "n00001" and cut.exit_code is None and 0 < len(cut.history) < 20
     (tmp_path / "run-other.wandb").write_bytes(b"not at all such a file")
-    with pytest.raises(InputError, match="not a wandb file"):
+    with pytest.raises(InputError, match=r"run-other.wandb: not a wandb file"):
         list(records(tmp_path / "run-other.wandb"))
 
 
@@ -170,11 +177,11 @@ def test_a_run_of_other_domains_is_an_error(trained, tmp_path):
     train_run(Run("n00001", {"a": 0.5, "c": 0.5}, 0), data, tmp_path / "proxies" / "n00001", TINY)
     data = TokenData.open(trained / "tokens", TINY)
     train_run(Run("n00002", {"a": 0.5, "b": 0.5}, 0), data, tmp_path / "proxies" / "n00002", TINY)
-    with pytest.raises(InputError, match="n00002 has other domains than n00001"):
+    with pytest.raises(InputError, match=r"n00002 .*other domains.* n00001"):
         collect(tmp_path / "proxies", tmp_path)
 
 
-def test_the_manifest_of_a_mirrored_run_does_not_mention_wandb(trained):
+def test_the_manifest_of_a_run_that_was_logged_to_wandb_does_not_mention_it(trained):
     manifest = read_yaml(trained / "proxies" / "n00001" / "manifest.yaml")
     assert "wandb" not in str(manifest)
     assert replace(TINY, **manifest["settings"]) == TINY

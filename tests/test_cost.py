@@ -168,12 +168,12 @@ def test_a_device_is_at_hand_where_training_would_happen_on_it(monkeypatch, gpu,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"device": "h20"}, r"no such device 'h20'; did you mean h200\? \(auto, cpu, b200"),
+        ({"device": "h20"}, r"--device: .*'h20'; did you mean h200\?"),
         (
             {"device": "h200", "calibrate": True},
-            r"--calibrate trains on the device at hand, which is a CPU and not h200",
+            r"--calibrate .*a CPU.* h200",
         ),
-        ({"vocabulary": None}, "nothing says the vocabulary; give --vocabulary, or --tokens"),
+        ({"vocabulary": None}, "vocabulary; give --vocabulary, or --tokens"),
         ({"vocabulary": 0}, "--vocabulary is 0"),
         ({"num_domains": 0}, "--num_domains is 0"),
         ({"num_runs": 0}, "--num_runs is 0"),
@@ -216,7 +216,7 @@ def test_mixtures_say_how_many_runs_where_nothing_else_does(tmp_path, capsys):
     write_mixtures(tmp_path / "mixtures", [{"a": 1.0}] * 7)
     cost(TINY, VOCABULARY, device="l4", mixtures=tmp_path / "mixtures")
     assert "for 7 runs on 1 x L4" in capsys.readouterr().out
-    with pytest.raises(InputError, match="no mixtures"):
+    with pytest.raises(InputError, match=r"no mixtures.*--num_runs"):
         cost(TINY, VOCABULARY, device="l4", mixtures=tmp_path)
 
 

@@ -14,8 +14,7 @@ from litgpt.pretrain import get_dataloaders
 from proxies import VOCABULARY, write_tokens
 
 from data_preparation.tokens.shards import open_domain
-from mixture_config.files.mixture import write_mixture
-from proxy_training import data_module
+from mixture_config.files.mixture import Mixture
 from proxy_training.data_module import MixtureData
 from proxy_training.runs.plan import block_stream, training_plan
 from proxymix.errors import InputError
@@ -37,7 +36,7 @@ def data(tokens, tmp_path):
     """A maker of data modules; what is not given is as above."""
 
     def make(weights=WEIGHTS, train_tokens=TOKENS, num_workers=0, batch_size=BATCH, length=LENGTH, **more):
-        write_mixture(tmp_path / "mixture.yaml", weights, {})
+        Mixture(weights).write(tmp_path / "mixture.yaml")
         made = MixtureData(tokens, tmp_path / "mixture.yaml", train_tokens, num_workers=num_workers, **more)
         made.connect(tokenizer=None, batch_size=batch_size, max_seq_length=length)
         return made
@@ -90,7 +89,9 @@ def test_the_order_does_not_depend_on_the_workers(data, tokens, num_workers):
 
 
 def as_rank(monkeypatch, rank, world_size):
-    monkeypatch.setattr(data_module, "_rank_and_world_size", lambda: (rank, world_size))
+    values = {"is_initialized": True, "get_rank": rank, "get_world_size": world_size}
+    for name, value in values.items():
+        monkeypatch.setattr(torch.distributed, name, lambda *_, value=value: value)
 
 
 @pytest.mark.parametrize(("world_size", "batch_size"), [(1, 12), (2, 6), (3, 4), (6, 1)])
@@ -185,7 +186,7 @@ def test_a_checkpoint_of_another_stream_is_not_resumed(data, changed, name):
     after = after.train_dataloader()
     data()  # the mixture file as it was
     before.setup()
-    with pytest.raises(InputError, match=f"another stream: {name} changed"):
+    with pytest.raises(InputError, match=f"stream.* {name} .*resume"):
         after.load_state_dict(before.train_dataloader().state_dict())
 
 
@@ -204,13 +205,13 @@ def test_validation_is_the_same_blocks_of_every_domain_whatever_the_mixture(data
 
 def test_a_domain_too_short_to_validate_on_is_named_and_left_out(tmp_path, capsys):
     write_tokens(tmp_path / "tokens", {"web": 400}, valid=10)
-    write_mixture(tmp_path / "mixture.yaml", {"web": 1.0}, {})
+    Mixture({"web": 1.0}).write(tmp_path / "mixture.yaml")
     made = MixtureData(tmp_path / "tokens", tmp_path / "mixture.yaml", TOKENS)
     made.connect(batch_size=1, max_seq_length=LENGTH)
     made.setup()
-    with pytest.raises(InputError, match="no domain of the valid split holds a sequence of 16 tokens"):
+    with pytest.raises(InputError, match=r"no domain of the valid split.* 16 tokens.*train.max_seq_length"):
         made.val_dataloader()
-    assert "valid/web holds no sequence of 16; validating without it" in capsys.readouterr().err
+    assert "valid/web" in capsys.readouterr().err
 
 
 def test_a_domain_that_the_shards_do_not_have_is_an_error_with_the_nearest_name(data):
@@ -219,7 +220,7 @@ def test_a_domain_that_the_shards_do_not_have_is_an_error_with_the_nearest_name(
 
 
 def test_a_domain_with_a_weight_and_without_a_whole_sequence_is_an_error(data):
-    with pytest.raises(InputError, match="train/code has 1,500 tokens, and one sequence of 1,600 needs 1,601 in a sh"):
+    with pytest.raises(InputError, match=r"train/code .*1,500 .*1,601 .*set train_code to 0.*train.max_seq_length"):
         data({"code": 1.0}, length=1600).setup()
 
 
@@ -227,18 +228,18 @@ def test_a_domain_with_a_weight_and_without_a_whole_sequence_is_an_error(data):
 def test_a_domain_of_hardly_any_tokens_is_an_error_only_when_it_has_a_weight(tmp_path, size):
     write_tokens(tmp_path / "tokens", {"web": 400, "small": size})
     for weight in (0.1, 0.0):
-        write_mixture(tmp_path / "mixture.yaml", {"web": 1 - weight, "small": weight}, {})
+        Mixture({"web": 1 - weight, "small": weight}).write(tmp_path / "mixture.yaml")
         made = MixtureData(tmp_path / "tokens", tmp_path / "mixture.yaml", TOKENS)
         made.connect(batch_size=1, max_seq_length=LENGTH)
         if weight:
-            with pytest.raises(InputError, match=f"train/small has {size} tokens.*set train_small to 0"):
+            with pytest.raises(InputError, match=f"train/small .*{size} tokens.*set train_small to 0"):
                 made.setup()
         else:
             made.setup()
 
 
 def test_shards_that_are_not_there_are_an_error(tmp_path):
-    write_mixture(tmp_path / "mixture.yaml", {"web": 1.0}, {})
+    Mixture({"web": 1.0}).write(tmp_path / "mixture.yaml")
     made = MixtureData(tmp_path / "tokens", tmp_path / "mixture.yaml", TOKENS)
     made.connect(batch_size=1, max_seq_length=LENGTH)
     with pytest.raises(InputError, match=r"tokens/manifest.json: no such file.*proxymix tokenize"):
@@ -247,7 +248,7 @@ def test_shards_that_are_not_there_are_an_error(tmp_path):
 
 def test_fewer_tokens_than_one_batch_of_all_devices_are_an_error(data, monkeypatch):
     as_rank(monkeypatch, 0, 2)
-    with pytest.raises(InputError, match=r"train_tokens is 100, less than one batch .* = 4 x 2 x 16 = 128"):
+    with pytest.raises(InputError, match=r"train_tokens is 100.* 4 x 2 x 16 = 128; set it to train.max_tokens"):
         data(train_tokens=100).setup()
 
 
@@ -287,7 +288,7 @@ def test_two_processes_under_fabric_share_out_the_plan_and_resume(tokens, tmp_pa
     """60 items are 7 steps of 2 x 4; then the loader starts again."""
     (tmp_path / "tokens").symlink_to(tokens)
     (tmp_path / "two_ranks.py").write_text(TWO_RANKS)
-    write_mixture(tmp_path / "mixture.yaml", WEIGHTS, {})
+    Mixture(WEIGHTS).write(tmp_path / "mixture.yaml")
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "two_ranks.py"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
@@ -330,7 +331,7 @@ out_dir: {out}
 @pytest.mark.slow
 def test_litgpt_pretrain_trains_and_resumes_on_it(tokens, tmp_path):
     """The command itself, on a YAML; a run resumed from step 4 of 6 has the losses of the one that went through."""
-    write_mixture(tmp_path / "mixture.yaml", WEIGHTS, {})
+    Mixture(WEIGHTS).write(tmp_path / "mixture.yaml")
     paths = {"tokens": tokens, "mixture": tmp_path / "mixture.yaml", "out": tmp_path / "out"}
     (tmp_path / "pretrain.yaml").write_text(PRETRAIN.format(vocabulary=VOCABULARY, **paths))
     through = pretrain(tmp_path, "logs_through")

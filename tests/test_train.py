@@ -33,14 +33,14 @@ def data(tmp_path_factory) -> TokenData:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model": "2m"}, r"train\.model is '2m'; choose one of 50k"),
-        ({"tokens": 63}, r"train\.tokens is 63, less than one step"),
-        ({"batch_size": 0}, r"train\.batch_size is 0; a whole number"),
-        ({"learning_rate": float("nan")}, r"train\.learning_rate is nan"),
-        ({"warmup": 1.0}, r"train\.warmup is 1\.0"),
-        ({"min_learning_rate": 4e1}, r"train\.min_learning_rate is 40\.0; it is a fraction"),
-        ({"valid_tokens": 15}, r"train\.valid_tokens is 15, less than one block of 16"),
-        ({"precision": "fp16"}, r"train\.precision is 'fp16'; choose auto, fp32 or bf16"),
+        ({"model": "2m"}, r"train\.model .*'2m'.* 50k"),
+        ({"tokens": 63}, r"train\.tokens .*63.* 64"),
+        ({"batch_size": 0}, r"train\.batch_size .*0"),
+        ({"learning_rate": float("nan")}, r"train\.learning_rate .*nan"),
+        ({"warmup": 1.0}, r"train\.warmup .*1\.0"),
+        ({"min_learning_rate": 4e1}, r"train\.min_learning_rate .*40\.0"),
+        ({"valid_tokens": 15}, r"train\.valid_tokens .*15.* 16"),
+        ({"precision": "fp16"}, r"train\.precision .*'fp16'.*auto, fp32 or bf16"),
     ],
 )
 def test_a_setting_that_cannot_be_says_which_and_what_to_do(change, message):
@@ -190,7 +190,7 @@ def test_validation_blocks_are_distinct_and_spread_over_the_domain(num_blocks, w
 
 def test_a_proxy_that_diverges_is_marked_and_ends_where_it_did(data, tmp_path):
     found = train_run(EVEN, data, tmp_path / "n00001", replace(TINY, learning_rate=1e30, gradient_clip=1e30))
-    assert re.match(r"the training loss is \S+ at step \d+ of 20 .*; lower train\.learning_rate", found["n00001"])
+    assert re.match(r".*training loss .*step \d+ of 20 .*lower train\.learning_rate", found["n00001"])
     assert read_yaml(tmp_path / "n00001" / "manifest.yaml")["diverged"] == found["n00001"]
     assert read_table(tmp_path / "n00001" / "losses.csv")["loss_nats"].isna().all()
     assert 1 <= len(read_table(tmp_path / "n00001" / "metrics.csv")) < 20
@@ -211,12 +211,12 @@ def test_a_full_disk_leaves_no_manifest(data, tmp_path, monkeypatch):
 def test_a_domain_smaller_than_a_block_says_how_small_and_what_to_do(tmp_path):
     tokens = write_tokens(tmp_path / "tokens", {"a": 500, "b": 16})
     data = TokenData.open(tokens, TINY)
-    with pytest.raises(InputError, match=r"n1: .*train/b has 16 tokens, and one block .* needs 17"):
+    with pytest.raises(InputError, match=r"n1: .*train/b .*16 tokens.* 17 .*train\.sequence_length"):
         data.check(Run("n1", {"a": 0.5, "b": 0.5}, 0))
     data.check(Run("n1", {"a": 1.0, "b": 0.0}, 0))
-    with pytest.raises(InputError, match=r"n1: .*no domain 'c'; it has a, b"):
+    with pytest.raises(InputError, match=r"n1: .*'c'.* a, b"):
         data.check(Run("n1", {"a": 0.5, "c": 0.5}, 0))
-    with pytest.raises(InputError, match=r"valid/a has 100 tokens.*needs 129"):
+    with pytest.raises(InputError, match=r"valid/a .*100 tokens.* 129 "):
         TokenData.open(tokens, replace(TINY, sequence_length=128, valid_tokens=128))
 
 
@@ -229,9 +229,9 @@ def test_the_train_stage_trains_the_listed_runs_and_skips_what_is_done(tmp_path,
     train(mixtures, tokens, tmp_path / "out", ["n00003"], TINY, wandb="disabled")
     assert "n00003: done already" in capsys.readouterr().err
     assert contents(tmp_path / "out") == first
-    with pytest.raises(InputError, match=r"no mixture n00009\.yaml; there are 3, from n00001 to n00003"):
+    with pytest.raises(InputError, match=r"n00009\.yaml; .*n00001 to n00003"):
         train(mixtures, tokens, tmp_path / "out", ["n00009"], TINY, wandb="disabled")
-    with pytest.raises(InputError, match="no mixtures"):
+    with pytest.raises(InputError, match=r"nowhere: no mixtures.*proxymix synthesize"):
         train(tmp_path / "nowhere", tokens, tmp_path / "out", ["n00001"], TINY, wandb="disabled")
 
 
