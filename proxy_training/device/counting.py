@@ -1,8 +1,9 @@
 """How a proxy is trained -> FLOP and bytes of each part of a step, counted, and the least time they take on a device.
 
-Each part takes at least its FLOP over the device's rate, and at least its bytes over the bandwidth of the device's
-memory; the larger of the two, summed over the parts, is the floor. A proxy is small, so most parts are bound by memory,
-and the head by its vocabulary: hence both are counted. The floor knows nothing of the time between kernels.
+Each part of a step takes at least its FLOP over the device's rate, and at least its bytes over the bandwidth of the
+device's memory. The larger of the two, summed over the parts, is the floor. Both are counted because most parts of a small
+proxy are bound by memory, and the head is bound by the FLOP of its vocabulary. The floor leaves out the time between
+kernels, which a few seconds of training measure (sweep_calibration.py).
 """
 
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from proxy_training.model.proxy import activation_bytes, flops_per_token, total_
 from proxy_training.runs.settings import Shape, TrainSettings
 from proxymix.errors import InputError
 
-POINTWISE, HEAD, VALIDATION = "norms and pointwise", "head and logits", "validation"  # names of parts
-NUM_DOMAINS = 10  # validation domains where nothing says how many
-ADAMW_FLOP, ADAMW_BYTES = 14, 28  # per parameter: reads weight, gradient and two moments, writes all but the gradient
-CLIP_FLOP, CLIP_BYTES = 3, 12  # reads the gradients for their norm, then reads and writes them scaled
+POINTWISE, HEAD, VALIDATION = "norms and pointwise", "head and logits", "validation"  # Names of parts.
+NUM_DOMAINS = 10  # Validation domains, if their number is not known.
+ADAMW_FLOP, ADAMW_BYTES = 14, 28
+"""Per parameter: AdamW reads weight, gradient and two moments, and writes weight and moments."""
+CLIP_FLOP, CLIP_BYTES = 3, 12
+"""Per parameter: clipping reads the gradients for their norm, then reads them again and writes them scaled."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Part:
         name: What it is.
         flop: FLOP of a step.
         bytes: Bytes that a step reads from memory and writes to it.
-        matrix: Whether its FLOP are those of matrix products.
+        matrix: Whether its FLOP are matrix products, which have a rate of their own.
     """
 
     name: str
@@ -36,7 +39,7 @@ class Part:
     matrix: bool
 
     def bounds(self, device: Device, precision: Precision) -> tuple[float, float]:
-        """Seconds a step by FLOP alone, and by bytes alone."""
+        """Seconds of a step by its FLOP alone, and by its bytes alone."""
         return self.flop / device.flops[precision if self.matrix else "fp32"], self.bytes / device.bandwidth
 
     def seconds(self, device: Device, precision: Precision) -> float:
@@ -46,14 +49,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a run of a proxy takes, counted.
+    """What a run of a proxy takes.
 
     Args:
         settings: How it is trained.
         vocabulary: Ids of the tokenizer.
-        kind: Of the device.
-        precision: Of the matrix products.
-        model: The parts whose FLOP are those of `flops_per_token`.
+        kind: The kind of the device.
+        precision: The precision of the matrix products.
+        model: The parts that `flops_per_token` counts.
         other: Gradient clipping, the optimiser, and validation spread evenly over the steps.
     """
 
@@ -105,27 +108,29 @@ class Counts:
         cast = 2 * (self.total_parameters - self.settings.shape.width * self.vocabulary)
         return STATE_BYTES * self.total_parameters + (cast if self.precision == "bf16" else 0)
 
-    def activation_bytes(self, stack: int) -> int:
-        """Memory of what a step of one of `stack` proxies keeps for its backward pass, in pieces that fit; no logits."""
-        sequences = fitting_micro_batch(self.settings, self.kind, stack)
+    def activation_bytes(self, models_per_process: int) -> int:
+        """Memory that a proxy's micro-batch keeps for its backward pass; logits are not among it."""
+        sequences = fitting_micro_batch(self.settings, self.kind, models_per_process)
         return sequences * self.settings.sequence_length * activation_bytes(self.settings.model)
 
 
 def counted(settings: TrainSettings, vocabulary: int, num_domains: int = NUM_DOMAINS, kind: Kind = "cuda") -> Counts:
     """Count a run's FLOP and bytes, part by part.
 
-    FLOP are 6 per parameter of a matrix product and token, and attention in full (PaLM, arXiv:2204.02311, appendix B),
-    so the model's parts sum to `flops_per_token`. Bytes are the least with a kernel for each matrix product, for
-    attention, and for the elementwise work between two of these, each reading its inputs and writing its outputs once:
-    the residual stream and all weights in float32, other activations in `settings.precision`, nothing of size
-    sequence x sequence. Logits stay in the cache of a CPU, for which they are taken in pieces; on a GPU they are written
-    once and read by the two products of the backward pass. Weights are read, and their gradients written, once a step.
+    FLOP are 6 per token and parameter of a matrix product, plus attention in full (PaLM, arXiv:2204.02311, appendix B).
+    The model's parts sum to `flops_per_token`.
+
+    Bytes are the least possible with one kernel for each matrix product, one for attention, and one for the elementwise
+    work between two of these. Each kernel reads its inputs and writes its outputs once. The residual stream and all weights
+    are float32, other activations have `settings.precision`, and nothing of size sequence x sequence is written. On a CPU
+    the logits stay in its cache, because the head takes them in pieces; on a GPU they are written once and read by the two
+    products of the backward pass. In each step weights are read once and their gradients are written once.
 
     Args:
         settings: How the proxy is trained.
         vocabulary: Ids of the tokenizer.
         num_domains: Validation domains.
-        kind: "cuda" or "cpu"; decides the precision when that is auto, and whether logits are counted.
+        kind: "cuda" or "cpu". It decides the precision if that is auto, and whether logits are counted.
 
     Raises:
         InputError: If vocabulary or num_domains is below 1.
@@ -133,6 +138,7 @@ def counted(settings: TrainSettings, vocabulary: int, num_domains: int = NUM_DOM
     for name, value in (("vocabulary", vocabulary), ("num_domains", num_domains)):
         if value < 1:
             raise InputError(f"cost: --{name} is {value}; a whole number of at least 1 is wanted")
+    # ---- 1. FLOP and bytes of a token, by part
     precision: Precision = settings.precision if settings.precision != "auto" else "bf16" if kind == "cuda" else "fp32"
     shape, tokens = settings.shape, settings.tokens_per_step
     size = 2 if precision == "bf16" else 4
@@ -145,8 +151,9 @@ def counted(settings: TrainSettings, vocabulary: int, num_domains: int = NUM_DOM
         "embedding": 0,
         "attention": 12 * shape.layers * shape.width * settings.sequence_length,
     }
-    # A matrix is read in both passes and its gradient written; in bf16 it is cast first. A gradient of the embedding
-    # is zeros but for the rows of the batch, and yet written as a whole.
+    # ---- 2. The model: its tokens, and its weights once a step
+    # A matrix is read in both passes and its gradient is written; in bf16 the matrix is cast first. The gradient of the
+    # embedding is zero outside the rows of the batch, but it is written as a whole.
     per_weight = dict.fromkeys(weights, 12 if size == 4 else 14) | {"embedding": 4}
     model = tuple(
         Part(
@@ -160,6 +167,7 @@ def counted(settings: TrainSettings, vocabulary: int, num_domains: int = NUM_DOM
     assert sum(part.flop for part in model) == tokens * flops_per_token(
         settings.model, vocabulary, settings.sequence_length
     )
+    # ---- 3. All else: clipping, the optimiser, and validation, which is a forward pass at some of the steps
     total = total_parameters(settings.model, vocabulary)
     scored = settings.valid_tokens // settings.sequence_length * settings.sequence_length * num_domains
     read = (4 if size == 4 else 8) * (total - weights["embedding"])
@@ -174,7 +182,7 @@ def counted(settings: TrainSettings, vocabulary: int, num_domains: int = NUM_DOM
 
 
 def _weights(shape: Shape, vocabulary: int) -> dict[str, int]:
-    """Parameters of each part that has some."""
+    """The number of parameters of each part that has any."""
     return {
         "embedding": vocabulary * shape.width,
         "attention projections": shape.layers * 4 * shape.width**2,
@@ -185,18 +193,18 @@ def _weights(shape: Shape, vocabulary: int) -> dict[str, int]:
 
 
 def _traffic(shape: Shape, size: int) -> dict[str, tuple[int, int]]:
-    """Bytes a token moves in the forward and in the backward pass of each part; activations have `size` bytes."""
+    """Bytes that a token moves in the forward and in the backward pass of each part; an activation has `size` bytes."""
     layers, residual = shape.layers, 4 * shape.width
     x, hidden = size * shape.width, size * shape.mlp
     return {
         "embedding": (2 * residual, 3 * residual),
-        # query, key and value: x -> 3x; output: x -> x. Backward, the gradient of an output is read by two products.
+        # Query, key and value turn x into 3x, the output x into x. In the backward pass two products read each gradient.
         "attention projections": (layers * 6 * x, layers * 12 * x),
-        # 3x -> x; backward from those, the output and its gradient.
+        # Attention turns 3x into x. The backward pass reads these and the gradient of the output.
         "attention": (layers * 4 * x, layers * 8 * x),
-        # x -> 2 hidden, hidden -> x.
+        # The MLP turns x into 2 hidden, then hidden into x.
         "MLP": (layers * (2 * x + 3 * hidden), layers * (4 * x + 6 * hidden)),
-        # Rotation of query and key; SwiGLU; twice a layer the residual sum with the next norm; before them one norm.
+        # Rotation of query and key; SwiGLU; twice per layer the residual sum with the next norm; one norm before all layers.
         POINTWISE: (
             layers * (4 * x + 3 * hidden + 2 * (2 * residual + 2 * x)) + residual + x,
             layers * (4 * x + 5 * hidden + 2 * (3 * residual + 2 * x)) + 2 * residual + x,
@@ -206,5 +214,5 @@ def _traffic(shape: Shape, size: int) -> dict[str, tuple[int, int]]:
 
 
 def floor_seconds(counts: Counts, device: Device) -> float:
-    """The floor of a run on a device, validation included: its parts one after another, without a pause."""
+    """The floor of a run on a device, including validation: its parts one after another, without a pause."""
     return counts.settings.num_steps * sum(part.seconds(device, counts.precision) for part in counts.parts)

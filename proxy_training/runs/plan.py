@@ -1,8 +1,8 @@
 """Weights and domain sizes -> the training stream: which block of which domain is item 0, 1, 2, ...
 
-The stream is a pure function of (weights, sizes in blocks, seed), so its whole state is one integer, the item reached.
-A domain's own stream of blocks depends on the seed and its name only: runs of one seed that differ in their weights
-meet the same blocks of a domain in the same order (common random numbers), only more or fewer of them.
+The stream is a pure function of the weights, the domains' sizes in blocks, and the seed. Its whole state is therefore one
+integer, the item reached. The stream of blocks within a domain depends only on the seed and the domain's name: runs of one
+seed with different weights read the same blocks of a domain in the same order (common random numbers), but more or fewer.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ from proxymix.errors import InputError
 
 @dataclass(frozen=True)
 class Plan:
-    """The items of one run, in the order they are trained on.
+    """The items of one run, in the order in which they are trained on.
 
     Attributes:
-        domains: Names, which `domain` indexes.
-        domain: Domain of each item, shape (num_items,).
-        block: Block of that domain, shape (num_items,).
-        num_blocks: Blocks that each domain has.
+        domains: The names of the domains.
+        domain: The position in `domains` of each item's domain, shape (num_items,).
+        block: The number of the block within that domain, shape (num_items,).
+        num_blocks: The number of blocks of each domain.
     """
 
     domains: tuple[str, ...]
@@ -32,13 +32,13 @@ class Plan:
 
     @property
     def quotas(self) -> dict[str, int]:
-        """Items that each domain gives."""
+        """Domain -> its number of items."""
         counts = np.bincount(self.domain, minlength=len(self.domains))
         return {name: int(count) for name, count in zip(self.domains, counts, strict=True)}
 
     @property
     def epochs(self) -> dict[str, float]:
-        """Passes over each domain; 0 where nothing is drawn."""
+        """Domain -> passes over its blocks; 0 if it has no items."""
         return {
             name: quota / size if quota else 0.0
             for (name, quota), size in zip(self.quotas.items(), self.num_blocks, strict=True)
@@ -49,13 +49,14 @@ def training_plan(weights: Mapping[str, float], num_blocks: Mapping[str, int], n
     """The training stream of one run.
 
     Args:
-        weights: Domain -> weight >= 0, sum 1. A weight of 0 draws nothing.
-        num_blocks: Domain -> blocks it holds, for at least the domains that have a weight.
+        weights: Domain -> weight >= 0, sum 1. A domain of weight 0 gives no items.
+        num_blocks: Domain -> number of its blocks, at least for the domains that have a weight.
         num_items: Items of the run.
-        seed: Seed of the run; another seed is another order of everything.
+        seed: Seed of the run. Another seed gives another order of domains and blocks.
 
     Returns:
-        Exact quotas (largest remainder) in a seeded shuffle; within a domain every block once before any comes again.
+        A plan with exact quotas (largest remainder) in a seeded order. Within a domain every block comes once before any
+        block comes again.
 
     Raises:
         InputError: If a domain with a weight is unknown or holds no whole block.
@@ -71,8 +72,8 @@ def training_plan(weights: Mapping[str, float], num_blocks: Mapping[str, int], n
             )
     sizes = tuple(int(num_blocks.get(name, 0)) for name in names)
     quotas = item_quotas(np.array([weights[name] for name in names]), num_items)
-    # One permutation per (seed, num_items), read through the cumulative quotas: runs of one seed whose weights are
-    # close have nearly the same domain at nearly every position.
+    # The permutation depends only on the seed and num_items, and the cumulative quotas map it to domains. Runs of one seed
+    # with similar weights therefore have the same domain at nearly every position.
     order = np.random.default_rng(seed).permutation(num_items)
     domain = np.searchsorted(np.cumsum(quotas), order, side="right").astype(np.int32)
     block = np.empty(num_items, dtype=np.int64)
@@ -83,11 +84,11 @@ def training_plan(weights: Mapping[str, float], num_blocks: Mapping[str, int], n
 
 
 def item_quotas(weights: np.ndarray, num_items: int) -> np.ndarray:
-    """Whole items per domain by largest remainder: sum num_items, each within 1 of weight * num_items.
+    """Whole numbers of items per domain by largest remainder. They sum to num_items, each within 1 of weight * num_items.
 
     Args:
         weights: Weights >= 0, sum 1, shape (num_domains,).
-        num_items: Items to share out.
+        num_items: Items to divide among the domains.
 
     Returns:
         Integers of shape (num_domains,); 0 where the weight is 0.
@@ -102,7 +103,7 @@ def item_quotas(weights: np.ndarray, num_items: int) -> np.ndarray:
 
 
 def block_stream(domain: str, num_blocks: int, length: int, seed: int) -> np.ndarray:
-    """The first `length` blocks of a domain's endless stream, a fresh permutation per epoch, shape (length,)."""
+    """The first `length` blocks of a domain's endless stream, which has a new permutation in each epoch; shape (length,)."""
     if length == 0:
         return np.empty(0, dtype=np.int64)
     key = int.from_bytes(hashlib.sha256(domain.encode()).digest()[:8], "little")
@@ -112,6 +113,6 @@ def block_stream(domain: str, num_blocks: int, length: int, seed: int) -> np.nda
 
 
 def evenly_spaced(num_blocks: int, wanted: int) -> np.ndarray:
-    """`wanted` of the blocks 0 ... num_blocks - 1 (or all, where there are fewer), at equal distances."""
+    """`wanted` of the blocks 0 ... num_blocks - 1 at equal distances; all of them if there are fewer."""
     count = min(num_blocks, wanted)
     return (np.arange(count) * 2 + 1) * num_blocks // (2 * count)

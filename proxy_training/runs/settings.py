@@ -9,7 +9,7 @@ from proxymix.errors import InputError
 
 @dataclass(frozen=True)
 class Shape:
-    """What tells one named proxy from another; everything else they share (see model.py)."""
+    """What differs between the named proxies; all else is the same for each (see model/proxy.py)."""
 
     layers: int
     heads: int
@@ -41,7 +41,7 @@ SHAPES = {
 
 
 LAYOUT = ("models_per_process", "micro_batch", "compile")
-"""Settings of TrainSettings that change speed and rounding, and no result."""
+"""The settings that lay out the work on a device. They change speed and rounding, and are no part of a run's identity."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,25 @@ class TrainSettings:
             150m (154M), 400m (397M), 1b (1.13B, RegMix's). `proxymix cost` says what each costs.
         sequence_length: Tokens in a sequence, which is also a block of the token shards.
         tokens: Training tokens of one run, rounded to whole batches.
-        batch_size: Sequences per step; short runs want small batches, since only steps move the weights.
+        batch_size: Sequences per step. Short runs need small batches, because weights only move at steps.
         learning_rate: Peak of the cosine schedule.
-        min_learning_rate: Where the schedule ends, as a fraction of learning_rate.
+        min_learning_rate: End of the schedule, as a fraction of learning_rate.
         warmup: Fraction of the steps over which the learning rate rises from 0.
-        weight_decay: AdamW's decoupled decay, on all parameters as litgpt and RegMix do.
+        weight_decay: AdamW's decoupled decay, applied to all parameters as in litgpt and RegMix.
         beta1: AdamW's decay of the mean of gradients.
         beta2: AdamW's decay of the mean of squared gradients.
         gradient_clip: Largest norm of the gradient.
-        valid_tokens: Validation tokens scored per domain, in whole blocks spread evenly over it, the same for every run.
-        evaluations: Times all domains are scored during a run, the last one at its end; the others only draw curves.
-        precision: fp32, or bf16 (autocast, weights stay fp32); auto is bf16 where the processor has it.
-        simulated_budget: Tokens of the final training. Each domain is then shrunk by tokens / simulated_budget, to the same
-            blocks for every run, so that a domain repeats in the proxy as often as it would there.
-        models_per_process: Proxies that one process trains together, which changes no result (but for rounding, in bf16 and on a GPU);
-            auto fits it to the device.
-        micro_batch: Sequences of a proxy that pass through the model at once; larger batches go in pieces, which changes
-            no result but for rounding. auto fits it to the memory.
-        compile: Whether torch.compile is used; auto where a long sweep earns its minute.
+        valid_tokens: Validation tokens scored per domain, in whole blocks spread evenly over it. They are the same for
+            every run.
+        evaluations: Times that all domains are scored during a run. The last time is at its end; the others draw curves.
+        precision: fp32, or bf16 (autocast, weights stay fp32); auto is bf16 if the processor has it.
+        simulated_budget: Tokens of the final training. Each domain is then cut to the fraction tokens / simulated_budget of
+            its blocks, the same blocks for every run, so that it repeats in the proxy as often as in the final training.
+        models_per_process: Proxies that one process trains together. This changes no result, except by rounding in bf16
+            and on a GPU. auto fits it to the device.
+        micro_batch: Sequences of a proxy that pass through the model at once. A larger batch is passed in pieces, which
+            changes results only by rounding. auto fits it to the memory.
+        compile: Whether torch.compile is used. auto uses it in sweeps that are long enough to regain the minute it takes.
     """
 
     model: str = "1m"
@@ -128,8 +129,8 @@ class TrainSettings:
             )
         if self.simulated_budget is not None and self.simulated_budget < self.tokens:
             raise InputError(
-                f"train.simulated_budget is {self.simulated_budget:,}, less than train.tokens, {self.tokens:,}; it is the "
-                "length of the final training, which the proxy stands for"
+                f"train.simulated_budget is {self.simulated_budget:,}, less than train.tokens, {self.tokens:,}; set it to the "
+                "tokens of the final training"
             )
         if self.valid_tokens < self.sequence_length:
             raise InputError(
@@ -139,7 +140,7 @@ class TrainSettings:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the results, as a manifest records it: all but how the work is laid out on the device."""
+        """What determines the results, as a manifest records it: every setting except those of LAYOUT."""
         return {key: value for key, value in asdict(self).items() if key not in LAYOUT}
 
     @property
@@ -165,7 +166,13 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Run:
-    """One proxy to train: its id (the name of its folder), its mixture (domain -> weight, sum 1) and its seed."""
+    """One proxy to train.
+
+    Attributes:
+        id: Its name, which is also the name of its folder.
+        weights: Its mixture: domain -> weight, sum 1.
+        seed: Seed of its first weights and of its data order.
+    """
 
     id: str
     weights: dict[str, float]
