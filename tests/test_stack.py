@@ -1,15 +1,22 @@
 """Proxies trained together are what they are alone: to the bit, whatever their neighbours do and wherever they were stopped."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from litgpt import GPT
 from proxies import TINY, VOCABULARY, contents, train_together, write_tokens
 
+from data_preparation.tokens.shards import TokenDomain
 from proxy_training.device.layout import Layout, layout_of
 from proxy_training.loop import trainer
+from proxy_training.loop.batches import Batches, DeviceBatches
+from proxy_training.loop.distributed import OneDevice
+from proxy_training.loop.graphed_step import GraphedStep
 from proxy_training.model.proxy import build_proxy, proxy_config
 from proxy_training.model.stack import clip_each, stacked, weights_of
 from proxy_training.runs.settings import Run, TrainSettings
@@ -218,3 +225,60 @@ def test_simulated_epochs_repeat_a_domain_as_often_as_the_final_training_would(d
     there = {tuple(row) for row in data.train["a"].gather(range(data.train["a"].num_blocks))}
     assert {tuple(row) for row in small.train["a"].gather(range(small.train["a"].num_blocks))} <= there
     assert small.valid["a"].num_blocks == data.valid["a"].num_blocks
+
+
+@pytest.fixture
+def replayed(monkeypatch):
+    """CUDA graphs on a CPU: what is captured is the work itself, which a replay does again."""
+
+    class Graph:
+        def __init__(self, work) -> None:
+            self.replay = work
+
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda which: nullcontext())
+    monkeypatch.setattr(GraphedStep, "_capture", lambda self: setattr(self, "graph", Graph(self._work)))
+
+
+@pytest.mark.parametrize("corpus", ["host", "device"])
+def test_a_replayed_step_and_a_corpus_on_the_device_change_no_loss(data, tmp_path, monkeypatch, replayed, corpus):
+    layout = replace(LAYOUT, graph=True, corpus=corpus)
+    wanted = fit(RUNS[:3], data)
+    found = fit(RUNS[:3], data, layout=layout)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert [row["train_loss"] for row in ours.rows] == pytest.approx(
+            [row["train_loss"] for row in theirs.rows], abs=1e-5
+        )
+    monkeypatch.setattr(trainer, "STATE_SECONDS", -1)
+    steps = []
+
+    def stop(count: int) -> None:
+        steps.append(count)
+        if len(steps) > 9:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(RUNS[:3], data, layout=layout, on_steps=stop, state=tmp_path / "state")
+    assert [r.rows for r in fit(RUNS[:3], data, layout=layout, state=tmp_path / "state")] == [r.rows for r in found]
+
+
+def test_a_corpus_on_the_device_gives_the_same_batches_to_the_bit(tmp_path):
+    """Of domains in several shards, one of them with a share of its blocks only, and ids that fill 16 bits."""
+    settings = replace(TINY, simulated_budget=4 * TINY.tokens)
+    data = TokenData.open(write_tokens(tmp_path, {"a": 2000, "b": 3000}, shard=450), settings)
+    wide = replace(data, train={name: with_high_ids(domain) for name, domain in data.train.items()})
+    wide.manifest.tokenizer["vocabulary"] = 2**16
+    runs = RUNS[:3]
+    plans = [plan_of(run, wide, settings) for run in runs]
+    host, device = (kind(plans, wide, settings, LAYOUT, OneDevice()) for kind in (Batches, DeviceBatches))
+    for step in range(settings.num_steps):
+        assert torch.equal(host.rows(step), device.rows(step))
+        assert torch.equal(host.rows(step), device.rows_at(torch.tensor([step])))
+    assert host.rows(0).max() > 2**15
+    assert host.fed(7) == device.fed(7)
+
+
+def with_high_ids(domain: TokenDomain) -> TokenDomain:
+    return TokenDomain([np.asarray(65_535 - shard, dtype="<u2") for shard in domain.shards], 16, domain.share)

@@ -99,7 +99,7 @@ class DeviceBatches(Batches):
             starts[chosen] = first + domain.starts(self.block[chosen])
             for shard in domain.shards:
                 check_ids(data, "train", self.names[number], shard)
-                signed = np.ascontiguousarray(shard).view(f"i{shard.dtype.itemsize}")  # torch indexes signed integers
+                signed = np.array(shard).view(f"i{shard.dtype.itemsize}")  # torch indexes signed integers only.
                 parts.append(torch.from_numpy(signed).to(layout.device))
             first += domain.num_tokens
         self.corpus = torch.cat(parts)

@@ -4,45 +4,57 @@ Small proxies are bound by launches. A graph holds the whole step: the batch (wh
 passes over all pieces, clipping, the learning rate and the optimiser.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 
-from proxy_training.loop.batches import DeviceBatches
-
-if TYPE_CHECKING:
-    from proxy_training.loop.trainer import Training
+from proxy_training.loop.batches import Batches, DeviceBatches
 
 EAGER_STEPS = 3  # Before the capture, libraries choose kernels and allocate workspaces; these are real training steps.
 
 
 class GraphedStep:
-    """Takes the steps of a training: the first ones eagerly, then by replaying what was captured."""
+    """Takes the steps of a training: the first ones eagerly, then by replaying what was captured.
 
-    def __init__(self, training: "Training") -> None:
-        self.training, self.stream = training, torch.cuda.Stream()
-        device, batches = training.layout.device, training.batches
-        self.rates = torch.tensor(training.rates, dtype=torch.float32, device=device)
-        self.step = torch.full((1,), training.step, dtype=torch.int64, device=device)
-        self.rate = training.optimizer.param_groups[0]["lr"]
-        assert isinstance(self.rate, torch.Tensor), "the optimiser of a graph reads its learning rate on the device"
+    Args:
+        batches: What is trained on.
+        gradients: Both passes over a step's ids; returns the loss of each proxy, shape (K,).
+        update: Moves the weights by the gradients, and forgets these.
+        rates: The learning rate of every step.
+        rate: The optimiser's learning rate, a number on the device.
+        step: The number of steps that were taken before.
+    """
+
+    def __init__(
+        self,
+        batches: Batches,
+        gradients: Callable[[torch.Tensor], torch.Tensor],
+        update: Callable[[], None],
+        rates: Sequence[float],
+        rate: torch.Tensor,
+        step: int,
+    ) -> None:
+        self.batches, self.gradients, self.update, self.rate = batches, gradients, update, rate
+        self.rates = torch.tensor(rates, dtype=torch.float32, device=rate.device)
+        self.step = torch.full((1,), step, dtype=torch.int64, device=rate.device)
         self.ids: torch.Tensor | None = None
         if not isinstance(batches, DeviceBatches):
             shape = (batches.k, batches.batch, batches.settings.sequence_length + 1)
-            self.ids = torch.empty(shape, dtype=torch.int64, device=device)
-        self.losses = torch.zeros(batches.k, device=device)
+            self.ids = torch.empty(shape, dtype=torch.int64, device=rate.device)
+        self.losses = torch.zeros(batches.k, device=rate.device)
+        self.stream = torch.cuda.Stream()
         self.graph: torch.cuda.CUDAGraph | None = None
         self.taken = 0
 
-    def take(self) -> torch.Tensor:
-        """Train for a step; the loss of each proxy, shape (K,), until the next step."""
+    def take(self, step: int) -> torch.Tensor:
+        """Train for the next step, whose number is `step`; the loss of each proxy, shape (K,), valid until the one after."""
         if self.ids is not None:
-            self.ids.copy_(self.training.batches.rows(self.training.step), non_blocking=True)
+            self.ids.copy_(self.batches.rows(step), non_blocking=True)
         if self.graph is None and self.taken >= EAGER_STEPS:
             self._capture()
         if self.graph is not None:
             self.graph.replay()
-        else:  # On the stream of the capture, as torch asks for.
+        else:  # torch asks that these steps run on the stream of the capture.
             self.stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(self.stream):
                 self._work()
@@ -58,12 +70,11 @@ class GraphedStep:
         self.graph = graph
 
     def _work(self) -> None:
-        training = self.training
         ids = self.ids
         if ids is None:
-            assert isinstance(training.batches, DeviceBatches)
-            ids = training.batches.rows_at(self.step)
-        self.losses.copy_(training.gradients(ids))
+            assert isinstance(self.batches, DeviceBatches)
+            ids = self.batches.rows_at(self.step)
+        self.losses.copy_(self.gradients(ids))
         self.rate.copy_(self.rates.index_select(0, self.step).squeeze(0))
-        training.update()
+        self.update()
         self.step += 1

@@ -89,7 +89,12 @@ def fit(
         training = Training(runs, plans, data, settings, layout, devices)
         if state is not None:
             training.continue_from(state)
-        results = training.finish(on_rows, on_steps, state)
+        try:
+            results = training.finish(on_rows, on_steps, state)
+        finally:
+            training.graphed = (
+                None  # The two refer to each other; what a failed attempt holds must be free for the next.
+            )
         if on_weights is not None:
             for position, result in enumerate(results):
                 if not result.diverged:
@@ -219,8 +224,10 @@ class Training:
 
     def take_step(self) -> None:
         if self.layout.graph:
-            self.graphed = self.graphed or GraphedStep(self)
-            self.losses[self.step] = self.graphed.take()
+            if self.graphed is None:  # Not before the state of an earlier attempt was taken up.
+                rate = self.optimizer.param_groups[0]["lr"]
+                self.graphed = GraphedStep(self.batches, self.gradients, self.update, self.rates, rate, self.step)
+            self.losses[self.step] = self.graphed.take(self.step)
         else:
             self.losses[self.step] = self.gradients(self.batches.rows(self.step))
             for group in self.optimizer.param_groups:
