@@ -21,7 +21,7 @@ os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 import numpy as np
 
 from data_preparation.tokens.shards import ShardWriter
-from mixture_config.files.mixture import write_mixture
+from mixture_config.files.mixture import Mixture
 from proxy_training.device.calibration import chosen_layout, predicted_seconds
 from proxy_training.device.counting import counted, floor_seconds
 from proxy_training.device.roofline import measured_device
@@ -74,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         mixtures = Path(folder) / "mixtures"
         for index in range(1, NUM_RUNS + 1):
-            write_mixture(mixtures / f"n{index:05d}.yaml", {f"d{n}": 1 / NUM_DOMAINS for n in range(NUM_DOMAINS)}, {})
+            Mixture({f"d{n}": 1 / NUM_DOMAINS for n in range(NUM_DOMAINS)}).write(mixtures / f"n{index:05d}.yaml")
         for vocabulary, case in CASES:
             tokens = Path(folder) / str(vocabulary)
             write_random_tokens(tokens, vocabulary)

@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cost import write_random_tokens
 
-from mixture_config.files.mixture import write_mixture
+from mixture_config.files.mixture import Mixture
 from proxy_training.device.layout import Layout, bytes_of_a_proxy, device_here, free_bytes, multiplies_bf16
 from proxy_training.launch.worker_process import WORKER_ENVIRONMENT
 from proxy_training.runs.settings import Run, TrainSettings
@@ -259,7 +259,7 @@ out_dir: {folder}/out
 def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int) -> None:
     """A row for each command: processor seconds a proxy, all in."""
     for index in range(1, NUM_RUNS + 1):
-        write_mixture(folder / "mixtures" / f"n{index:05d}.yaml", dict.fromkeys(DOMAINS, 1 / len(DOMAINS)), {})
+        Mixture(dict.fromkeys(DOMAINS, 1 / len(DOMAINS))).write(folder / "mixtures" / f"n{index:05d}.yaml")
     shape = {**asdict(settings.shape), "batch": settings.batch_size, "sequence": settings.sequence_length}
     text = PRETRAIN.format(vocabulary=vocabulary, folder=folder, tokens=settings.tokens, **shape)
     write_text(folder / "pretrain.yaml", text)

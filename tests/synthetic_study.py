@@ -4,6 +4,9 @@ The loss on a domain falls with what the mixture holds of it and of its relative
 by all mixtures of a seed, as in training.
 """
 
+import fcntl
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,10 +15,11 @@ from unittest import mock
 
 import numpy as np
 
-from mixture_config.files.mixture import write_mixture
+from mixture_config.files.mixture import Mixture
+from mixture_config.files.mixture_table import MixtureTable
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.files import write_json, write_yaml
-from proxymix.schemas import Domain, loss_column, run_id, write_domains
+from proxymix.schemas import Domains, loss_column, run_id
 from proxymix.tables import read_table, write_table
 
 NAMES = [
@@ -61,6 +65,25 @@ class Law:
         return self.losses(weights) + self.noise * (shared + own.normal(0, 0.006, len(self.domains)))
 
 
+def built_once(temporary: Path, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that the tests of all processes share and only read: the first process that asks for it builds it.
+
+    Args:
+        temporary: What `tmp_path_factory.getbasetemp()` says. Processes of pytest-xdist share the folder above it.
+        name: The folder's name.
+        build: Fills a folder that it is given.
+    """
+    shared = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
+    folder, unfinished = shared / name, shared / f"{name}.unfinished"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            shutil.rmtree(unfinished, ignore_errors=True)
+            build(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 def write_study(folder: Path, law: Law, num_runs: int = 40, model: str = "gp", confirmed: bool = True) -> Path:
     """A whole study: the real fit, proposal and confirmation, with the law in place of training."""
     from regression.fit import fit
@@ -86,6 +109,7 @@ def write_study(folder: Path, law: Law, num_runs: int = 40, model: str = "gp", c
         budget=BUDGET,
         max_epochs=MAX_EPOCHS,
         heuristic=folder / "heuristic_mixture.yaml",
+        details=folder / "proposal",
         num_candidates=4000,
         top=16,
     )
@@ -128,21 +152,19 @@ def training_of(law: Law, asked: list[Run]) -> Callable[..., None]:
 def write_sweep(folder: Path, law: Law, num_runs: int = 40, seed: int = 0) -> None:
     """mixtures.csv and losses.csv: all that the regression needs."""
     rng = np.random.default_rng(seed)
-    strengths = np.exp(rng.uniform(np.log(1.0), np.log(6.0), num_runs)) * len(law.domains) / 8
+    concentrations = np.exp(rng.uniform(np.log(1.0), np.log(6.0), num_runs)) * len(law.domains) / 8
     center = law.prior**0.5 / (law.prior**0.5).sum()
-    weights = np.stack([rng.dirichlet(strength * center) for strength in strengths])
+    weights = np.stack([rng.dirichlet(concentration * center) for concentration in concentrations])
     weights[weights < 2e-4] = 0
     weights /= weights.sum(axis=1, keepdims=True)
-    losses = np.stack([law.measure(row, seed) for row in weights])
-    for name, columns, values in (
-        ("mixtures.csv", [f"train_{d}" for d in law.domains], weights),
-        ("losses.csv", [loss_column(d) for d in law.domains], losses),
-    ):
-        write_table(folder / name, ("index", *columns), [(i, *row.tolist()) for i, row in enumerate(values, start=1)])
+    mixtures = MixtureTable(list(range(1, num_runs + 1)), law.domains, weights)
+    mixtures.write(folder / "mixtures.csv")
+    losses = [(i, *law.measure(row, seed).tolist()) for i, row in zip(mixtures.index, weights, strict=True)]
+    write_table(folder / "losses.csv", ("index", *map(loss_column, law.domains)), losses)
 
 
 def repeat_first(folder: Path, law: Law, seeds: Sequence[int]) -> None:
-    """Append the first mixture of the sweep on other seeds to its tables, and fit them anew."""
+    """Append the first mixture of the sweep on other seeds to its tables, and fit all of them again."""
     from regression.fit import fit
 
     mixtures, losses = (read_table(folder / name) for name in ("mixtures.csv", "losses.csv"))
@@ -156,12 +178,14 @@ def repeat_first(folder: Path, law: Law, seeds: Sequence[int]) -> None:
 
 def write_data(folder: Path, law: Law) -> None:
     """domains.csv, heuristic_mixture.yaml and a token manifest."""
-    counted = list(zip(law.domains, law.tokens.tolist(), strict=True))
-    write_domains(folder / "domains.csv", [Domain(d, t, t // 400, t * 3, t / law.tokens.sum()) for d, t in counted])
+    Domains(tuple(law.domains), law.tokens, law.tokens // 400, law.tokens * 3).write(folder / "domains.csv")
     shares = law.prior**0.8 / (law.prior**0.8).sum()
     heuristic = dict(zip(law.domains, shares.tolist(), strict=True))
-    write_mixture(folder / "heuristic_mixture.yaml", heuristic, {"model_name": "baseline"})
-    split = {d: {"tokens": t, "documents": 9, "bytes": t * 3, "source": [], "shards": []} for d, t in counted}
+    Mixture(heuristic, {"model_name": "baseline"}).write(folder / "heuristic_mixture.yaml")
+    split = {
+        d: {"tokens": t, "documents": 9, "bytes": t * 3, "source": [], "shards": []}
+        for d, t in zip(law.domains, law.tokens.tolist(), strict=True)
+    }
     tokenizer = {"name": "bpe-4096", "sha256": "ab" * 32, "vocabulary": 4096, "eos": 0, "eos_token": "<|eos|>"}
     manifest = {"tokenizer": tokenizer, "dtype": "uint16", "settings": {}, "train": split, "valid": split}
     write_json(folder / "tokens" / "manifest.json", manifest)

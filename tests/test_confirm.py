@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_study import Law, confirm_study, repeat_first, write_study
+from synthetic_study import Law, confirm_study, repeat_first
 
-from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.files.mixture import Mixture
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.messages import listed
@@ -17,16 +17,16 @@ from regression.confirm import repeated
 from regression.confirmation.paired import holm, paired_difference, verdict
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A confirmed study of five domains whose losses follow a planted law."""
-    return write_study(tmp_path_factory.mktemp("study"), Law(5))
+@pytest.fixture
+def study(finished_study):
+    """A confirmed study of five domains whose losses follow a planted law, to be read."""
+    return finished_study
 
 
 @pytest.fixture
-def copy(study, tmp_path):
+def copy(finished_study, tmp_path):
     """The same study, to be changed by a test."""
-    return shutil.copytree(study, tmp_path / "study")
+    return shutil.copytree(finished_study, tmp_path / "study")
 
 
 def judged(differences):
@@ -153,7 +153,7 @@ def test_the_planted_optimum_is_found_better_than_the_prior(study):
 
 def test_the_prior_as_a_proposal_is_no_better_than_the_prior(copy):
     law = Law(5)
-    write_mixture(copy / "optimal_mixture.yaml", dict(zip(law.domains, law.prior.tolist(), strict=True)), {})
+    Mixture(dict(zip(law.domains, law.prior.tolist(), strict=True))).write(copy / "optimal_mixture.yaml")
     asked = confirm_study(copy, law)
     found = read_yaml(copy / "confirmation.yaml")
     assert "prior" in found["no_better_than"]
@@ -164,7 +164,7 @@ def test_the_prior_as_a_proposal_is_no_better_than_the_prior(copy):
 
 def test_equal_mixtures_are_trained_once_and_shown_twice(copy):
     law = Law(5)
-    write_mixture(copy / "heuristic_mixture.yaml", dict(zip(law.domains, law.prior.tolist(), strict=True)), {})
+    Mixture(dict(zip(law.domains, law.prior.tolist(), strict=True))).write(copy / "heuristic_mixture.yaml")
     asked = confirm_study(copy, law)
     assert not [run for run in asked if run.id.startswith("heuristic")]
     table = read_table(copy / "confirmation.csv").drop(columns="seed").groupby("mixture").mean()
@@ -176,17 +176,19 @@ def test_equal_mixtures_are_trained_once_and_shown_twice(copy):
 
 
 def test_a_domain_order_of_its_own_does_not_move_weights(copy):
-    weights, extra = read_mixture(copy / "optimal_mixture.yaml")
+    mixture = Mixture.read(copy / "optimal_mixture.yaml")
+    weights, extra = mixture.weights, mixture.extra
     before = (copy / "confirmation.csv").read_bytes()
-    write_mixture(copy / "optimal_mixture.yaml", dict(reversed(weights.items())), extra)
+    Mixture(dict(reversed(weights.items())), extra).write(copy / "optimal_mixture.yaml")
     confirm_study(copy, Law(5))
     assert (copy / "confirmation.csv").read_bytes() == before
 
 
 def test_a_baseline_that_the_data_cannot_feed_is_said_to_be_so(copy):
     law, budget = Law(5), 20_000_000
-    weights, extra = read_mixture(copy / "optimal_mixture.yaml")
-    write_mixture(copy / "optimal_mixture.yaml", weights, extra | {"budget": budget, "max_epochs": 4.0})
+    mixture = Mixture.read(copy / "optimal_mixture.yaml")
+    weights, extra = mixture.weights, mixture.extra
+    Mixture(weights, extra | {"budget": budget, "max_epochs": 4.0}).write(copy / "optimal_mixture.yaml")
     confirm_study(copy, law)
     found = read_yaml(copy / "confirmation.yaml")
     epochs = 0.2 * budget / law.tokens[-1]  # of the smallest domain in the uniform mixture
@@ -240,7 +242,7 @@ def test_whether_ceilings_were_kept_is_measured_against_the_prior_on_the_same_se
     law = Law(5)
     weights = np.full(5, 0.02)
     weights[0] = 0.92  # all for one domain: the others pay
-    write_mixture(copy / "optimal_mixture.yaml", dict(zip(law.domains, weights.tolist(), strict=True)), {})
+    Mixture(dict(zip(law.domains, weights.tolist(), strict=True))).write(copy / "optimal_mixture.yaml")
     spec = {"minimise": law.domains[0], "max_increase": {law.domains[0]: "1%", law.domains[1]: 0.02}}
     confirm_study(copy, law, objective=spec)
     found = read_yaml(copy / "confirmation.yaml")
@@ -260,7 +262,7 @@ def test_whether_ceilings_were_kept_is_measured_against_the_prior_on_the_same_se
 
 def test_the_prior_keeps_every_ceiling(copy):
     law = Law(5)
-    write_mixture(copy / "optimal_mixture.yaml", dict(zip(law.domains, law.prior.tolist(), strict=True)), {})
+    Mixture(dict(zip(law.domains, law.prior.tolist(), strict=True))).write(copy / "optimal_mixture.yaml")
     confirm_study(copy, law, objective={"minimise": "worst", "max_increase": 0})
     found = read_yaml(copy / "confirmation.yaml")
     assert {entry["excess"]["mean"] for entry in found["ceilings"].values()} == {0.0}
@@ -273,7 +275,7 @@ def test_one_seed_is_not_enough(copy):
 
 
 def test_a_proposal_for_other_domains_is_refused(copy):
-    write_mixture(copy / "optimal_mixture.yaml", {"poetry": 1.0}, {})
+    Mixture({"poetry": 1.0}).write(copy / "optimal_mixture.yaml")
     with pytest.raises(InputError, match=r"optimal_mixture\.yaml: lacks .* poetry"):
         confirm_study(copy, Law(5))
 

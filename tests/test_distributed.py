@@ -15,7 +15,7 @@ import pytest
 import torch
 from proxies import TINY, contents, write_mixtures, write_tokens
 
-from mixture_config.files.mixture import write_mixture
+from mixture_config.files.mixture import Mixture
 from proxy_training.device.layout import Layout
 from proxy_training.loop.distributed import loopback
 from proxy_training.loop.trainer import fit
@@ -40,7 +40,7 @@ def tokens(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("study") / "optimal_mixture.yaml"
-    write_mixture(path, MIXTURE, {})
+    Mixture(MIXTURE).write(path)
     return path
 
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.files.mixture import Mixture
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml, replacing, write_text, write_yaml
 from proxymix.schemas import Domains
@@ -130,8 +130,8 @@ def test_bad_json_is_named_with_its_line(tmp_path):
 
 def test_a_mixture_reads_back_at_full_precision(tmp_path):
     weights = {"web": 1 / 3, "code": 1 / 7, "law": 1 - 1 / 3 - 1 / 7}
-    write_mixture(tmp_path / "m.yaml", weights, {"model_name": "1m", "seed": 3})
-    assert read_mixture(tmp_path / "m.yaml") == (
+    Mixture(weights, {"model_name": "1m", "seed": 3}).write(tmp_path / "m.yaml")
+    assert Mixture.read(tmp_path / "m.yaml") == Mixture(
         weights,
         {"valid": dict.fromkeys(["valid_web", "valid_code", "valid_law"], 1.0), "model_name": "1m", "seed": 3},
     )
@@ -139,7 +139,7 @@ def test_a_mixture_reads_back_at_full_precision(tmp_path):
 
 def test_published_weights_rounded_to_three_decimals_are_renormalised(tmp_path):
     write_yaml(tmp_path / "m.yaml", {"train": {"train_a": 0.499, "train_b": 0.499}})
-    assert read_mixture(tmp_path / "m.yaml")[0] == {"a": 0.5, "b": 0.5}
+    assert Mixture.read(tmp_path / "m.yaml").weights == {"a": 0.5, "b": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_published_weights_rounded_to_three_decimals_are_renormalised(tmp_path):
 def test_weights_that_are_no_mixture_are_refused(tmp_path, train, message):
     write_yaml(tmp_path / "m.yaml", {"train": train})
     with pytest.raises(InputError, match=message):
-        read_mixture(tmp_path / "m.yaml")
+        Mixture.read(tmp_path / "m.yaml")
 
 
 @pytest.mark.parametrize(

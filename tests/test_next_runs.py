@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import DOMAINS, PRIOR, TARGETS, planted_losses, planted_optimum, planted_runs, write_catalogue, write_runs
 
-from mixture_config.files.mixture import read_mixture
-from mixture_config.files.mixture_table import read_mixtures
+from mixture_config.files.mixture import Mixture
+from mixture_config.files.mixture_table import MixtureTable
 from mixture_config.geometry.limits import Limits
 from proxymix.errors import InputError
 from proxymix.tables import read_table
@@ -153,11 +153,12 @@ def test_propose_writes_a_sweep_that_continues_the_runs(tmp_path):
     domains = write_catalogue(tmp_path / "domains.csv", (1e6 * PRIOR).astype(int))
     caps = {"budget": 1_000_000, "max_epochs": 3.0}
     propose(tmp_path / "fit", tmp_path / "o.yaml", domains, next=5, **caps, **QUICK)
-    table = read_mixtures(tmp_path / "next" / "mixtures.csv")
+    table = MixtureTable.read(tmp_path / "next" / "mixtures.csv")
     assert table.index == [25, 26, 27, 28, 29] and table.domains == DOMAINS
     assert (table.weights <= 3 * PRIOR + 1e-9).all()
     for row, key in enumerate(table.index):
-        weights, extra = read_mixture(tmp_path / "next" / "mixtures" / f"n{key:05d}.yaml")
+        mixture = Mixture.read(tmp_path / "next" / "mixtures" / f"n{key:05d}.yaml")
+        weights, extra = mixture.weights, mixture.extra
         assert list(weights.values()) == table.weights[row].tolist()
         assert extra["expected"]["improvement"] >= 0 and extra["pick"] == "improvement"
     before = (tmp_path / "next" / "mixtures.csv").read_bytes()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import DOMAINS, PRIOR, TARGETS, planted_losses, planted_optimum, planted_runs, write_catalogue, write_runs
 
-from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.files.mixture import Mixture
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import epoch_bounds
 from proxymix.errors import InputError
@@ -46,7 +46,7 @@ def test_the_planted_optimum_is_found(folder, tmp_path, objective):
         num_curves=0,
         num_splits=0,
     )
-    weights, _ = read_mixture(tmp_path / "optimal.yaml")
+    weights = Mixture.read(tmp_path / "optimal.yaml").weights
     proposal = np.array([weights[domain] for domain in DOMAINS])
     wanted = Objective.of(objective, TARGETS, planted_losses(PRIOR)).weights
 
@@ -61,7 +61,8 @@ def test_the_planted_optimum_is_found(folder, tmp_path, objective):
 
 def test_the_prediction_and_the_gain_hold_the_truth(folder, tmp_path):
     propose(folder / "fit", tmp_path / "optimal.yaml", folder / "domains.csv", **QUICK)
-    weights, extra = read_mixture(tmp_path / "optimal.yaml")
+    mixture = Mixture.read(tmp_path / "optimal.yaml")
+    weights, extra = mixture.weights, mixture.extra
     truth = float((planted_losses(np.array(list(weights.values()))) @ MEAN)[0])
     reach = extra["predicted"]["high"] - extra["predicted"]["mean"]
     assert abs(truth - extra["predicted"]["mean"]) < 2 * reach
@@ -102,7 +103,8 @@ def test_a_proposal_is_feasible_whatever_the_data_can_feed(fitted, tokens, tight
 
 def test_caps_bind_and_epochs_are_told(folder, tmp_path):
     propose(folder / "fit", tmp_path / "o.yaml", folder / "domains.csv", budget=1_000_000, max_epochs=2, **QUICK)
-    weights, extra = read_mixture(tmp_path / "o.yaml")
+    mixture = Mixture.read(tmp_path / "o.yaml")
+    weights, extra = mixture.weights, mixture.extra
     assert extra["caps"] == pytest.approx({"code": 1.0, "law": 0.5, "news": 0.2, "poems": 0.1})
     assert weights["poems"] == pytest.approx(0.1, abs=1e-6)  # the free optimum takes more
     assert extra["epochs"]["poems"] == pytest.approx(2, abs=1e-4)
@@ -115,7 +117,8 @@ def test_caps_bind_and_epochs_are_told(folder, tmp_path):
 def test_a_domain_without_tokens_gets_no_weight_under_a_budget(folder, tmp_path):
     domains = write_catalogue(tmp_path / "domains.csv", np.array([10**6, 10**6, 0, 10**6]))
     propose(folder / "fit", tmp_path / "o.yaml", domains, budget=1_000_000, **QUICK)
-    weights, extra = read_mixture(tmp_path / "o.yaml")
+    mixture = Mixture.read(tmp_path / "o.yaml")
+    weights, extra = mixture.weights, mixture.extra
     assert weights["news"] == 0
     assert extra["epochs"]["news"] == 0
 
@@ -154,7 +157,7 @@ def test_domains_meet_by_name_whatever_their_order(folder, tmp_path):
 
 
 def test_the_file_says_what_was_asked_and_from_what(folder, tmp_path):
-    write_mixture(tmp_path / "heuristic.yaml", dict(zip(DOMAINS, [0.4, 0.3, 0.2, 0.1], strict=True)), {})
+    Mixture(dict(zip(DOMAINS, [0.4, 0.3, 0.2, 0.1], strict=True))).write(tmp_path / "heuristic.yaml")
     propose(
         folder / "fit",
         tmp_path / "o.yaml",
@@ -164,7 +167,7 @@ def test_the_file_says_what_was_asked_and_from_what(folder, tmp_path):
         seed=3,
         **QUICK,
     )
-    _, extra = read_mixture(tmp_path / "o.yaml")
+    extra = Mixture.read(tmp_path / "o.yaml").extra
     assert extra["valid"] == {f"valid_{domain}": 1.0 for domain in DOMAINS}
     assert extra["objective"] == {TARGETS[0]: 0.75, TARGETS[1]: 0.25}
     assert list(extra["baselines"]) == ["prior", "heuristic", "uniform", "best_seen"]
@@ -176,7 +179,7 @@ def test_the_file_says_what_was_asked_and_from_what(folder, tmp_path):
 
 def test_without_token_counts_the_mean_of_the_sweep_stands_for_the_prior(folder, tmp_path):
     propose(folder / "fit", tmp_path / "o.yaml", **QUICK)
-    _, extra = read_mixture(tmp_path / "o.yaml")
+    extra = Mixture.read(tmp_path / "o.yaml").extra
     assert list(extra["baselines"]) == ["sweep_mean", "uniform", "best_seen"]
 
 
@@ -200,7 +203,7 @@ def test_noise_gives_no_certain_gain(tmp_path):
     losses = np.random.default_rng(5).normal(3, 0.1, (40, 4))
     fit(*write_runs(tmp_path, weights, losses), tmp_path / "fit", model="gp", num_repeats=1, workers=1)
     propose(tmp_path / "fit", tmp_path / "o.yaml", **QUICK)
-    _, extra = read_mixture(tmp_path / "o.yaml")
+    extra = Mixture.read(tmp_path / "o.yaml").extra
     for name in ("sweep_mean", "uniform"):
         assert extra["baselines"][name]["gain"]["low"] < 0
 
@@ -218,7 +221,7 @@ def test_trees_are_searched_by_simulation_alone_and_stay_feasible(tmp_path, pres
     domains = write_catalogue(tmp_path / "domains.csv", (1e6 * PRIOR).astype(int))
     for name in ("a.yaml", "b.yaml"):
         propose(tmp_path / "fit", tmp_path / name, domains, budget=1_000_000, max_epochs=2, **QUICK)
-    weights, _ = read_mixture(tmp_path / "a.yaml")
+    weights = Mixture.read(tmp_path / "a.yaml").weights
     assert weights["poems"] <= 0.1 + 1e-9
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
 

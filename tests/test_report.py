@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_study import Law, confirm_study, repeat_first, write_data, write_study, write_sweep
 
-from mixture_config.files.mixture import read_mixture, write_mixture
+from mixture_config.files.mixture import Mixture
 from proxymix.app.answer import answer
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_text
@@ -123,7 +123,7 @@ def test_every_figure_has_its_png_and_its_csv(study, page):
 
 
 def test_the_csv_behind_a_figure_holds_the_studys_numbers(study):
-    optimum, _ = read_mixture(study / "optimal_mixture.yaml")
+    optimum = Mixture.read(study / "optimal_mixture.yaml").weights
     table = read_table(study / "report" / "mixtures.csv").set_index("domain")
     assert table["weight"].to_dict() == pytest.approx(optimum, abs=1e-15)
     seeds = read_table(study / "report" / "seeds.csv")
@@ -197,7 +197,7 @@ def test_a_worst_case_is_reported_in_its_unit_and_which_ceilings_were_kept(study
     law, first = Law(5), Law(5).domains[0]
     weights = dict.fromkeys(law.domains, 0.02) | {first: 0.92}
     spec = {"minimise": "worst", "max_increase": "1%"}
-    write_mixture(copy / "optimal_mixture.yaml", weights, {"objective": spec})
+    Mixture(weights, {"objective": spec}).write(copy / "optimal_mixture.yaml")
     confirm_study(copy, law)
     report(copy, copy / "report")
     text = words((copy / "report" / "index.html").read_text())
@@ -225,8 +225,9 @@ def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(s
     assert "By the regression, the proposal is" in text
     assert "What else was close" in text
     assert not re.search(r"\b(nan|None|inf|NaN)\b", text)
-    weights, extra = read_mixture(copy / "optimal_mixture.yaml")
-    write_mixture(copy / "optimal_mixture.yaml", dict.fromkeys(weights, 0.2), extra)
+    mixture = Mixture.read(copy / "optimal_mixture.yaml")
+    weights, extra = mixture.weights, mixture.extra
+    Mixture(dict.fromkeys(weights, 0.2), extra).write(copy / "optimal_mixture.yaml")
     report(copy, copy / "report")
     assert not {path.stem for path in (copy / "report").glob("*.png")} & found
 
@@ -248,7 +249,7 @@ def test_a_confirmation_of_another_proposal_is_not_shown(study, tmp_path):
     copy = shutil.copytree(study, tmp_path / "study")
     law = Law(5)
     uniform = dict.fromkeys(law.domains, 0.2)
-    write_mixture(copy / "optimal_mixture.yaml", uniform, {"objective": "mean"})
+    Mixture(uniform, {"objective": "mean"}).write(copy / "optimal_mixture.yaml")
     shutil.rmtree(copy / "regression")  # so that there is less to draw
     report(copy, copy / "report")
     text = words((copy / "report" / "index.html").read_text())
@@ -296,7 +297,7 @@ def test_many_domains_make_a_page_too(tmp_path):
     law = Law(24)
     write_sweep(tmp_path, law, num_runs=12)
     write_data(tmp_path, law)
-    write_mixture(tmp_path / "optimal_mixture.yaml", dict.fromkeys(law.domains, 1 / 24), {"objective": "mean"})
+    Mixture(dict.fromkeys(law.domains, 1 / 24), {"objective": "mean"}).write(tmp_path / "optimal_mixture.yaml")
     report(tmp_path, tmp_path / "report")
     table = read_table(tmp_path / "report" / "correlation.csv")
     assert len(table) == 24 * 25
@@ -360,11 +361,11 @@ def test_a_folder_that_is_no_report_is_not_replaced(tmp_path):
 
 def test_the_page_says_how_the_mixtures_were_drawn_as_their_files_record_it(tables):
     settings = {"design": "space_filling", "temperature": 0.3, "min_strength": 2.0, "max_strength": 16.0}
-    write_mixture(tables / "mixtures" / "n00001.yaml", {"a": 0.5, "b": 0.5}, settings)
+    Mixture({"a": 0.5, "b": 0.5}, settings).write(tables / "mixtures" / "n00001.yaml")
     report(tables, tables / "report")
     text = (tables / "report" / "index.html").read_text()
     assert "far from each other among Dirichlet draws around the prior to the power 0.3, concentration 2 to 16" in text
     assert "picked" not in text
-    write_mixture(tables / "rounds" / "mixtures" / "n00002.yaml", {"a": 0.5, "b": 0.5}, {"round": 2})
+    Mixture({"a": 0.5, "b": 0.5}, {"round": 2}).write(tables / "rounds" / "mixtures" / "n00002.yaml")
     report(tables, tables / "report")
     assert "drawn, 1 picked in further rounds" in (tables / "report" / "index.html").read_text()

@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mixture_config.files.mixture import read_mixture, write_mixture
-from mixture_config.files.mixture_table import read_mixtures
+from mixture_config.files.mixture import Mixture
+from mixture_config.files.mixture_table import MixtureTable
 from mixture_config.synthesize import synthesize
 from proxymix.app.cli import main
 from proxymix.errors import InputError
@@ -58,7 +58,7 @@ def old(tmp_path):
 
 def test_old_runs_are_written_over_the_new_domains_by_the_rules(old):
     reuse(**old, **CHANGES)
-    table = read_mixtures(old["out"] / "mixtures.csv")
+    table = MixtureTable.read(old["out"] / "mixtures.csv")
     assert (table.index, table.domains) == ([1, 3], list(NEW))
     # code .4 goes 2:1 to python and c; news and blogs sum up; math was not there; the 1% of spam is shared by the rest.
     np.testing.assert_allclose(table.weights[0], [0, 0.8 / 3, 0.4 / 3, 0.6])
@@ -84,7 +84,7 @@ def test_what_is_left_out_is_listed_with_how_far_off_it_is(old, capsys):
 def test_the_tolerance_says_what_is_near_enough(old):
     for tolerance, kept in ((0.0, [1]), (0.02, [1, 3]), (0.2, [1, 2, 3]), (1.0, [1, 2, 3, 4])):
         reuse(**old, **CHANGES, tolerance=tolerance)
-        assert read_mixtures(old["out"] / "mixtures.csv").index == kept
+        assert MixtureTable.read(old["out"] / "mixtures.csv").index == kept
 
 
 @settings(max_examples=50, deadline=None)
@@ -119,7 +119,7 @@ def test_new_runs_come_below_the_old_ones_under_keys_that_are_free(old, tmp_path
 def test_a_domain_with_revised_data_is_dropped_and_added_under_its_name(old, tmp_path):
     new = tokens_csv(tmp_path / "revised.csv", OLD | {"spam": 70})
     reuse(**old | {"domains": new}, drop=["spam"], add=["spam"])
-    table = read_mixtures(old["out"] / "mixtures.csv")
+    table = MixtureTable.read(old["out"] / "mixtures.csv")
     assert table.index == [1, 2, 3] and not table.weights[:, table.domains.index("spam")].any()
 
 
@@ -239,7 +239,7 @@ def test_reused_runs_make_few_new_ones_go_further(tmp_path):
 @pytest.fixture
 def frozen(old, tmp_path):
     """The old optimum frozen while code is split and math comes: news and blogs stay 3 to 1."""
-    write_mixture(tmp_path / "optimal.yaml", {"code": 0.5, "news": 0.3, "blogs": 0.1, "spam": 0.1}, {})
+    Mixture({"code": 0.5, "news": 0.3, "blogs": 0.1, "spam": 0.1}).write(tmp_path / "optimal.yaml")
     new = {"math": 200, "python": 400, "c": 200, "blogs": 100, "news": 300}
     out = tmp_path / "frozen"
     changes = {"split": CHANGES["split"], "add": ["math"], "drop": ["spam"]}
@@ -252,7 +252,7 @@ def test_what_did_not_change_is_one_domain_with_the_tokens_it_can_give(frozen):
     assert table.names == ("frozen", "math", "python", "c") and table.tokens.tolist() == [400, 200, 400, 200]
     recipe = yaml.safe_load((frozen / "frozen.yaml").read_text())
     assert recipe["members"] == pytest.approx({"news": 0.75, "blogs": 0.25})
-    carried = read_mixture(frozen / "carried_mixture.yaml")[0]
+    carried = Mixture.read(frozen / "carried_mixture.yaml").weights
     assert carried["math"] == 0 and carried["python"] == pytest.approx(0.5 / 0.9 * 2 / 3)
 
 
@@ -266,22 +266,23 @@ def test_an_epoch_cap_on_the_virtual_domain_is_one_on_each_member():
 def test_a_sweep_over_the_reduced_domains_expands_to_all(frozen, tmp_path):
     synthesize(frozen / "domains.csv", frozen, num_mixtures=8, seed=1)
     expand(frozen, frozen / "frozen.yaml", tmp_path / "all")
-    small, full = read_mixtures(frozen), read_mixtures(tmp_path / "all" / "mixtures.csv")
+    small, full = MixtureTable.read(frozen), MixtureTable.read(tmp_path / "all" / "mixtures.csv")
     assert full.index == small.index and full.domains == ["math", "python", "c", "blogs", "news"]
     weights = dict(zip(full.domains, full.weights.T, strict=True))
     virtual = small.weights[:, small.domains.index("frozen")]
     np.testing.assert_allclose(weights["news"], 0.75 * virtual)
     np.testing.assert_allclose(weights["python"], small.weights[:, small.domains.index("python")], atol=1e-15)
     np.testing.assert_allclose(full.weights.sum(axis=1), 1, atol=1e-12)
-    one = read_mixture(tmp_path / "all" / "mixtures" / "n00003.yaml")[0]
+    one = Mixture.read(tmp_path / "all" / "mixtures" / "n00003.yaml").weights
     assert one == pytest.approx(dict(zip(full.domains, full.weights[2], strict=True)))
 
 
 def test_an_optimum_over_the_reduced_domains_expands_to_all(frozen, tmp_path):
     weights = {"frozen": 0.4, "math": 0.3, "python": 0.2, "c": 0.1}
-    write_mixture(tmp_path / "best.yaml", weights, {"seed": 7, "epochs": {"frozen": 2.0}})
+    Mixture(weights, {"seed": 7, "epochs": {"frozen": 2.0}}).write(tmp_path / "best.yaml")
     expand(tmp_path / "best.yaml", frozen / "frozen.yaml", tmp_path / "optimal_mixture.yaml")
-    got, about = read_mixture(tmp_path / "optimal_mixture.yaml")
+    mixture = Mixture.read(tmp_path / "optimal_mixture.yaml")
+    got, about = mixture.weights, mixture.extra
     assert got == pytest.approx({"math": 0.3, "python": 0.2, "c": 0.1, "blogs": 0.1, "news": 0.3})
     assert (
         about["seed"] == 7 and "epochs" not in about and about["frozen"] == pytest.approx({"news": 0.75, "blogs": 0.25})
@@ -289,7 +290,7 @@ def test_an_optimum_over_the_reduced_domains_expands_to_all(frozen, tmp_path):
 
 
 def test_expanding_other_domains_or_into_the_wrong_kind_of_place_is_an_error(frozen, tmp_path):
-    write_mixture(tmp_path / "best.yaml", {"frozen": 0.4, "maths": 0.6}, {})
+    Mixture({"frozen": 0.4, "maths": 0.6}).write(tmp_path / "best.yaml")
     with pytest.raises(InputError, match="maths"):
         expand(tmp_path / "best.yaml", frozen / "frozen.yaml", tmp_path / "o.yaml")
     with pytest.raises(InputError, match="one mixture becomes a YAML"):
@@ -299,7 +300,7 @@ def test_expanding_other_domains_or_into_the_wrong_kind_of_place_is_an_error(fro
 
 
 def test_where_nothing_is_left_to_freeze_it_says_so(old, tmp_path):
-    write_mixture(tmp_path / "optimal.yaml", {"code": 1.0, "news": 0.0}, {})
+    Mixture({"code": 1.0, "news": 0.0}).write(tmp_path / "optimal.yaml")
     with pytest.raises(InputError, match="no weight on any unchanged domain"):
         reuse(
             tokens_csv(tmp_path / "n.csv", {"python": 1, "c": 1, "news": 3}),
@@ -315,6 +316,6 @@ def test_the_command_takes_its_changes_from_a_yaml(old, tmp_path, capsys):
         f for name in ("mixtures", "losses", "domains", "old_domains", "out") for f in (f"--{name}", str(old[name]))
     ]
     assert main(["reuse", *flags, "--config", str(tmp_path / "changes.yaml")]) == 0
-    assert read_mixtures(old["out"] / "mixtures.csv").index == [1, 3]
+    assert MixtureTable.read(old["out"] / "mixtures.csv").index == [1, 3]
     assert main(["reuse", *flags, "--drop", "spam"]) == 2
     assert "error: " in capsys.readouterr().err

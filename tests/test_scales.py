@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from mixture_config.files.mixture_table import read_mixtures
+from mixture_config.files.mixture_table import MixtureTable
 from proxymix.app.cli import main
 from proxymix.errors import InputError
 from proxymix.files import read_json, write_text, write_yaml
@@ -265,7 +265,7 @@ def test_a_mixture_that_only_one_scale_has_still_counts(tmp_path):
     entries["large"] = write_scale(tmp_path, "large", weights[:20], additive(weights[:20], *SIZES["large"]))
     scales(entries, tmp_path / "out", *TARGET, **QUICK)
     assert {r["num_mixtures"] for r in rows_of(tmp_path / "out" / "agreement.csv")} == {"20"}
-    assert len(read_mixtures(tmp_path / "out" / "target_mixtures.csv").index) == NUM
+    assert len(MixtureTable.read(tmp_path / "out" / "target_mixtures.csv").index) == NUM
     empty = [r["index"] for r in rows_of(tmp_path / "out" / "predictions.csv") if r["largest_scale"] == ""]
     assert len(empty) == 2 * (NUM - 20)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mixture_config.files.mixture_table import read_mixtures
+from mixture_config.files.mixture_table import MixtureTable
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
 from regression.data.divergence import diverged
@@ -309,7 +309,7 @@ def test_targets_are_columns_or_domains_and_a_misspelt_one_meets_its_neighbour(t
 
 def test_mixtures_alone_keep_their_order(tmp_path):
     path, _ = tables(tmp_path, shuffled(MIXTURES, (2, 0, 1)))
-    assert read_mixtures(path).index == [3, 1, 2]
+    assert MixtureTable.read(path).index == [3, 1, 2]
 
 
 def test_domains_are_put_in_the_order_wanted_or_named_as_missing():
