@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from data_preparation.tokens.shards import ShardWriter
-from mixture_config.files.mixture import write_mixture
+from mixture_config.files.mixture import Mixture
 from proxy_training.device.layout import Layout, layout_of
 from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.train_batch import train_batch
@@ -46,7 +46,7 @@ def write_tokens(folder: Path, sizes: dict[str, int], valid: int = 100, broken: 
 def write_mixtures(folder: Path, mixtures: list[dict[str, float]]) -> Path:
     """n00001.yaml, n00002.yaml, ..."""
     for index, weights in enumerate(mixtures, start=1):
-        write_mixture(folder / f"n{index:05d}.yaml", weights, {})
+        Mixture(weights).write(folder / f"n{index:05d}.yaml")
     return folder
 
 
