@@ -24,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.p
 
 import joblib
 import numpy as np
-from candidates import scale_into
 from scipy.optimize import minimize
 
+from benchmarks.candidates import scale_into
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet
 from regression.data.runs import Runs
@@ -177,6 +177,7 @@ class Trial:
         gain_held: Whether the interval of the gain over the prior holds the true gain.
         z: The true gain minus the stated, in standard deviations by the interval.
         weights_held: Part of the domains whose interval holds the optimum's weight.
+        weights_width: Mean width of these intervals.
         better: Whether the proposal is called better than the prior.
         truly_better: Whether it is.
     """
@@ -187,11 +188,12 @@ class Trial:
     gain_held: bool
     z: float
     weights_held: float
+    weights_width: float
     better: bool
     truly_better: bool
 
 
-COLUMNS = ("error", "missed", "gain held", "z", "weights held", "called better", "is better")
+COLUMNS = ("error", "missed", "gain held", "z", "weights held", "their width", "called better", "is better")
 
 
 def summary(trials: Sequence[Trial]) -> list[str]:
@@ -203,6 +205,7 @@ def summary(trials: Sequence[Trial]) -> list[str]:
         f"{np.mean([each.gain_held for each in trials]):.0%}",
         f"{np.mean(z):+.1f} +- {np.std(z):.1f}",
         f"{np.mean([each.weights_held for each in trials]):.0%}",
+        f"{np.mean([each.weights_width for each in trials]):.2f}",
         f"{np.mean([each.better for each in trials]):.0%}",
         f"{np.mean([each.truly_better for each in trials]):.0%}",
     ]
@@ -225,6 +228,7 @@ def trial(law: PlantedLaw, noise: float, seed: int, model: str = "auto") -> Tria
         stated["low"] <= gain <= stated["high"],
         (gain - stated["mean"]) * 2 * NORMAL / max(stated["high"] - stated["low"], 1e-12),
         float(np.mean((low - CLOSE <= optimum) & (optimum <= high + CLOSE))),
+        float(np.mean(high - low)),
         "prior" in made.better,
         gain > 0,
     )

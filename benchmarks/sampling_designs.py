@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # this folder's regression.p
 
 import joblib
 import numpy as np
-from candidates import draw_candidates, scale_into
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
+from benchmarks.candidates import draw_candidates, scale_into
 from mixture_config.design.designs import draw_design, sampling_center
 from mixture_config.design.sampler_settings import SamplerSettings
 from mixture_config.geometry.limits import Limits

@@ -9,31 +9,46 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.planted_laws import Kind, PlantedLaw, Trial, permuted_is_better, trial
 
-SEEDS = range(3)
+KINDS: dict[Kind, int] = {"power": 4, "exponential": 2, "interaction": 2}
+"""Law -> sweeps of 48 runs over six domains, with noise of a tenth of the spread of the losses."""
 
 
 @pytest.fixture(scope="module")
 def trials() -> list[Trial]:
-    return [trial(PlantedLaw("power", 6, seed, 2), 0.1, seed, "gp") for seed in SEEDS]
+    laws = [PlantedLaw(kind, 6, seed, 2) for kind, num_seeds in KINDS.items() for seed in range(num_seeds)]
+    return [trial(law, 0.1, law.seed, "gp") for law in laws]
 
 
-def test_the_proposal_is_close_to_the_optimum(trials: list[Trial]):
-    assert max(each.missed for each in trials) < 0.25
-    assert np.mean([each.missed for each in trials]) < 0.1
+@pytest.mark.slow
+def test_the_proposal_has_nearly_all_of_the_gain_that_there_is(trials: list[Trial]):
+    missed = [each.missed for each in trials]
+    assert min(missed) >= -1e-9 and np.mean(missed) < 0.06 and max(missed) < 0.12
 
 
+@pytest.mark.slow
 def test_the_error_is_far_under_that_of_predicting_the_mean(trials: list[Trial]):
-    assert max(each.error for each in trials) < 0.5
+    errors = [each.error for each in trials]
+    assert np.mean(errors) < 0.3 and max(errors) < 0.5
 
 
+@pytest.mark.slow
 def test_what_is_better_is_called_so_and_by_about_how_much(trials: list[Trial]):
+    """The stated gain is off by about as much as its interval says: by no more, and by no less."""
     assert all(each.better and each.truly_better for each in trials)
-    assert sum(each.gain_held for each in trials) >= 2
-    assert np.mean([each.weights_held for each in trials]) > 0.75
+    off = np.array([each.z for each in trials])
+    assert sum(each.gain_held for each in trials) >= len(trials) - 1
+    assert 0.4 < np.sqrt(np.mean(off**2)) < 1.5 and abs(off.mean()) < 1
 
 
+@pytest.mark.slow
+def test_intervals_of_the_weights_hold_the_optimum_and_leave_most_weights_out(trials: list[Trial]):
+    assert np.mean([each.weights_held for each in trials]) > 0.8
+    assert np.mean([each.weights_width for each in trials]) < 0.3
+
+
+@pytest.mark.slow
 def test_losses_of_other_runs_show_nothing_to_be_better():
-    called = [permuted_is_better(PlantedLaw("power", 6, seed, 2), 0.1, seed, "gp") for seed in SEEDS]
+    called = [permuted_is_better(PlantedLaw("power", 6, seed, 2), 0.1, seed, "gp") for seed in range(4)]
     assert not any(called)
 
 
