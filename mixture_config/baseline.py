@@ -60,7 +60,7 @@ def baseline(
         training_tokens: Tokens of the final training, for epochs and caps; all tokens that there are unless given.
         method: How the groups that are not fixed divide the rest. proportional (or prior): by tokens; temperature: by
             tokens**temperature; uniform: equally; unimax: equally as far as max_epochs allows (arXiv:2304.09151); capped:
-            by tokens, within max_epochs. It is temperature if a temperature is given, else proportional, unless given.
+            by tokens, within max_epochs. Unless given, it is temperature if a temperature is given, else proportional.
         drop: Datasets to leave out before merging, by group: {eng: [web-2019]}. A group that is left empty disappears.
         merge: New groups of datasets by name, across groups: {code: [stack, starcoder]}.
         fixed: Shares to keep exactly, whatever floor and caps say: {eng: 0.45, code: 0.04}.
