@@ -122,11 +122,6 @@ class Mixture:
         return weights[positions(list(self.weights), domains, where)]
 
 
-def normalised(weights: Mapping[str, float], where: str) -> dict[str, float]:
-    """`Mixture.normalised(...).weights`."""
-    return Mixture.normalised(weights, where).weights
-
-
 def read_mixture(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
     """The fields of `Mixture.read`."""
     mixture = Mixture.read(path)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 KEYS = ("index", "run", "run_id", "name")
 Key = int | str
-ROUNDING = SUM_ROUNDOFF
 
 
 @dataclass(frozen=True)
@@ -145,10 +144,6 @@ class MixtureTable:
 def read_mixtures(path: Path) -> MixtureTable:
     """`MixtureTable.read(path)`."""
     return MixtureTable.read(path)
-
-
-Mixtures = MixtureTable
-mixtures_of = MixtureTable.from_frame
 
 
 def mixture_files(folder: Path) -> list[Path]:
