@@ -1,6 +1,7 @@
 """Settings of the whole test suite: threads, devices, and how many examples a property is tried on."""
 
 import os
+from pathlib import Path
 
 # One thread a process. The machines that run tests are small and shared, and sums over several threads are not always
 # the same to the bit. These must be set before numpy and torch are imported; processes that tests start inherit them.
@@ -24,3 +25,11 @@ settings.register_profile("fast", max_examples=20, **COMMON)
 def pytest_configure(config: pytest.Config) -> None:
     """Fewer examples where the slow tests are left out."""
     settings.load_profile("fast" if config.option.markexpr == "not slow" else "all")
+
+
+@pytest.fixture(scope="session")
+def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A confirmed study of five domains whose losses follow a planted law, for tests that only read it."""
+    from synthetic_study import Law, built_once, write_study
+
+    return built_once(tmp_path_factory.getbasetemp(), "finished_study", lambda folder: write_study(folder, Law(5)))

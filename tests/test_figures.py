@@ -1,4 +1,4 @@
-"""Pictures of a fit and of a proposal: every label can be read, and what is drawn is what the table says."""
+"""Charts of a fit and of a proposal: every label can be read, and what is drawn is what the table says."""
 
 import re
 from itertools import combinations
@@ -12,8 +12,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
 
-from proxymix.plots.figures import MEASURED, MUTED, NARROW, OTHER, PROPOSED, ROLES, WIDE, Figure, style
-from regression.reporting import pictures
+from proxymix.plots.figures import Figure
+from proxymix.plots.palette import MEASURED, MUTED, NARROW, OTHER, PROPOSED, ROLES, WIDE, style
+from proxymix.plots.rows import MAX_ROWS
+from proxymix.plots.text import distinct_labels
+from regression.reporting.charts import fit, heat_maps, proposal
+from regression.reporting.charts.shared import ROWS
 
 LONG = [
     "common_crawl_high_quality_finance_and_business",
@@ -50,7 +54,7 @@ def near_table(num: int) -> pd.DataFrame:
     table = weights_table(num)
     drawn = np.random.default_rng(1).dirichlet(60 * table["weight"] + 0.05, 50)
     near = pd.DataFrame(drawn, columns=[f"train_{name}" for name in table["domain"]])
-    return pictures.near_optimal_ranges(near, table)
+    return proposal.near_optimal_ranges(near, table)
 
 
 def effects_table(num: int) -> pd.DataFrame:
@@ -73,9 +77,7 @@ def epochs_table(num: int) -> pd.DataFrame:
 def line_table(num: int) -> pd.DataFrame:
     step = np.linspace(0, 1, 11)
     mean = 3.2 - 0.09 * step * (2 - step)
-    return pd.DataFrame(
-        {"step": step, "mean": mean, "low": mean - 0.02, "high": mean + 0.02, "judged": mean + 0.01 * step}
-    )
+    return pd.DataFrame({"step": step, "mean": mean, "low": mean - 0.02, "high": mean + 0.02})
 
 
 def gains_table(num: int) -> pd.DataFrame:
@@ -104,29 +106,29 @@ def predicted_table(num: int) -> pd.DataFrame:
     return pd.DataFrame({"measured": measured, "predicted": measured + rng.normal(0, 0.02, 60), "std": 0.02})
 
 
-PICTURES = {
-    "predicted": (predicted_table, pictures.predicted_against_measured),
-    "correlation": (effects_table, pictures.correlation_map),
-    "effects": (effects_table, pictures.effect_map),
-    "weights": (weights_table, pictures.mixture_bars),
-    "near_optimal": (near_table, pictures.near_optimal_set),
-    "line": (line_table, pictures.line_to_optimum),
-    "gains": (gains_table, pictures.predicted_gains),
-    "epochs": (epochs_table, pictures.epochs_at_budget),
-    "rank": (learning_table, pictures.rank_against_runs),
-    "regret": (learning_table, pictures.regret_against_runs),
+CHARTS = {
+    "predicted": (predicted_table, fit.predicted_against_measured),
+    "correlation": (effects_table, heat_maps.correlation_map),
+    "effects": (effects_table, heat_maps.effect_map),
+    "weights": (weights_table, proposal.mixture_bars),
+    "near_optimal": (near_table, proposal.near_optimal_set),
+    "line": (line_table, proposal.line_to_optimum),
+    "gains": (gains_table, proposal.predicted_gains),
+    "epochs": (epochs_table, proposal.epochs_at_budget),
+    "rank": (learning_table, fit.rank_against_runs),
+    "regret": (learning_table, fit.regret_against_runs),
 }
 BY_DOMAIN = ("correlation", "effects", "weights", "near_optimal", "epochs")
 
 
 def figure(name: str, num: int = 6) -> Figure:
-    """A picture as the report makes it."""
-    table, draw = PICTURES[name]
+    """A chart as the report shows it."""
+    table, draw = CHARTS[name]
     size: tuple[int, ...] = (320,)
     if name in ("correlation", "effects"):
-        size = pictures.heat_map_size(table(num))
+        size = heat_maps.heat_map_size(table(num))
     elif name in BY_DOMAIN:
-        size = (pictures.rows_height(num),)
+        size = (ROWS.pixels(num),)
     return Figure(name, table(num), draw, "words", *size)
 
 
@@ -153,7 +155,7 @@ def texts(artist) -> list[Text]:
 @pytest.mark.parametrize(
     ("name", "num", "width"),
     [
-        *((name, 6, width) for name in PICTURES for width in (WIDE, NARROW)),
+        *((name, 6, width) for name in CHARTS for width in (WIDE, NARROW)),
         *((name, 24, width) for name in BY_DOMAIN for width in (WIDE, NARROW)),
         *((name, 100, WIDE) for name in BY_DOMAIN),
     ],
@@ -167,8 +169,8 @@ def test_no_label_covers_another_or_is_cut_off(name, num, width):
     assert len(boxes) > 5
     for text, box in boxes:
         assert "nan" not in text
-        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, f"{text!r} leaves the picture"
-        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, f"{text!r} leaves the picture"
+        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, f"{text!r} leaves the figure"
+        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, f"{text!r} leaves the figure"
     shrunk = np.array([box.extents for _, box in boxes]) + np.array(
         [1, 1.5, -1, -1.5]
     )  # letters do not fill their boxes
@@ -178,7 +180,7 @@ def test_no_label_covers_another_or_is_cut_off(name, num, width):
         assert apart, f"{boxes[i][0]!r} covers {boxes[j][0]!r}"
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", CHARTS)
 def test_colours_are_roles(name):
     drawn = figure(name).svg(WIDE)
     assert set(re.findall(r"var\(--(\w+)\)", drawn)) <= set(ROLES.values())
@@ -189,7 +191,7 @@ def test_the_same_table_gives_the_same_markup():
     assert figure("line").svg(NARROW) == figure("line").svg(NARROW)
 
 
-def test_a_picture_is_written_with_the_whole_table_beside_it(tmp_path):
+def test_a_figure_is_written_with_the_whole_table_beside_it(tmp_path):
     figure("weights", 100).write(tmp_path)
     assert (tmp_path / "weights.png").read_bytes().startswith(b"\x89PNG")
     assert len(pd.read_csv(tmp_path / "weights.csv")) == 100
@@ -197,21 +199,21 @@ def test_a_picture_is_written_with_the_whole_table_beside_it(tmp_path):
 
 @pytest.mark.parametrize("name", BY_DOMAIN)
 def test_more_domains_than_a_page_shows_are_said_to_be_left_out(name):
-    axes = axes_of(figure(name, 100).table, PICTURES[name][1])
-    assert len(axes.get_yticks()) == pictures.MOST_ROWS
+    axes = axes_of(figure(name, 100).table, CHARTS[name][1])
+    assert len(axes.get_yticks()) == MAX_ROWS
     assert any("36 more domains" in text.get_text() for text in texts(axes))
 
 
 def test_a_large_weight_is_shown_wherever_its_row_is():
     table = weights_table(100)
     table.loc[99, ["weight", "high"]] = 0.9
-    axes = axes_of(table, pictures.mixture_bars)
+    axes = axes_of(table, proposal.mixture_bars)
     assert "90.0%" in [text.get_text() for text in axes.texts]
 
 
 def test_the_bars_and_numbers_are_the_weights():
     table = pd.DataFrame({"domain": ["web", "code"], "prior": [0.9, 0.1], "weight": [0.25, 0.75]})
-    axes = axes_of(table, pictures.mixture_bars)
+    axes = axes_of(table, proposal.mixture_bars)
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([90, 10, 25, 75])
     assert [text.get_text() for text in axes.texts] == ["25.0%", "75.0%", "optimum"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["web", "code"]
@@ -220,7 +222,7 @@ def test_the_bars_and_numbers_are_the_weights():
 def test_near_optimal_ranges_are_over_the_mixtures_and_in_the_order_of_the_weights():
     near = pd.DataFrame({"index": [1, 2, 3], "train_web": [0.5, 0.6, 0.7], "train_code": [0.5, 0.4, 0.3]})
     weights = pd.DataFrame({"domain": ["code", "web"], "prior": [0.2, 0.8], "weight": [0.4, 0.6], "low": 0, "high": 1})
-    table = pictures.near_optimal_ranges(near, weights)
+    table = proposal.near_optimal_ranges(near, weights)
     assert list(table["domain"]) == ["code", "web"]
     np.testing.assert_allclose(table["least"], [0.3, 0.5])
     np.testing.assert_allclose(table["median"], [0.4, 0.6])
@@ -231,7 +233,7 @@ def test_near_optimal_ranges_are_over_the_mixtures_and_in_the_order_of_the_weigh
 def test_a_domain_that_a_near_optimal_mixture_does_without_is_marked_as_free():
     rows = [("web", 0.5, 0.4, 0.45, 0.5, 0.55, 0.6), ("code", 0.5, 0.0, 0.3, 0.5, 0.55, 0.6)]
     columns = ["domain", "weight", "least", "p10", "median", "p90", "most"]
-    axes = axes_of(pd.DataFrame(rows, columns=columns), pictures.near_optimal_set)
+    axes = axes_of(pd.DataFrame(rows, columns=columns), proposal.near_optimal_set)
     colours = {text.get_text(): text.get_color() for text in axes.texts}
     assert colours == {"20.0": PROPOSED, "60.0": MUTED, "range": MUTED}
 
@@ -240,7 +242,7 @@ def test_epochs_say_which_domains_are_at_the_cap_and_what_the_prior_would_take()
     table = pd.DataFrame(
         {"domain": ["web", "code"], "tokens": [900, 100], "weight": [0.8, 0.2], "epochs": [16 / 9, 4.0], "cap": 4.0}
     )
-    axes = axes_of(table, pictures.epochs_at_budget)
+    axes = axes_of(table, proposal.epochs_at_budget)
     labels = axes.get_legend_handles_labels()[1]
     assert "at the cap (1)" in labels
     assert "every domain at the prior (2.00)" in labels  # 2,000 tokens of training over 1,000
@@ -248,12 +250,12 @@ def test_epochs_say_which_domains_are_at_the_cap_and_what_the_prior_would_take()
 
 
 def test_epochs_without_a_cap_speak_of_none():
-    axes = axes_of(epochs_table(6).assign(cap=np.nan), pictures.epochs_at_budget)
+    axes = axes_of(epochs_table(6).assign(cap=np.nan), proposal.epochs_at_budget)
     assert not any("cap" in label for label in axes.get_legend_handles_labels()[1])
 
 
 def test_a_gain_whose_interval_holds_zero_is_not_called_one():
-    axes = axes_of(gains_table(6), pictures.predicted_gains)
+    axes = axes_of(gains_table(6), proposal.predicted_gains)
     bars = dict(zip(axes.get_legend_handles_labels()[1], axes.get_legend_handles_labels()[0], strict=True))
     clear, unclear = bars["interval, above 0"], bars["interval, not shown to be above 0"]
     assert [line[0, 1] for line in clear.get_segments()] == [0, 2]
@@ -264,19 +266,17 @@ def test_a_gain_whose_interval_holds_zero_is_not_called_one():
 
 def test_predicted_against_measured_counts_runs_ranks_and_runs_within_their_intervals():
     table = pd.DataFrame({"measured": [1.0, 2.0, 3.0, 4.0], "predicted": [1.1, 2.1, 2.9, 5.0], "std": 0.1})
-    found = axes_of(table, pictures.predicted_against_measured).texts[0].get_text()
+    found = axes_of(table, fit.predicted_against_measured).texts[0].get_text()
     assert found == "n = 4\nSpearman 1.000\n75% in their intervals"
 
 
 def test_the_noise_over_seeds_is_a_band_around_a_right_prediction():
     table = predicted_table(6)
     assert (
-        not axes_of(table, pictures.predicted_against_measured)
-        .get_legend_handles_labels()[1][0]
-        .startswith("95% of runs")
+        not axes_of(table, fit.predicted_against_measured).get_legend_handles_labels()[1][0].startswith("95% of runs")
     )
     table.attrs["noise"] = 0.01
-    handles, labels = axes_of(table, pictures.predicted_against_measured).get_legend_handles_labels()
+    handles, labels = axes_of(table, fit.predicted_against_measured).get_legend_handles_labels()
     band = handles[labels.index("95% of runs by the noise over seeds alone")].get_paths()[0].vertices
     assert np.abs(band[:, 1] - band[:, 0]).max() == pytest.approx(0.0196, rel=1e-3)
 
@@ -285,7 +285,7 @@ def test_confirmed_mixtures_are_no_runs_of_the_sweep():
     table = predicted_table(6).assign(kind="out of fold")
     table.loc[len(table)] = [3.05, 3.0, np.nan, "proposal"]
     table.attrs["spearman"] = "0.95 ± 0.01"
-    axes = axes_of(table, pictures.predicted_against_measured)
+    axes = axes_of(table, fit.predicted_against_measured)
     assert axes.texts[0].get_text().startswith("n = 60\nSpearman 0.95 ± 0.01\n")
     assert "proposal, confirmed" in axes.get_legend_handles_labels()[1]
 
@@ -295,7 +295,7 @@ def test_effects_are_whole_numbers_of_thousandths_and_one_colour_per_direction()
         [("metric/web_val_loss", "web", -0.0342), ("metric/web_val_loss", "code", 0.0121)],
         columns=["target", "domain", "effect"],
     )
-    axes = axes_of(table, pictures.effect_map)
+    axes = axes_of(table, heat_maps.effect_map)
     assert [text.get_text() for text in axes.texts] == ["−34", "12"]
     assert "in 1/1000 nats/token, darkest: 34.2" in axes.get_xlabel().replace("\n", " ")
     faces = axes.collections[0].get_facecolor()
@@ -305,26 +305,24 @@ def test_effects_are_whole_numbers_of_thousandths_and_one_colour_per_direction()
 
 def test_effects_of_zero_and_correlations_that_are_not_numbers_are_drawn_as_nothing():
     table = pd.DataFrame({"target": "t", "domain": ["a", "b"], "effect": [0.0, 0.0], "correlation": [np.nan, np.nan]})
-    assert [text.get_text() for text in axes_of(table, pictures.effect_map).texts] == ["0", "0"]
-    assert not axes_of(table, pictures.correlation_map).texts
+    assert [text.get_text() for text in axes_of(table, heat_maps.effect_map).texts] == ["0", "0"]
+    assert not axes_of(table, heat_maps.correlation_map).texts
 
 
 def test_the_line_names_what_the_optimum_is_predicted_to_change():
-    axes = axes_of(line_table(6), pictures.line_to_optimum)
+    axes = axes_of(line_table(6), proposal.line_to_optimum)
     assert [text.get_text() for text in axes.texts] == ["−0.090"]
-    assert "predicted by independent judges" in axes.get_legend_handles_labels()[1]
-    without = axes_of(line_table(6).drop(columns="judged"), pictures.line_to_optimum)
-    assert "predicted by independent judges" not in without.get_legend_handles_labels()[1]
+    assert axes.get_legend_handles_labels()[1] == ["its interval", "predicted by the regression"]
 
 
 def test_the_learning_curve_goes_on_where_it_is_extrapolated():
     table = learning_table(6)
-    axes = axes_of(table, pictures.rank_against_runs)
+    axes = axes_of(table, fit.rank_against_runs)
     ahead = next(line for line in axes.lines if line.get_label() == "extrapolated")
     assert list(ahead.get_xdata()) == [512, 1024, 2048]
     assert list(ahead.get_ydata()) == list(table["spearman"].tail(3))
     assert axes.get_ylim()[1] <= 1
-    measured = axes_of(table.dropna(), pictures.regret_against_runs)
+    measured = axes_of(table.dropna(), fit.regret_against_runs)
     assert "extrapolated" not in measured.get_legend_handles_labels()[1]
     assert measured.get_ylim()[0] <= 0
 
@@ -332,21 +330,21 @@ def test_the_learning_curve_goes_on_where_it_is_extrapolated():
 def test_models_at_the_same_size_have_a_line_each():
     table = learning_table(6)
     both = pd.concat([table, table.assign(model="linear", spearman=table["spearman"] - 0.1)])
-    labels = axes_of(both, pictures.rank_against_runs).get_legend_handles_labels()[1]
+    labels = axes_of(both, fit.rank_against_runs).get_legend_handles_labels()[1]
     assert labels == ["gp", "linear"]
 
 
 @given(st.lists(st.text("abc_", min_size=1, max_size=40), min_size=1, max_size=12, unique=True), st.integers(5, 30))
 def test_labels_are_short_where_that_keeps_them_apart(whole, most):
-    labels = pictures.apart(whole, most)
+    labels = distinct_labels(whole, most)
     assert len(set(labels)) == len(whole)
     if max(map(len, whole)) <= most:
         assert labels == whole
 
 
 def test_numbers_in_cells_are_short():
-    assert [pictures.short(v) for v in (-0.456, 0.004, -1.0, 0.5)] == ["−.46", "0", "−1", ".50"]
-    assert [pictures.whole(v) for v in (-34.2, 0.3, -0.3)] == ["−34", "0", "0"]
+    assert [heat_maps.correlation_text(v) for v in (-0.456, 0.004, -1.0, 0.5)] == ["−.46", "0", "−1", ".50"]
+    assert [heat_maps.whole_text(v) for v in (-34.2, 0.3, -0.3)] == ["−34", "0", "0"]
 
 
 def test_more_runs_are_expected_to_go_on_as_runs_did():
@@ -354,7 +352,7 @@ def test_more_runs_are_expected_to_go_on_as_runs_did():
     table = pd.DataFrame(
         {"num_runs": sizes, "repeat": 0, "spearman": 1 - 3.2 / sizes, "regret": 0.8 / sizes, "model": "gp"}
     )
-    ahead = pictures.with_extrapolation(table, 64).tail(3)
+    ahead = fit.with_extrapolation(table, 64).tail(3)
     assert list(ahead["num_runs"]) == [64, 128, 256]
     assert ahead["repeat"].isna().all()
     np.testing.assert_allclose(ahead["spearman"], 1 - 3.2 / np.array([64, 128, 256]))
@@ -365,7 +363,7 @@ def test_runs_that_did_not_help_are_not_extrapolated():
     table = pd.DataFrame(
         {"num_runs": [16, 32], "repeat": 0, "spearman": [0.9, 0.8], "regret": [0.01, 0.02], "model": "gp"}
     )
-    assert len(pictures.with_extrapolation(table, 64)) == 2
+    assert len(fit.with_extrapolation(table, 64)) == 2
 
 
 def test_a_domain_that_may_have_any_weight_has_no_cap():
@@ -378,6 +376,6 @@ def test_a_domain_that_may_have_any_weight_has_no_cap():
             "cap": [0.5, 4.0],
         }
     )
-    axes = axes_of(table, pictures.epochs_at_budget)
+    axes = axes_of(table, proposal.epochs_at_budget)
     assert "cap, 4 epochs" in axes.get_legend_handles_labels()[1]
     assert "its own cap" not in axes.get_legend_handles_labels()[1]

@@ -5,39 +5,63 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic_study import Law, confirm_study, repeat_first, write_data, write_study, write_sweep
+from synthetic_study import Law, built_once, confirm_study, repeat_first, write_data, write_sweep
 
 from mixture_config.files.mixture import Mixture
 from proxymix.app.answer import answer
 from proxymix.errors import InputError
-from proxymix.files import read_yaml, write_text
-from proxymix.plots.figures import ROLES, percent, shorten, signed
+from proxymix.files import read_yaml, write_json, write_text
+from proxymix.plots.palette import ROLES
+from proxymix.plots.text import percent, shorten, signed
 from proxymix.tables import read_table
+from regression.models.registry import REGRESSORS
 from regression.report import report
-from regression.reporting.report_figures import correlations, moved_weight
+from regression.reporting import study_results
+from regression.reporting.figures.fit import moved_weight
+from regression.reporting.figures.sweep import correlations
+from regression.reporting.rendering import render
+from regression.reporting.report_figures import report_figures
+from regression.reporting.report_html import report_html
+from regression.reporting.sections.fit import models_table
+from regression.reporting.sections.summary import headline
+from regression.reporting.study_results import StudyResults
+from regression.selection.metrics import OBJECTIVE
 
 ROOT = Path(__file__).parent.parent
+LAW = Law(5)
+FIGURES = {
+    *("mixtures", "near_optimal", "epochs", "gains", "line", "differences", "seeds", "domain_changes", "predicted"),
+    *("learning_rank", "learning_regret", "sensitivity", "effects", "correlation", "curves", "noise"),
+}
+OF_THE_SEARCH = {"near_optimal", "epochs", "gains", "line"}
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A confirmed study with its report."""
-    folder = write_study(tmp_path_factory.mktemp("study"), Law(5))
-    report(folder, folder / "report")
-    return folder
+@pytest.fixture(scope="session")
+def finished_report(finished_study, tmp_path_factory):
+    """The report of the finished study."""
+    return built_once(tmp_path_factory.getbasetemp(), "finished_report", lambda folder: report(finished_study, folder))
 
 
-@pytest.fixture(scope="module")
-def page(study):
-    """The report's page."""
-    return (study / "report" / "index.html").read_text()
+@pytest.fixture
+def page(finished_report):
+    """The page of the finished study."""
+    return (finished_report / "index.html").read_text()
+
+
+@pytest.fixture
+def study(finished_study, tmp_path):
+    """The finished study, to be changed by a test."""
+    return shutil.copytree(finished_study, tmp_path / "study")
 
 
 @pytest.fixture
@@ -46,6 +70,12 @@ def tables(tmp_path):
     write_sweep(tmp_path, Law(4), num_runs=12)
     report(tmp_path, tmp_path / "report")
     return tmp_path
+
+
+def page_of(folder: Path) -> str:
+    """The page of a study, without its PNGs and CSVs."""
+    study = StudyResults(folder)
+    return report_html(study, report_figures(study))
 
 
 class Elements(HTMLParser):
@@ -80,7 +110,21 @@ def words(page: str) -> str:
     return " ".join(" ".join(Elements(page).text).split())
 
 
-def test_the_page_needs_nothing_but_itself(study, page):
+def part(page: str, name: str) -> str:
+    """What a reader sees of the header or of a section."""
+    pattern = r"<header>.*?</header>" if name == "header" else rf'<section id="{name}">.*?</section>'
+    return words(re.search(pattern, page, flags=re.DOTALL)[0])
+
+
+def heading(page: str) -> str:
+    """The verdict."""
+    return words(re.search(r"<h1>.*?</h1>", page)[0])
+
+
+# ---- The page as a file
+
+
+def test_the_page_needs_nothing_but_itself(finished_report, page):
     elements = Elements(page)
     assert not {tag for tag, _ in elements.found} & {"script", "link", "img", "iframe", "object"}
     assert "url(http" not in page
@@ -88,7 +132,7 @@ def test_the_page_needs_nothing_but_itself(study, page):
     for tag, attributes in elements.found:
         target = attributes.get("href") or attributes.get("xlink:href")
         if tag == "a":
-            assert (study / "report" / str(target)).is_file()
+            assert (finished_report / str(target)).is_file()
         elif target:
             assert target.startswith("#")
 
@@ -101,60 +145,26 @@ def test_ids_in_the_page_are_unique_and_those_referred_to_exist(page):
     assert wanted <= set(ids)
 
 
-def test_every_figure_has_its_png_and_its_csv(study, page):
-    names = {path.stem for path in (study / "report").glob("*.png")}
-    assert names == {path.stem for path in (study / "report").glob("*.csv")}
-    assert names == {
-        "mixtures",
-        "differences",
-        "seeds",
-        "domain_changes",
-        "predicted",
-        "learning_rank",
-        "learning_regret",
-        "sensitivity",
-        "effects",
-        "correlation",
-        "curves",
-        "noise",
-    }
-    for name in names:
-        assert f'href="{name}.png"' in page
+def test_every_figure_has_its_png_and_its_csv(finished_report, page):
+    assert {path.stem for path in finished_report.glob("*.png")} == FIGURES
+    assert {path.stem for path in finished_report.glob("*.csv")} == FIGURES
+    assert all(f'href="{name}.png"' in page for name in FIGURES)
 
 
-def test_the_csv_behind_a_figure_holds_the_studys_numbers(study):
-    optimum = Mixture.read(study / "optimal_mixture.yaml").weights
-    table = read_table(study / "report" / "mixtures.csv").set_index("domain")
+def test_the_csv_behind_a_figure_holds_the_studys_numbers(finished_study, finished_report):
+    optimum = Mixture.read(finished_study / "optimal_mixture.yaml").weights
+    table = read_table(finished_report / "mixtures.csv").set_index("domain")
     assert table["weight"].to_dict() == pytest.approx(optimum, abs=1e-15)
-    seeds = read_table(study / "report" / "seeds.csv")
-    assert len(seeds) == 25
-    predicted = read_table(study / "report" / "predicted.csv")
-    assert (predicted["kind"] == "out of fold").sum() == 40
-
-
-def test_the_verdict_is_the_heading_and_says_no_more_than_was_found(page):
-    heading = re.search(r"<h1>(.*?)</h1>", page)[1]
-    assert heading.startswith("The proposed mixture beats")
-    assert "the prior" in heading
-
-
-def test_the_page_says_what_was_asked_and_how_sure(study, page):
-    text = words(page)
-    assert "validation loss averaged over 5 domains" in text
-    assert "4 million tokens" in text
-    assert "5 fresh seeds" in text
-    assert "95% interval" in text
-    for domain in Law(5).domains:
-        assert domain in text
+    assert len(read_table(finished_report / "seeds.csv")) == 25
+    assert (read_table(finished_report / "predicted.csv")["kind"] == "out of fold").sum() == 40
 
 
 def test_nothing_in_the_page_is_empty_or_not_a_number(page):
-    text = words(page)
-    assert not re.search(r"\b(nan|None|inf|NaN)\b", text)
+    assert not re.search(r"\b(nan|None|inf|NaN)\b", words(page))
 
 
-def test_the_page_holds_no_path_of_this_machine_and_no_clock(study, page):
-    assert str(study) not in page
+def test_the_page_holds_no_path_of_this_machine_and_no_clock(finished_study, page):
+    assert str(finished_study) not in page
     assert str(Path.home()) not in page
     assert not re.search(r"\b20[2-9]\d-\d\d-\d\d\b", page)
     assert not re.search(r"\b\d\d:\d\d:\d\d\b", page)
@@ -162,99 +172,43 @@ def test_the_page_holds_no_path_of_this_machine_and_no_clock(study, page):
 
 def test_colours_of_the_figures_are_the_pages_own(page):
     """So that a dark page has light lines: no colour is written into a figure."""
-    drawn = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
-    assert set(re.findall(r"var\(--(\w+)\)", drawn)) <= set(ROLES.values())
-    assert not re.findall(r"(?:fill|stroke): #", drawn)
+    drawings = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    used = set(re.findall(r"var\(--(\w+)\)", drawings))
+    assert used and used <= set(ROLES.values())
+    assert all(page.count(f"--{role}:") == 2 for role in ROLES.values())  # in the light and in the dark
+    assert not re.findall(r"(?:fill|stroke): #", drawings)
 
 
-def test_every_picture_is_told_in_words(page):
+def test_every_figure_is_told_in_words(page):
     labels = [a["aria-label"] for tag, a in Elements(page).found if tag == "svg"]
-    assert len(labels) == 24
+    assert len(labels) == 2 * len(FIGURES)
     assert all(len(label) > 30 for label in labels)
 
 
-def test_two_tables_are_enough_and_what_is_missing_is_said(tables):
-    text = words((tables / "report" / "index.html").read_text())
-    assert "12 proxy runs, and no proposal yet" in text
-    assert "No mixture has been proposed yet" in text
-    assert "token counts not given" in text
-    assert {path.name for path in (tables / "report").iterdir()} == {"index.html", "correlation.png", "correlation.csv"}
+def test_names_from_the_tables_are_text_not_markup(tmp_path):
+    rng = np.random.default_rng(0)
+    evil = '<script>alert("x")</script> & $a_b$ {{ 7 * 7 }}'
+    rows = [f"{i},{a},{1 - a},{b}" for i, (a, b) in enumerate(rng.uniform(size=(12, 2)), start=1)]
+    write_text(
+        tmp_path / "mixtures.csv",
+        "index,train_a,train_b,train_c\n" + "".join(f"{r.rsplit(',', 1)[0]},0\n" for r in rows),
+    )
+    quoted = evil.replace('"', '""')
+    losses = f'index,"{quoted}"\n' + "".join(f"{r.split(',')[0]},{r.rsplit(',', 1)[1]}\n" for r in rows)
+    write_text(tmp_path / "losses.csv", losses)
+    page = page_of(tmp_path)
+    assert "<script" not in page
+    assert evil in words(page)
 
 
-def test_without_a_confirmation_the_page_claims_nothing(study, tmp_path):
-    copy = shutil.copytree(study, tmp_path / "study")
-    for name in ("confirmation.yaml", "confirmation.csv"):
-        (copy / name).unlink()
-    report(copy, copy / "report")
-    text = words((copy / "report" / "index.html").read_text())
-    assert "not yet confirmed by training" in text
-    assert "beats" not in text
-    assert "What the regression predicts" in text
+def test_whatever_a_template_is_given_is_escaped_and_what_it_lacks_is_an_error():
+    from jinja2 import UndefinedError
 
-
-def test_a_worst_case_is_reported_in_its_unit_and_which_ceilings_were_kept(study, tmp_path):
-    copy = shutil.copytree(study, tmp_path / "study")
-    law, first = Law(5), Law(5).domains[0]
-    weights = dict.fromkeys(law.domains, 0.02) | {first: 0.92}
-    spec = {"minimise": "worst", "max_increase": "1%"}
-    Mixture(weights, {"objective": spec}).write(copy / "optimal_mixture.yaml")
-    confirm_study(copy, law)
-    report(copy, copy / "report")
-    text = words((copy / "report" / "index.html").read_text())
-    kept = {target: entry["kept"] for target, entry in read_yaml(copy / "confirmation.yaml")["ceilings"].items()}
-    broken = [target.split("/")[1].removesuffix("_val_loss") for target, ok in kept.items() if not ok]
-    assert len(kept) == 5 and kept[f"metric/{first}_val_loss"] and broken
-    assert "no target more than 1% above the prior" in text
-    assert "worst z-score over 5 domains" in text and "standard deviations of the sweep against the prior" in text
-    assert f"breaks the ceilings on {broken[0]}" in text
-    assert text.count(" broken ") >= len(broken)
-    assert "NOT kept (0 of 5 seeds)" in answer(copy)
-
-
-def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(study, tmp_path):
-    copy = shutil.copytree(study, tmp_path / "study", ignore=shutil.ignore_patterns("report", "proxies"))
-    if (copy / "optimal_mixture").exists():
-        (copy / "optimal_mixture").rename(copy / "proposal")
-    for name in ("confirmation.yaml", "confirmation.csv"):
-        (copy / name).unlink()
-    report(copy, copy / "report")
-    text = words((copy / "report" / "index.html").read_text())
-    found = {"near_optimal", "epochs", "gains", "line"}
-    assert {path.stem for path in (copy / "report").glob("*.png")} >= found
-    assert "low" in read_table(copy / "report" / "mixtures.csv")
-    assert "By the regression, the proposal is" in text
-    assert "What else was close" in text
-    assert not re.search(r"\b(nan|None|inf|NaN)\b", text)
-    mixture = Mixture.read(copy / "optimal_mixture.yaml")
-    weights, extra = mixture.weights, mixture.extra
-    Mixture(dict.fromkeys(weights, 0.2), extra).write(copy / "optimal_mixture.yaml")
-    report(copy, copy / "report")
-    assert not {path.stem for path in (copy / "report").glob("*.png")} & found
-
-
-def test_the_noise_floor_is_shown_where_a_mixture_was_repeated(study, tmp_path):
-    copy = shutil.copytree(study, tmp_path / "study")
-    assert "noise over seeds (nats" not in words((copy / "report" / "index.html").read_text())
-    repeat_first(copy, Law(5), seeds=(1, 2, 3))
-    report(copy, copy / "report")
-    scores = read_table(copy / "regression" / "scores.csv")
-    floor = scores[scores["model"] == "noise floor"].set_index("target")["rmse"]
-    text = words((copy / "report" / "index.html").read_text())
-    assert f"apart by {floor['objective']:.4f} (standard deviation), which no regression can foresee" in text
-    assert "noise over seeds (nats/token)" in text and "95% of runs by the noise over seeds alone" in text
-    assert len(floor) == 6 and all(f"{sd:.4f}" in text for sd in floor)
-
-
-def test_a_confirmation_of_another_proposal_is_not_shown(study, tmp_path):
-    copy = shutil.copytree(study, tmp_path / "study")
-    law = Law(5)
-    uniform = dict.fromkeys(law.domains, 0.2)
-    Mixture(uniform, {"objective": "mean"}).write(copy / "optimal_mixture.yaml")
-    shutil.rmtree(copy / "regression")  # so that there is less to draw
-    report(copy, copy / "report")
-    text = words((copy / "report" / "index.html").read_text())
-    assert "of another proposal" in text
-    assert "not yet confirmed by training" in text
+    data = {"headline": "<b>", "objective": "a & b", "num_seeds": 0, "is_proposed": False, "tiles": []}
+    assert "&lt;b&gt;" in render("header", **data) and "a &amp; b" in render("header", **data)
+    del data["headline"]
+    with pytest.raises(UndefinedError, match="headline"):
+        render("header", **data)
 
 
 def test_the_same_study_gives_the_same_bytes_in_any_process(tables):
@@ -267,7 +221,7 @@ def test_the_same_study_gives_the_same_bytes_in_any_process(tables):
         assert (tables / "again" / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_a_users_matplotlibrc_does_not_change_a_figure(tables, monkeypatch):
+def test_a_users_matplotlibrc_does_not_change_a_figure(tables):
     import matplotlib as mpl
 
     before = (tables / "report" / "correlation.png").read_bytes()
@@ -276,21 +230,132 @@ def test_a_users_matplotlibrc_does_not_change_a_figure(tables, monkeypatch):
     assert (tables / "again" / "correlation.png").read_bytes() == before
 
 
-def test_names_from_the_tables_are_text_not_markup(tmp_path):
-    rng = np.random.default_rng(0)
-    evil = '<script>alert("x")</script> & $a_b$'
-    rows = [f"{i},{a},{1 - a},{b}" for i, (a, b) in enumerate(rng.uniform(size=(12, 2)), start=1)]
-    write_text(
-        tmp_path / "mixtures.csv",
-        "index,train_a,train_b,train_c\n" + "".join(f"{r.rsplit(',', 1)[0]},0\n" for r in rows),
-    )
-    quoted = evil.replace('"', '""')
-    losses = f'index,"{quoted}"\n' + "".join(f"{r.split(',')[0]},{r.rsplit(',', 1)[1]}\n" for r in rows)
-    write_text(tmp_path / "losses.csv", losses)
-    report(tmp_path, tmp_path / "report")
-    page = (tmp_path / "report" / "index.html").read_text()
-    assert "<script" not in page
-    assert evil in words(page)
+def test_a_report_replaces_the_one_before(tables):
+    (tables / "report" / "old.png").write_bytes(b"")
+    report(tables, tables / "report")
+    assert not (tables / "report" / "old.png").exists()
+
+
+def test_a_folder_that_is_no_report_is_not_replaced(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match=re.escape(str(tmp_path))):
+        report(tmp_path, tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+def test_a_study_without_runs_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no mixtures\.csv.*proxymix sweep"):
+        report(tmp_path, tmp_path / "report")
+    assert not (tmp_path / "report").exists()
+
+
+# ---- What the page says
+
+
+@pytest.mark.parametrize(
+    ("optimum", "confirmation", "sentence"),
+    [
+        ({}, {}, "12 proxy runs, and no proposal yet"),
+        ({"a": 1}, {}, "A mixture proposed by the regression, not yet confirmed by training"),
+        (
+            {"a": 1},
+            {"better_than": ["prior", "uniform"], "no_better_than": [], "worse_than": [], "mixtures": {}},
+            "The proposed mixture beats every baseline: the prior and the uniform mixture",
+        ),
+        (
+            {"a": 1},
+            {
+                "better_than": ["prior"],
+                "no_better_than": ["heuristic"],
+                "worse_than": ["best_seen"],
+                "mixtures": {"heuristic": {"over_the_cap": "web 5 epochs"}},
+                "ceilings": {"metric/web_val_loss": {"kept": False}, "metric/law_val_loss": {"kept": True}},
+            },
+            "The proposed mixture beats the prior; it is no better than the heuristic, which the data cannot feed; it is worse than "
+            "the best mixture of the sweep; it breaks the ceilings on web",
+        ),
+    ],
+)
+def test_the_verdict_says_no_more_than_was_found(optimum, confirmation, sentence):
+    """The snapshot of this family of sentences."""
+    runs = SimpleNamespace(index=range(12))
+    assert headline(SimpleNamespace(optimum=optimum, confirmation=confirmation, runs=runs)) == sentence
+
+
+def test_the_page_says_what_was_asked_and_how_sure(finished_study, page):
+    assert heading(page) == headline(StudyResults(finished_study))
+    asked, sure = part(page, "question"), part(page, "confidence")
+    assert "averaged over 5 domains" in asked and "4 million tokens" in asked and "5 of 5 measured losses" in asked
+    prior = read_yaml(finished_study / "confirmation.yaml")["differences"]["prior"]["objective"]
+    assert all(signed(prior[key]) in sure for key in ("mean", "low", "high"))
+    assert all(signed(prior[key]) in part(page, "header") for key in ("mean", "low", "high"))
+    assert all(domain in part(page, "answer") for domain in LAW.domains)
+
+
+def test_two_tables_are_enough_and_what_is_missing_is_said_with_the_command_that_makes_it(tables):
+    page = (tables / "report" / "index.html").read_text()
+    assert heading(page).startswith("12 proxy runs")
+    assert "proxymix propose" in part(page, "answer") and "proxymix fit" in part(page, "regression")
+    assert "no prior" in part(page, "question")
+    assert not {"confidence", "use", "proxies"} & set(re.findall(r'<section id="(\w+)"', page))
+    assert {path.name for path in (tables / "report").iterdir()} == {"index.html", "correlation.png", "correlation.csv"}
+
+
+def test_without_a_confirmation_the_page_claims_nothing(study):
+    for name in ("confirmation.yaml", "confirmation.csv"):
+        (study / name).unlink()
+    page = page_of(study)
+    assert "beats" not in words(page)
+    assert "proxymix confirm" in part(page, "confidence") and "proxymix confirm" in part(page, "header")
+    predicted = Mixture.read(study / "optimal_mixture.yaml").extra["predicted"]
+    assert f"{predicted['mean']:.3f} ({predicted['low']:.3f} to {predicted['high']:.3f})" in part(page, "confidence")
+
+
+def test_a_worst_case_is_reported_in_its_unit_and_which_limits_of_increase_were_kept(study):
+    first = LAW.domains[0]
+    weights = dict.fromkeys(LAW.domains, 0.02) | {first: 0.92}
+    spec = {"minimise": "worst", "max_increase": "1%"}
+    Mixture(weights, {"objective": spec}).write(study / "optimal_mixture.yaml")
+    confirm_study(study, LAW)
+    page = page_of(study)
+    kept = {target: entry["kept"] for target, entry in read_yaml(study / "confirmation.yaml")["ceilings"].items()}
+    broken = [target.split("/")[1].removesuffix("_val_loss") for target, ok in kept.items() if not ok]
+    assert len(kept) == 5 and kept[f"metric/{first}_val_loss"] and broken
+    assert "1%" in part(page, "question") and "worst z-score over 5 domains" in part(page, "question")
+    assert "standard deviations of the sweep" in part(page, "header")
+    assert all(name in heading(page) for name in broken) and first not in heading(page)
+    assert part(page, "confidence").count(" broken ") == len(broken)
+    assert "NOT kept (0 of 5 seeds)" in answer(study)
+
+
+def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(study):
+    shutil.rmtree(study / "proxies")  # so that there is less to draw
+    figures = report_figures(StudyResults(study))
+    assert set(figures) >= OF_THE_SEARCH and "low" in figures["mixtures"].table
+    page = report_html(StudyResults(study), figures)
+    assert f"of {len(read_table(study / 'proposal' / 'candidates.csv'))} candidates" in part(page, "answer")
+    mixture = Mixture.read(study / "optimal_mixture.yaml")
+    Mixture(dict.fromkeys(mixture.weights, 0.2), mixture.extra).write(study / "optimal_mixture.yaml")
+    assert not set(report_figures(StudyResults(study))) & OF_THE_SEARCH
+
+
+def test_the_noise_floor_is_shown_where_a_mixture_was_repeated(study, page):
+    assert "noise over seeds" not in part(page, "regression")
+    repeat_first(study, LAW, seeds=(1, 2, 3))
+    page = page_of(study)
+    scores = read_table(study / "regression" / "scores.csv")
+    floor = scores[scores["model"] == "noise floor"].set_index("target")["rmse"]
+    text = part(page, "regression")
+    assert "noise over seeds (nats/token)" in text and "95% of runs by the noise over seeds alone" in text
+    assert len(floor) == 6 and all(f"{sd:.4f}" in text for sd in floor)
+
+
+def test_a_confirmation_of_another_proposal_is_not_shown(study):
+    Mixture(dict.fromkeys(LAW.domains, 0.2), {"objective": "mean"}).write(study / "optimal_mixture.yaml")
+    shutil.rmtree(study / "regression")  # so that there is less to draw
+    page = page_of(study)
+    assert "beats" not in heading(page) and "of another proposal" in part(page, "confidence")
+    assert "differences" not in report_figures(StudyResults(study))
 
 
 def test_many_domains_make_a_page_too(tmp_path):
@@ -304,16 +369,50 @@ def test_many_domains_make_a_page_too(tmp_path):
     assert list(table["domain"][:24]) == [d for _, d in sorted(zip(-law.prior, law.domains, strict=True))]
 
 
-def test_a_study_without_runs_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"no mixtures\.csv.*proxymix sweep"):
-        report(tmp_path, tmp_path / "report")
-    assert not (tmp_path / "report").exists()
+def test_the_page_says_how_the_mixtures_were_drawn_as_their_files_record_it(tables):
+    settings = {"design": "space_filling", "temperature": 0.3, "min_strength": 2.0, "max_strength": 16.0}
+    Mixture({"a": 0.5, "b": 0.5}, settings).write(tables / "mixtures" / "n00001.yaml")
+    asked = part(page_of(tables), "question")
+    assert all(fact in asked for fact in ("12 drawn", "far from each other", "power 0.3", "concentration 2 to 16"))
+    Mixture({"a": 0.5, "b": 0.5}, {"round": 2}).write(tables / "rounds" / "mixtures" / "n00002.yaml")
+    assert "11 drawn, 1 picked" in part(page_of(tables), "question")
 
 
-def test_a_report_replaces_the_one_before(tables):
-    (tables / "report" / "old.png").write_bytes(b"")
-    report(tables, tables / "report")
-    assert not (tables / "report" / "old.png").exists()
+def test_every_model_is_named_as_the_registry_names_it():
+    rows = [(key, OBJECTIVE, rank / 10, 0.0, 0.1, 0.5, 0.01) for rank, key in enumerate(REGRESSORS)]
+    columns = ["model", "target", "spearman", "spearman_sd", "rmse", "r2", "regret"]
+    scores, unit = pd.DataFrame(rows, columns=columns), SimpleNamespace(unit="nats/token")
+    best = list(REGRESSORS)[-1]
+    table = models_table(SimpleNamespace(scores=scores, fit=SimpleNamespace(model=best), objective=unit))
+    labels = [entry.label for entry in reversed(REGRESSORS.values())]
+    assert [row[0] for row in table.rows] == [f"{labels[0]}, chosen", *labels[1:]] and table.chosen == 0
+
+
+# ---- The numbers behind it
+
+
+def test_every_table_of_a_study_is_read_once(finished_study, monkeypatch):
+    read = Counter()
+
+    def counting(path: Path) -> pd.DataFrame:
+        read[path] += 1
+        return read_table(path)
+
+    monkeypatch.setattr(study_results, "read_table", counting)
+    page_of(finished_study)
+    assert len(read) >= 8 and set(read.values()) == {1}
+
+
+def test_the_version_shown_is_that_of_the_last_stage_that_read_the_others_files(tables):
+    write_json(
+        tables / "stages" / "b.json", {"inputs": {"corpus": "1"}, "outputs": {"a.csv": "2"}, "versions": {"x": "1"}}
+    )
+    write_json(
+        tables / "stages" / "a.json", {"inputs": {"a.csv": "2"}, "outputs": {"b.csv": "3"}, "versions": {"x": "2"}}
+    )
+    assert StudyResults(tables).versions == {"x": "2"}
+    write_json(tables / "stages" / "a.json", {"inputs": {}, "outputs": {"corpus": "3"}, "versions": {"x": "2"}})
+    assert StudyResults(tables).versions == {"x": "1"}
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=2, max_size=8), st.floats(-0.5, 0.5), st.data())
@@ -350,22 +449,3 @@ def test_labels_lose_a_shared_prefix_only_where_they_are_too_long():
 def test_numbers_are_written_as_a_reader_has_them():
     assert [percent(v) for v in (0, 1e-6, 0.0123, 0.456)] == ["0%", "< 0.01%", "1.23%", "45.6%"]
     assert [signed(v) for v in (-0.0841, 0.002)] == ["−0.084", "+0.002"]
-
-
-def test_a_folder_that_is_no_report_is_not_replaced(tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(InputError, match="is no earlier report"):
-        report(tmp_path, tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "precious"
-
-
-def test_the_page_says_how_the_mixtures_were_drawn_as_their_files_record_it(tables):
-    settings = {"design": "space_filling", "temperature": 0.3, "min_strength": 2.0, "max_strength": 16.0}
-    Mixture({"a": 0.5, "b": 0.5}, settings).write(tables / "mixtures" / "n00001.yaml")
-    report(tables, tables / "report")
-    text = (tables / "report" / "index.html").read_text()
-    assert "far from each other among Dirichlet draws around the prior to the power 0.3, concentration 2 to 16" in text
-    assert "picked" not in text
-    Mixture({"a": 0.5, "b": 0.5}, {"round": 2}).write(tables / "rounds" / "mixtures" / "n00002.yaml")
-    report(tables, tables / "report")
-    assert "drawn, 1 picked in further rounds" in (tables / "report" / "index.html").read_text()
