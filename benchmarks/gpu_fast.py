@@ -169,17 +169,19 @@ def cases(context: Context) -> dict[str, Case]:
     def settings(model: str, sequence: int, batch: int) -> TrainSettings:
         return TrainSettings(model, sequence_length=sequence, batch_size=batch, tokens=2**24, **short)
 
-    launches = ("head fused", "corpus on device", "graph", "compiled", "graph + corpus", "graph + corpus + fused")
-    launches += ("graph + corpus + fused + compiled",)
-    heads = ("head fused", "head liger", "head cut", "compiled", "fused + compiled", "graph + corpus + fused")
-    heads += ("graph + corpus + fused + compiled",)
-    every = "graph + corpus + fused", "graph + corpus + fused + compiled"
+    launches = ("head fused", "corpus on device", "graph", "optimiser fused", "compiled", "graph, corpus")
+    launches += ("everything", "everything, compiled")
+    heads = ("head fused", "head liger", "head cut", "compiled", "head fused, compiled", "everything")
+    heads += ("everything, compiled",)
+    every = "everything", "everything, compiled"
     return {
         "1m, 4k, 16 x 512": Case(4096, settings("1m", 512, 16), (1, 4, 16, 64), 64, launches),
         "1m, 50k, RegMix's 512 x 2048": Case(50_432, settings("1m", 2048, 512), (1, 4), 1, heads),
         "tiny, 8 x 64": Case(512, settings("80k", 64, 8), (1, 4, 16, 64), 64, launches),
-        "1m, 50k, 16 x 512": Case(50_432, settings("1m", 512, 16), (1, 4, 16), 16, ("head fused", "graph", *every)),
-        "60m, 50k, 64 x 2048": Case(50_432, settings("60m", 2048, 64), (1,), 1, ("head fused", "fused + compiled")),
+        "1m, 50k, 16 x 512": Case(
+            50_432, settings("1m", 512, 16), (1, 4, 16), 16, ("head fused", "optimiser fused", *every)
+        ),
+        "60m, 50k, 64 x 2048": Case(50_432, settings("60m", 2048, 64), (1,), 1, ("head fused", "everything, compiled")),
         "1m, 4k, RegMix's 512 x 2048": Case(4096, settings("1m", 2048, 512), (1, 4), 4, ("head fused", *every)),
     }
 
@@ -260,7 +262,7 @@ def speed(context: Context, case: Case, layout: Any, seconds: float) -> Mapping[
 
     from proxy_training.device.counting import VALIDATION, counted
 
-    if layout.device == "cpu" and (layout.graph or layout.head != "pieces"):
+    if layout.device == "cpu" and (layout.graph or layout.head != "pieces" or layout.optimizer != "torch"):
         raise NotImplementedError("this way wants a GPU")
     if layout.device == "cuda":
         torch.cuda.reset_peak_memory_stats()

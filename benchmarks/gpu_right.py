@@ -38,7 +38,7 @@ def right(context: Context) -> Iterator[Item]:
             yield "out of memory", test(out_of_memory, context)
             for precision in PRECISIONS:
                 yield f"{precision}: validation against float64", test(validation, context, precision)
-    last = ("compiled", "graph + corpus + fused + compiled", "head liger", "head cut")
+    last = ("everything, compiled", "compiled", "head liger", "head cut")
     yield from (way(context, precision, name) for name in last for precision in PRECISIONS[::-1])
 
 
@@ -159,7 +159,9 @@ def agrees(context: Context, precision: str, layout: Any) -> Mapping[str, Any]:
     """A way's losses against the reference's; the same twice, and stopped in the middle and continued, to the bit."""
     from proxy_training.loop import trainer
 
-    if context.device == "cpu" and (layout.graph or layout.head != "pieces" or layout.compile):
+    if (context.device == "cpu" and set(layout.record()) & {"graph", "head", "optimizer"}) or (
+        context.device == "cpu" and layout.compile
+    ):
         raise NotImplementedError("this way wants a GPU")
     runs, settings = runs_of(4), settings_of(context, 20 if context.rehearse else 100)
     usual = reference(context, precision)
@@ -200,7 +202,10 @@ def diverging(context: Context) -> Mapping[str, Any]:
     runs, settings = runs_of(4), settings_of(context, 20 if context.rehearse else 60)
     ways = {"reference": {}, "corpus on device": {"corpus": "device"}}
     if context.device == "cuda":
-        ways |= {"graph": {"graph": True}, "graph, fused": {"graph": True, "head": "fused", "corpus": "device"}}
+        ways |= {
+            "graph": {"graph": True},
+            "everything": {"graph": True, "head": "fused", "corpus": "device", "optimizer": "fused"},
+        }
     build = trainer.build_proxy
     found: dict[str, Any] = {}
     for name, change in ways.items():

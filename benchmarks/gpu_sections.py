@@ -136,18 +136,20 @@ def write_tokens(folder: Path, vocabulary: int, num_tokens: int, num_domains: in
 
 def variants_of(layout: Any) -> dict[str, Any]:
     """A layout -> the faster ways that may be tried on it, each alone and then all together, by name."""
-    alone = {
+    on_device = {"graph": True, "corpus": "device"}
+    every = {**on_device, "head": "fused", "optimizer": "fused"}
+    changes: dict[str, dict[str, Any]] = {
         "head fused": {"head": "fused"},
         "head liger": {"head": "liger"},
         "head cut": {"head": "cut"},
         "corpus on device": {"corpus": "device"},
         "graph": {"graph": True},
+        "optimiser fused": {"optimizer": "fused"},
         "compiled": {"compile": True},
+        "head fused, compiled": {"head": "fused", "compile": True},
+        "graph, corpus": on_device,
+        "graph, corpus, head": {**on_device, "head": "fused"},
+        "everything": every,
+        "everything, compiled": {**every, "compile": True},
     }
-    together = {
-        "fused + compiled": {"head": "fused", "compile": True},
-        "graph + corpus": {"graph": True, "corpus": "device"},
-        "graph + corpus + fused": {"graph": True, "corpus": "device", "head": "fused"},
-        "graph + corpus + fused + compiled": {"graph": True, "corpus": "device", "head": "fused", "compile": True},
-    }
-    return {name: replace(layout, **change) for name, change in (alone | together).items()}
+    return {name: replace(layout, **change) for name, change in changes.items()}

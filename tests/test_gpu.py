@@ -35,7 +35,18 @@ def final(runs: list[Run], data: TokenData, layout: Layout, settings: TrainSetti
 
 @pytest.mark.parametrize(
     ("change", "tolerance"),
-    [({}, 1e-3), ({"micro_batch": 1}, 1e-3), ({"compile": True}, 1e-3), ({"precision": "bf16"}, 0.05)],
+    [
+        ({}, 1e-3),
+        ({"micro_batch": 1}, 1e-3),
+        ({"precision": "bf16"}, 0.05),
+        ({"corpus": "device"}, 1e-3),
+        ({"head": "fused"}, 1e-3),
+        ({"optimizer": "fused"}, 1e-3),
+        ({"graph": True}, 1e-3),
+        (EVERYTHING, 1e-3),
+        ({**EVERYTHING, "precision": "bf16"}, 0.05),
+        ({"compile": True}, 1e-3),
+    ],
 )
 def test_losses_are_those_of_the_processor(data, change, tolerance):
     wanted = final(RUNS, data, replace(LAYOUT, device="cpu"))
@@ -50,22 +61,24 @@ def test_neighbours_change_nothing_that_counts(data, precision, tolerance):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_the_same_bundle_ends_with_the_same_bytes(tmp_path: Path, precision, compiled):
+@pytest.mark.parametrize("change", [{}, EVERYTHING, {"compile": True}], ids=["reference", "everything", "compiled"])
+def test_the_same_run_batch_ends_with_the_same_bytes(tmp_path: Path, precision, change):
     """With sequences long enough for attention to have several blocks of keys, whose gradients are added up."""
     settings = replace(TINY, model="1m", sequence_length=512, tokens=512 * 80, valid_tokens=512, precision=precision)
     data = TokenData.open(write_tokens(tmp_path / "tokens", {"a": 4000, "b": 4000}, valid=1400, shard=4000), settings)
-    layout = layout_of(replace(settings, models_per_process=4, compile=compiled), VOCABULARY)
+    layout = replace(layout_of(replace(settings, models_per_process=4), VOCABULARY), **change)
     assert (layout.device, layout.models_per_process) == ("cuda", 4)
     for name in ("once", "twice"):
         train_together(RUNS, data, tmp_path / name, settings, layout)
     assert contents(tmp_path / "once") == contents(tmp_path / "twice")
 
 
-def test_stopped_and_continued_it_ends_with_the_same_losses(data, tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("change", [{}, EVERYTHING], ids=["reference", "everything"])
+def test_stopped_and_continued_it_ends_with_the_same_losses(data, tmp_path: Path, monkeypatch, change):
+    layout = replace(LAYOUT, **change)
     monkeypatch.setattr(trainer, "STATE_SECONDS", -1)
     plans, steps = [plan_of(run, data, TINY) for run in RUNS], []
-    wanted = fit(RUNS, plans, data, TINY, LAYOUT)
+    wanted = fit(RUNS, plans, data, TINY, layout)
 
     def stop(count: int) -> None:
         steps.append(count)
@@ -73,8 +86,8 @@ def test_stopped_and_continued_it_ends_with_the_same_losses(data, tmp_path: Path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(RUNS, plans, data, TINY, LAYOUT, on_steps=stop, state=tmp_path / "state")
-    found = fit(RUNS, plans, data, TINY, LAYOUT, state=tmp_path / "state")
+        fit(RUNS, plans, data, TINY, layout, on_steps=stop, state=tmp_path / "state")
+    found = fit(RUNS, plans, data, TINY, layout, state=tmp_path / "state")
     assert [result.rows for result in found] == [result.rows for result in wanted]
 
 
@@ -82,8 +95,8 @@ def test_what_is_fastest_is_measured(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     layout = chosen_layout(replace(TINY, tokens=10**10), VOCABULARY, 100, 1)
     assert layout.device == "cuda" and layout.precision == "bf16"
-    speeds = json.loads((tmp_path / "proxymix" / "speeds.json").read_text())
-    assert len(speeds) >= 4 and all(0 < cost < 1 for cost in speeds.values())
+    speeds = json.loads((tmp_path / "proxymix" / "speeds.json").read_text()).values()
+    assert sum(isinstance(cost, float) and 0 < cost < 1 for cost in speeds) >= 4
 
 
 def test_what_does_not_fit_is_halved_and_trained(data, tmp_path: Path):

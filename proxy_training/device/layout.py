@@ -35,6 +35,7 @@ class Layout:
         head: How losses and their gradients are taken from hidden states (see model/head.py).
         corpus: Where batches are gathered: on the host, or on the device, which then holds all training tokens.
         graph: Whether a step is one CUDA graph.
+        optimizer: torch's AdamW behind clipping, or both as one (see model/fused_optimizer.py).
     """
 
     device: str
@@ -45,6 +46,7 @@ class Layout:
     head: Literal["pieces", "fused", "liger", "cut"] = "pieces"
     corpus: Literal["host", "device"] = "host"
     graph: bool = False
+    optimizer: Literal["torch", "fused"] = "torch"
 
     @property
     def variants(self) -> dict[str, Any]:

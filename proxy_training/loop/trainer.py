@@ -4,6 +4,7 @@ One loop for one proxy or many (K of them, see stack.py). Its whole state is the
 losses so far, and the number of the step, so it can be written down and continued with the same arithmetic.
 """
 
+import functools
 import math
 import os
 import time
@@ -18,7 +19,7 @@ from litgpt.pretrain import get_lr
 
 from proxy_training.device.layout import Layout, free_bytes
 from proxy_training.loop.batches import Batches, DeviceBatches, corpus_bytes
-from proxy_training.loop.distributed import OneDevice
+from proxy_training.loop.distributed import OneDevice, Parameters
 from proxy_training.loop.graphed_step import GraphedStep
 from proxy_training.loop.validation import Validation
 from proxy_training.model.head import linear_cross_entropy, token_losses
@@ -163,20 +164,11 @@ class Training:
     ) -> None:
         self.runs, self.settings, self.layout, self.devices, self.k = runs, settings, layout, devices, len(runs)
         config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
-        betas = (settings.beta1, settings.beta2)
         # A sweep's runs share a seed, and to build a model takes longer than to copy it.
         first_weights = {seed: build_proxy(config, seed) for seed in dict.fromkeys(run.seed for run in runs)}
         self.model, self.optimizer = devices.setup(
             Proxies(stacked([first_weights[run.seed] for run in runs]), layout),
-            lambda parameters: torch.optim.AdamW(
-                parameters,
-                # A graph reads the learning rate, and counts its steps, on the device.
-                lr=torch.zeros((), device=layout.device) if layout.graph else 1e-3,
-                betas=betas,
-                weight_decay=settings.weight_decay,
-                fused=True,
-                capturable=layout.graph,
-            ),
+            functools.partial(_optimizer, settings=settings, layout=layout),
             layout.device,
         )
         on_device = layout.corpus == "device" and corpus_bytes(data) < free_bytes(layout.device) / 4
@@ -230,8 +222,7 @@ class Training:
             self.losses[self.step] = self.graphed.take(self.step)
         else:
             self.losses[self.step] = self.gradients(self.batches.rows(self.step))
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.rates[self.step]
+            self._set_rate(self.rates[self.step])
             self.update()
         self.step += 1
 
@@ -248,9 +239,19 @@ class Training:
 
     def update(self) -> None:
         """Clip the gradients and move the weights."""
-        self.devices.clip(self.model, self.optimizer, self.settings.gradient_clip)
-        self.optimizer.step()
+        if self.layout.optimizer == "fused":
+            self.optimizer.clip_and_step(self.settings.gradient_clip)  # type: ignore[attr-defined]
+        else:
+            self.devices.clip(self.model, self.optimizer, self.settings.gradient_clip)
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
 
     def _report(self, evaluate: bool, on_rows: Callable[[int, Rows], None]) -> None:
         """Rows of the steps since the last report; proxies that have diverged get no more."""
@@ -302,3 +303,16 @@ class Training:
             return
         self.step, self.losses, self.rows = content["step"], content["losses"], content["rows"]
         self.diverged = content["diverged"]
+
+
+def _optimizer(parameters: Parameters, settings: TrainSettings, layout: Layout) -> torch.optim.Optimizer:
+    """AdamW. What runs on the device without the host (a graph, a kernel of ours) reads its learning rate there."""
+    betas, decay = (settings.beta1, settings.beta2), settings.weight_decay
+    rate = torch.zeros((), device=layout.device)
+    if layout.optimizer == "fused":
+        from proxy_training.model.fused_optimizer import FusedAdamW
+
+        return FusedAdamW(parameters, rate, betas, decay)
+    if layout.graph:
+        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=decay, fused=True, capturable=True)
+    return torch.optim.AdamW(parameters, betas=betas, weight_decay=decay, fused=True)
