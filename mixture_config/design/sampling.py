@@ -17,6 +17,7 @@ from mixture_config.design.dirichlet_ladder import BLOCK, DirichletLadder, Rows
 from mixture_config.design.distinct_rows import DistinctRows, hash_coefficients, row_hashes
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import grid_steps
+from mixture_config.geometry.tolerances import GRID_STEP
 from proxymix.errors import InputError
 
 DRAWS_PER_ROUND = 1 << 16  # draws between two looks at how many mixtures are still missing
@@ -58,7 +59,7 @@ def draw_mixtures(
     limits: Limits,
     min_concentration: float = 0.1,
     max_concentration: float = 5.0,
-    min_weight: float = 2e-4,
+    min_weight: float = GRID_STEP,
     sample_multiplier: int = 100,
     exclude: np.ndarray | None = None,
     fewest: int | None = None,
