@@ -66,4 +66,7 @@ def say_duration(study: Study, config: Config) -> None:
 
 def num_trained(study: Study, training: Training) -> int:
     """How many proxies of a stage are trained."""
-    return len(list(study.path.glob(f"{training.runs}/manifest.yaml")))
+    from proxy_training.runs.run_folder import RunFolder
+
+    folder, _, names = training.runs.rpartition("/")
+    return len(RunFolder.finished_in(study.path / folder, names))

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixture_config.files.mixture_table import Key
+from proxy_training.runs.run_folder import RunFolder
 from proxymix.errors import InputError
-from proxymix.files import read_yaml
 from proxymix.progress import progress
 from proxymix.schemas import run_id
 from regression.data.runs import LeftOut, Runs, problem_lines
@@ -29,9 +29,9 @@ def check_realised(runs: Runs, folders: Sequence[Path]) -> None:
     with progress("check mixtures", total=len(runs.index), unit="runs") as bar:
         for run, weights in zip(runs.index, runs.weights, strict=True):
             name = run_id(run) if isinstance(run, int) else run
-            paths = [Path(folder) / name / "manifest.yaml" for folder in folders]
-            path = next((path for path in paths if path.exists()), paths[0])
-            problems += _not_as_declared(run, dict(zip(runs.domains, weights.tolist(), strict=True)), path)
+            places = [RunFolder(Path(folder) / name) for folder in folders]
+            place = next((place for place in places if place.is_finished), places[0])
+            problems += _not_as_declared(run, dict(zip(runs.domains, weights.tolist(), strict=True)), place)
             bar.advance()
     if problems:
         num_runs = len({problem.key for problem in problems})
@@ -41,11 +41,12 @@ def check_realised(runs: Runs, folders: Sequence[Path]) -> None:
         )
 
 
-def _not_as_declared(run: Key, weights: dict[str, float], path: Path) -> list[LeftOut]:
+def _not_as_declared(run: Key, weights: dict[str, float], place: RunFolder) -> list[LeftOut]:
     """Domains of which a run was fed something else than its weight or its own manifest declares."""
-    if not path.exists():
+    path = place.manifest_path
+    if not place.is_finished:
         return [LeftOut(run, "", "", f"{path} is missing")]
-    content = read_yaml(path)
+    content = place.manifest()
     try:
         declared, realised = content["declared_tokens"], content["realised_tokens"]
         block = content["settings"]["sequence_length"]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from proxy_training.runs.run_folder import RunFolder
 from proxymix.errors import InputError
-from proxymix.files import read_yaml, sha256
+from proxymix.files import sha256
 from proxymix.messages import nearest, some
 from regression.data.runs import Runs
 from regression.data.runs_table import read_runs
@@ -105,17 +106,17 @@ def study_size(study: Path, where: str) -> dict[str, float]:
     Raises:
         InputError: If there is none, or they differ.
     """
-    manifests = sorted((study / "proxies").glob("n*/manifest.yaml"))
-    if not manifests:
+    runs = RunFolder.finished_in(study / "proxies")
+    if not runs:
         raise InputError(f"{where}: {study}/proxies: no finished runs say their size; give params and tokens")
     sizes = set()
-    for path in manifests:
-        content = read_yaml(path)
+    for run in runs:
+        content = run.manifest()
         try:
             sizes.add((float(content["num_parameters"]), float(content["settings"]["tokens"])))
         except (KeyError, TypeError, ValueError):
             raise InputError(
-                f"{path}: no num_parameters and settings.tokens; give params and tokens for {where}"
+                f"{run.manifest_path}: no num_parameters and settings.tokens; give params and tokens for {where}"
             ) from None
     if len(sizes) > 1:
         raise InputError(f"{where}: {study}/proxies: runs of {len(sizes)} different sizes; a scale has one")
