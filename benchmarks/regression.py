@@ -79,8 +79,8 @@ def regmix(data: Path, sizes: Sequence[int], models: Sequence[str], num_subsets:
     for size in sizes:
         for model in models:
             subsets = range(num_subsets if size < len(train.index) else 1)
-            source, judge = as_published if model in REGMIX else (train, test)
-            results = [trial(model, subset_of(source, size, s), judge) for s in subsets]
+            source, unseen = as_published if model in REGMIX else (train, test)
+            results = [trial(model, subset_of(source, size, s), unseen) for s in subsets]
             pile_cc, median, mean, regret, recall, seconds = np.mean([values for values, _ in results], axis=0)
             chosen = ", ".join(name for _, name in results if name)
             cells = [f"{pile_cc:.2f} / {median:.2f} / {mean:.2f}", f"{regret:.4f}", f"{recall:.0%}", f"{seconds:.1f}"]
@@ -125,7 +125,7 @@ def fitted(model: str, train: Runs, test: Runs) -> tuple[list[Regressor], str]:
     if model == "auto":
         fit = fit_runs(train, "auto", "mean")
         first = fit.regressors[0]
-        return fit.regressors, f"({shares_of(first.weights)})" if isinstance(first, Ensemble) else fit.model
+        return fit.regressors, f"({members_of(first.weights)})" if isinstance(first, Ensemble) else fit.model
     regressors = []
     for t, losses in enumerate(train.losses.T):
         if model == "notebook":
@@ -136,9 +136,9 @@ def fitted(model: str, train: Runs, test: Runs) -> tuple[list[Regressor], str]:
     return regressors, ""
 
 
-def shares_of(weights: Mapping[str, float]) -> str:
+def members_of(weights: Mapping[str, float]) -> str:
     """Of an ensemble's members, largest first."""
-    return " + ".join(f"{share:.2f} {name}" for name, share in sorted(weights.items(), key=lambda item: -item[1]))
+    return " + ".join(f"{weight:.2f} {name}" for name, weight in sorted(weights.items(), key=lambda item: -item[1]))
 
 
 class LeastSquares(Regressor):
@@ -159,8 +159,8 @@ class LeastSquares(Regressor):
 def olmix(data: Path, models: Sequence[str], num_repeats: int, by_metric: bool) -> None:
     """Print Olmix's table."""
     runs = read_runs(data / "dclm_ratios.csv", data / "dclm_metrics.csv")
-    goal = Objective.of("mean", runs.targets, runs.losses)
-    value = goal.value(runs.losses)
+    objective = Objective.of("mean", runs.targets, runs.losses)
+    value = objective.value(runs.losses)
     of_mean = Runs(runs.index, runs.domains, ["mean"], runs.weights, value[:, None])
     folds = split(same_mixtures(runs.weights), 5, num_repeats, 0)
     print(
@@ -168,14 +168,14 @@ def olmix(data: Path, models: Sequence[str], num_repeats: int, by_metric: bool) 
     )
 
     def show(model: str, way: str, mean: np.ndarray, seconds: float) -> None:
-        each = [measures(value, guess, fold) for guess, fold in zip(goal_of(mean), folds, strict=True)]
+        each = [measures(value, guess, fold) for guess, fold in zip(objective_of(mean), folds, strict=True)]
         spearman, _, _, regret, recall = np.mean(each, axis=0)
         spread = float(np.std([row[0] for row in each]))
         cells = f"{spearman:.3f} +- {spread:.3f} | {regret:.4f} | {recall:.0%} | {seconds:.0f}"
         print(f"| {model} | {way} | {cells} |", flush=True)
 
-    def goal_of(mean: np.ndarray) -> np.ndarray:
-        return mean[..., 0] if mean.shape[-1] == 1 else goal.value(mean)
+    def objective_of(mean: np.ndarray) -> np.ndarray:
+        return mean[..., 0] if mean.shape[-1] == 1 else objective.value(mean)
 
     names = [name for name in models if name in REGRESSORS]
     for name in names:
@@ -195,8 +195,8 @@ def olmix(data: Path, models: Sequence[str], num_repeats: int, by_metric: bool) 
         show(name, "each metric", validation.mean[name], time.process_time() - start)
         every.mean[name], every.std[name] = validation.mean[name], validation.std[name]
     start = time.process_time()
-    if len(names) > 1 and (stack := stacked_predictions(runs, every, names, goal)):
-        show(f"ensemble ({shares_of(stack[2])})", "each metric", stack[0], time.process_time() - start)
+    if len(names) > 1 and (stacked := stacked_predictions(runs, every, names, objective)):
+        show(f"ensemble ({members_of(stacked[2])})", "each metric", stacked[0], time.process_time() - start)
 
 
 def nested(runs: Runs, folds: np.ndarray) -> tuple[np.ndarray, str]:

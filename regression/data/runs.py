@@ -107,7 +107,12 @@ def align_domains(weights: np.ndarray, domains: Sequence[str], wanted: Sequence[
 
 
 def problem_lines(problems: Sequence[LeftOut], key: str) -> str:
-    """A line for each problem of one kind, with the runs that have it."""
+    """A line for each kind of problem, with the runs that have it.
+
+    Args:
+        problems: What is wrong.
+        key: The name of the key column.
+    """
     texts: dict[str, list[str]] = {}
     for problem in problems:
         cell = f"{problem.column} is {problem.value}, " if problem.value else ""

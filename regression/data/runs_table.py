@@ -33,8 +33,8 @@ def read_runs(
 ) -> Runs:
     """Join mixtures and losses on their key, sorted by it.
 
-    A run is unusable if one of the files lacks it or has it twice, a loss is no finite number, or the run diverged (see
-    `diverged`). Domains without a loss of their own and losses of no domain are usual, and mentioned.
+    A run is unusable if one of the files lacks it or has it twice, a loss is not a finite number, or the run diverged (see
+    `diverged`). Domains without a loss of their own, and losses of no domain, are usual; they are mentioned on stderr.
 
     Args:
         mixtures: CSV with `index` (or `run`, `name`) and a column of weights per domain.
@@ -46,7 +46,7 @@ def read_runs(
 
     Raises:
         InputError: If runs are unusable (all are listed) and may not be left out, none remains, the files share no key,
-            or a weight is no number from 0 to 1.
+            or a weight is not a number from 0 to 1.
     """
     mixtures, losses = Path(mixtures), Path(losses)
     left, right = read_table(mixtures), read_table(losses)
@@ -91,7 +91,7 @@ def read_runs(
 
 
 def _with_keys(table: "pd.DataFrame", key: str) -> "pd.DataFrame":
-    """The table with clean keys: whole numbers as such (a gap in the column makes them floats), text without spaces."""
+    """The table with clean keys: whole numbers as such (a gap in the column made them floats), and text without spaces around."""
     column = table[key]
     if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
         return table.assign(**{key: column.astype("Int64")})
@@ -116,12 +116,12 @@ def _repeated(table: "pd.DataFrame", key: str, path: Path) -> list[LeftOut]:
 def _unmatched(
     left: Mapping[Key, int], right: Mapping[Key, int], known: Container[Key], mixtures: Path, losses: Path
 ) -> list[LeftOut]:
-    """Keys that only one of the files has, and of which nothing is known yet."""
+    """Keys that only one of the files has, apart from those in `known`, which have a problem already."""
     if left and right and {type(run) for run in left} != {type(run) for run in right}:
         ours, theirs = (
             next((run for run in keys if isinstance(run, str) and not run.isdigit()), next(iter(keys)))
             for keys in (left, right)
-        )  # of text the first that is no number: one such word makes all keys of its column text
+        )  # one word makes all keys of its column text, so the message shows a key that is no number
         raise InputError(f"{losses}: the key {theirs!r} cannot meet {ours!r} in {mixtures}; write both the same way")
     no_loss = [LeftOut(run, "", "", f"no loss in {losses.name}") for run in left if run not in right]
     no_mixture = [LeftOut(run, "", "", f"no mixture in {mixtures.name}") for run in right if run not in left]
@@ -137,13 +137,13 @@ def _check_keys_agree(
     mixtures: Path,
     losses: Path,
 ) -> None:
-    """Stop if a second key that both files have pairs their rows otherwise: a file was reordered without its index."""
+    """Stop if both files have a second key that pairs their rows in another way: a file was reordered without its index."""
     for other in KEYS:
         if other == key or other not in left.columns or other not in right.columns:
             continue
         ours, theirs = left[other].tolist(), right[other].tolist()
         if set(ours) != set(theirs) or len(set(ours)) < len(ours):
-            continue  # names of another kind, or of no one run
+            continue  # the columns hold different things, or do not tell rows apart
         for run in left_rows.keys() & right_rows.keys():
             here, there = theirs[right_rows[run]], ours[left_rows[run]]
             if here != there:
@@ -168,7 +168,7 @@ def _target_columns(table: "pd.DataFrame", targets: Sequence[str] | None, path: 
 
 
 def _holds_numbers(column: "pd.Series") -> bool:
-    """Whether most of what a column holds are numbers, so that a stray word in it is a mistake and no note."""
+    """Whether a column holds mostly numbers, so that a word in it is a mistake rather than a note."""
     import pandas as pd
 
     present = column.dropna()
@@ -176,7 +176,7 @@ def _holds_numbers(column: "pd.Series") -> bool:
 
 
 def _numbers(table: "pd.DataFrame", columns: Sequence[str]) -> np.ndarray:
-    """Columns as floats; what is no number is not a number."""
+    """Columns as floats, shape (num_rows, num_columns); what is not a number is nan."""
     import pandas as pd
 
     return np.column_stack([pd.to_numeric(table[c], errors="coerce").to_numpy(dtype=float) for c in columns])
@@ -185,7 +185,7 @@ def _numbers(table: "pd.DataFrame", columns: Sequence[str]) -> np.ndarray:
 def _unmeasured(
     table: "pd.DataFrame", values: np.ndarray, columns: Sequence[str], index: Sequence[Key]
 ) -> list[LeftOut]:
-    """Rows with a loss that is no finite number: the first such column, and how many more there are."""
+    """Rows with a loss that is not a finite number: the first such column, and how many more there are."""
     found = []
     for row in map(int, np.flatnonzero(~np.isfinite(values).all(axis=1))):
         bad = [columns[i] for i in map(int, np.flatnonzero(~np.isfinite(values[row])))]

@@ -25,6 +25,9 @@ NUM_REPEATS = 5
 COSTLY_RUNS, NUM_COSTLY_REPEATS = 96, 2
 """From this many runs on a fit takes long, and a part is drawn this often."""
 
+MIN_SIGNAL_SPEARMAN = 0.2
+"""Below this the ranking is noise, and nothing is extrapolated from it."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -107,10 +110,12 @@ def sentence(points: Sequence[Point], num_runs: int, unit: str) -> str:
         return f"{num_runs} runs are too few to say what more would bring."
     most = max(p.num_runs for p in points)
     last = [p for p in points if p.num_runs == most]
-    spearman, regret = (float(np.mean([getattr(p, name) for p in last])) for name in ("spearman", "regret"))
-    said = f"From {most} runs the others are ranked at {spearman:.3f}; the run then picked is {regret:.4f} {unit} off the best."
+    rank, cost = (float(np.mean([getattr(p, name) for p in last])) for name in ("spearman", "regret"))
+    said = (
+        f"From {most} runs the others are ranked at {rank:.3f}; the run then picked is {cost:.4f} {unit} off the best."
+    )
     expected = extrapolated(points, [num_runs, 2 * num_runs, 4 * num_runs])
-    if expected is None or spearman < 0.2:
+    if expected is None or rank < MIN_SIGNAL_SPEARMAN:
         return f"{said} More runs have not helped so far: longer proxies, or mixtures that differ more, might."
     now, twice, four = (float(v) for v in expected)
     if 1 - twice > 0.75 * (1 - now):

@@ -15,7 +15,7 @@ from regression.models.registry import BASELINE
 from regression.selection.learning_curve import Point, sentence
 from regression.selection.metrics import NOISE, OBJECTIVE
 
-MIN_SPEARMAN = 0.6
+MIN_TRUSTED_SPEARMAN = 0.6
 """Below this rank correlation the proxies are probably under-trained; do not trust the optimum."""
 
 
@@ -62,7 +62,7 @@ def _say_scores(scores: Sequence[Mapping[str, Any]], chosen: str, objective: Obj
         values = [row["spearman"] for row in scores if row["model"] == name]
         say(f"  {name:<28}{np.mean(values):>9.3f} on {len(values)} targets: out")
     best = next(row for row in rows if row["model"] == chosen)
-    if best["spearman"] < MIN_SPEARMAN:
+    if best["spearman"] < MIN_TRUSTED_SPEARMAN:
         say("No model ranks held-out runs well: train more proxies, or longer ones, before trusting an optimum.")
 
 
