@@ -20,6 +20,7 @@ from proxy_training.runs.token_data import TokenData, plan_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="wants a GPU")
 LAYOUT = Layout("cuda", "fp32", models_per_process=8, micro_batch=4, compile=False)
+EVERYTHING = {"graph": True, "corpus": "device", "head": "fused", "optimizer": "fused"}
 RUNS = [Run(f"n{k:05d}", {"a": k / 4, "b": 1 - k / 4}, seed=k) for k in range(1, 5)]
 
 
