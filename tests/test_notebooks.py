@@ -53,25 +53,23 @@ def test_the_first_code_cell_says_where_the_tables_are(path):
     assert tables and all(table.parent == Path("../studies/quickstart") for table in tables)
 
 
-def regression(folder: Path, **settings: str | int) -> str:
-    """The regression's notebook on the tables in a folder, with one model, since all of them take a minute."""
-    tables = {name.upper(): str(folder / f"{name}.csv") for name in ("mixtures", "losses", "domains")}
-    return run("regression.ipynb", folder, **tables, OUT=str(folder / "out"), MODEL="gp", **settings)
+def regression(tables: Path, out: Path, **settings: str | int) -> str:
+    """What the regression's notebook prints of the tables in a folder, with one model, since all of them take a minute."""
+    paths = {name.upper(): str(tables / f"{name}.csv") for name in ("mixtures", "losses", "domains")}
+    return run("regression.ipynb", out.parent, **paths, OUT=str(out), MODEL="gp", **settings)
 
 
-def test_the_regression_notebook_runs_on_a_study(tmp_path):
-    law = Law(4)
-    write_sweep(tmp_path, law, num_runs=16)
-    write_data(tmp_path, law)
-    assert "The proposal is " in regression(tmp_path, BUDGET=4_000_000)
-    assert {path.stem for path in (tmp_path / "out" / "pictures").glob("*.png")} >= {"weights", "epochs", "gains"}
+def test_the_regression_notebook_runs_on_a_study(finished_study, tmp_path):
+    assert "The proposal is " in regression(finished_study, tmp_path, BUDGET=4_000_000)
+    written = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert written >= {"weights", "near_optimal", "epochs", "gains", "line", "effects", "learning_rank"}
 
 
 def test_the_regression_notebook_runs_on_two_tables_alone(tmp_path):
     write_sweep(tmp_path, Law(3), num_runs=12)
-    regression(tmp_path)
-    assert not (tmp_path / "out" / "pictures" / "epochs.png").exists()
-    table = pd.read_csv(tmp_path / "out" / "pictures" / "weights.csv")
+    regression(tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out" / "figures" / "epochs.png").exists()
+    table = pd.read_csv(tmp_path / "out" / "figures" / "weights.csv")
     assert table["weight"].sum() == pytest.approx(1)
 
 
@@ -84,5 +82,5 @@ def test_the_mixtures_notebook_runs_on_token_counts(tmp_path):
     }
     printed = run("mixtures.ipynb", tmp_path, **settings)
     assert "data/python_source_text_document" in printed
-    assert (tmp_path / "out" / "pictures" / "coverage.png").exists()
+    assert (tmp_path / "out" / "figures" / "coverage.png").exists()
     assert len(pd.read_csv(tmp_path / "out" / "regmix" / "mixtures.csv")) == 32

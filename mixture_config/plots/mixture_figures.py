@@ -107,13 +107,13 @@ def baselines(corpus: Corpus) -> dict[str, np.ndarray]:
         if name in BUDGETED and corpus.budget is None:
             continue
         try:
-            shares = baseline_weights(name, corpus.tokens, budget=corpus.budget, max_epochs=corpus.max_epochs)
+            weights = baseline_weights(name, corpus.tokens, budget=corpus.budget, max_epochs=corpus.max_epochs)
         except InputError as error:
             say(f"no {name}: {error}")
             continue
-        alike = (other for other, there in found.items() if np.allclose(there, shares, rtol=0, atol=SAME_WEIGHT))
+        alike = (other for other, there in found.items() if np.allclose(there, weights, rtol=0, atol=SAME_WEIGHT))
         if (same := next(alike, None)) is None:
-            found[name] = shares
+            found[name] = weights
         else:
             say(f"{name} is the same mixture as {same} here, so it is drawn once")
     return found
