@@ -1,8 +1,8 @@
 """Settings and a device -> how proxies are laid out on it: how many share a process, in which pieces and arithmetic.
 
-None of it changes what a proxy learns but for rounding: on a CPU in float32 a proxy's losses are the same to the bit
-whatever its neighbours, and pieces of a batch add up to the same gradient. So it is chosen for speed, once for a sweep, and
-recorded.
+A layout changes what a proxy learns by rounding only: on a CPU in float32 its losses are the same to the bit whatever its
+neighbours are, and the pieces of a batch add up to the same gradient. A layout is therefore chosen for speed, once for a
+sweep, and recorded.
 """
 
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -12,14 +12,14 @@ from typing import Any, Literal
 from proxy_training.model.proxy import activation_bytes, total_parameters
 from proxy_training.runs.settings import TrainSettings
 
-ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}  # what a pass may keep for its way back
+ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}  # Upper bound on the activation memory kept for the backward pass.
 STATE_BYTES = 16
 """Bytes of a parameter: itself, its gradient and AdamW's two moments, each in float32."""
 PEAK_STATE_BYTES = 20
 """Bytes of a parameter to plan with: a process peaks at 20.4 to 21.5 where 16 are in use (a CPU, 15m and 4 x 5m), because
 the allocator cannot refill every gap that gradients leave."""
-WIDE = 256  # from this width on matrix products fill a core, and a second proxy only fills its cache
-TOGETHER = {"cpu": 8, "cuda": 64}  # proxies in one process, where nothing was measured and memory allows
+WIDE = 256  # From this width on, one proxy's matrix products fill a core, and a second proxy only takes its cache.
+TOGETHER = {"cpu": 8, "cuda": 64}  # Proxies in a process if nothing was measured and memory allows.
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def device_here() -> str:
 
 def has_gpu() -> bool:
     """Whether torch sees a GPU."""
-    if version("torch").endswith("+cpu"):  # spares the common case an import of seconds
+    if version("torch").endswith("+cpu"):  # The common case, for which importing torch would cost seconds.
         return False
     import torch
 

@@ -88,10 +88,12 @@ def measured_device(device: str, precision: str, seconds: float = 0.8) -> Device
     import torch
 
     kind: Kind = "cuda" if device == "auto" and gpu_name() else "cpu"
-    rows, numbers = (8192, 2**28) if kind == "cuda" else (1024, 2**26)  # of a product; of a copy, far above any cache
+    rows, numbers = (8192, 2**28) if kind == "cuda" else (1024, 2**26)  # A copy is far larger than any cache.
     types = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if "bf16" in (precision, _auto(kind)) else {})
 
-    clock = time.perf_counter if kind == "cuda" else time.process_time  # what others do on a shared core is no peak
+    clock = (
+        time.perf_counter if kind == "cuda" else time.process_time
+    )  # On a shared core, processor time leaves out other processes.
 
     def fastest(action: Callable[[], object]) -> float:
         times: list[float] = []
@@ -104,11 +106,12 @@ def measured_device(device: str, precision: str, seconds: float = 0.8) -> Device
         return min(times)
 
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as a proxy trains
+    torch.set_num_threads(1)  # A proxy trains on one thread.
     try:
         flops = {}
         for name, dtype in types.items():
-            matrix, result = (torch.ones(rows, rows, dtype=dtype, device=kind) for _ in range(2))
+            # Random numbers: a GPU multiplies constant ones faster, since fewer bits change.
+            matrix, result = (torch.randn(rows, rows, device=kind).to(dtype) for _ in range(2))
             flops[name] = 2 * rows**3 / fastest(lambda a=matrix, c=result: torch.mm(a, a, out=c))  # type: ignore[misc]
         source, target = (torch.zeros(numbers, dtype=torch.float32, device=kind) for _ in range(2))
         bandwidth = 2 * 4 * numbers / fastest(lambda: target.copy_(source))

@@ -1,8 +1,8 @@
-"""One run on several devices: a process for each, and what these have to agree on.
+"""One run on several devices: one process per device, and what the processes must agree on.
 
 `train --devices N` starts the processes itself (`train_on`); under torchrun it is one of them already. Each trains its
 part of every batch, in the loop of trainer.py, and Lightning Fabric averages their gradients: with sharded weights (FSDP)
-on GPUs, as litgpt does, and with a copy each (DDP) on CPUs. A process that trains by itself is a `OneDevice`.
+on GPUs, as litgpt does, and with a copy each (DDP) on CPUs. A process that trains alone is a `OneDevice`.
 """
 
 import errno
@@ -34,7 +34,7 @@ Parameters = Iterable[torch.nn.Parameter]
 
 
 class OneDevice:
-    """A process that trains by itself: K proxies, and no one to agree with."""
+    """A process that trains K proxies alone, so every agreement is its own answer."""
 
     rank, size = 0, 1
 
@@ -46,7 +46,7 @@ class OneDevice:
         return model, optimizer(model.parameters())
 
     def piece(self, model: torch.nn.Module, last: bool) -> AbstractContextManager[object]:
-        """Around a piece of a batch, forward and backward; gradients meet after the last one only."""
+        """A context for both passes over a piece of a batch; gradients are averaged over devices after the last piece."""
         return nullcontext()
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -54,7 +54,7 @@ class OneDevice:
         loss.backward()
 
     def clip(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, most: float) -> None:
-        """Scale gradients down to a norm of `most`, of each proxy by itself."""
+        """Scale each proxy's gradients down to a norm of `most`."""
         clip_each(optimizer.param_groups[0]["params"], most)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
@@ -66,11 +66,11 @@ class OneDevice:
         return values[None]
 
     def agreed(self, value: T) -> T:
-        """What the first device says."""
+        """The first device's value, on every device."""
         return value
 
     def depends_on(self, layout: Layout) -> dict[str, Any]:
-        """What of a layout a state of training depends on."""
+        """The parts of a layout that a state of training depends on."""
         return vars(layout)
 
     def write(
@@ -83,7 +83,7 @@ class OneDevice:
     def read(
         self, path: Path, who: list[Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str
     ) -> dict[str, Any]:
-        """Take up a state of training and return its content; empty, and nothing taken up, where it is not of `who`."""
+        """Load a state of training and return its content. A state that is not of `who` is not loaded; returns {}."""
         content = torch.load(path, map_location=device, weights_only=True)
         if content["who"] != who:
             return {}
@@ -97,7 +97,7 @@ class OneDevice:
 
 
 class SeveralDevices(OneDevice):
-    """One of the processes that train a run together; every method is to be called by all of them."""
+    """One of the processes that train a run together. All of them must call every method."""
 
     def __init__(self, fabric: "Fabric") -> None:
         self.fabric, self.rank, self.size = fabric, fabric.global_rank, fabric.world_size
@@ -132,7 +132,7 @@ class SeveralDevices(OneDevice):
         return self.fabric.broadcast(value)
 
     def leave(self) -> None:
-        """Part from the others, when all are done: a process that ends while its group still talks may abort."""
+        """Leave the group when all are done: a process that ends during a collective call may abort the others."""
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
 
@@ -144,7 +144,7 @@ class SeveralDevices(OneDevice):
             self.fabric.save(temporary, {**content, "model": model, "optimizer": optimizer})
 
     def read(self, path: Path, who: list[Any], model: Any, optimizer: Any, device: str) -> dict[str, Any]:
-        # looked at first, which also makes sure that there is nothing in it but tensors, numbers and texts
+        # Read without Fabric first: weights_only makes sure that the file holds tensors, numbers and texts alone.
         content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
         if content["who"] != who:
             return {}
@@ -154,7 +154,7 @@ class SeveralDevices(OneDevice):
     def weights(self, model: Any, position: int) -> dict[str, torch.Tensor]:
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-        wrapped = next(model.children())  # without Fabric's own wrapper
+        wrapped = next(model.children())  # The module without Fabric's wrapper.
         whole: dict[str, Any] = get_model_state_dict(
             wrapped, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
         )
@@ -162,7 +162,7 @@ class SeveralDevices(OneDevice):
 
 
 def join(rendezvous: Path | None = None) -> SeveralDevices:
-    """Become the process that torchrun's environment variables (RANK, WORLD_SIZE, ...) say, and meet the others.
+    """Join the other processes, as the one that torchrun's variables (RANK, WORLD_SIZE, ...) name.
 
     Args:
         rendezvous: A file to meet through, on one machine; else the address and port that torchrun gives.
@@ -175,7 +175,7 @@ def join(rendezvous: Path | None = None) -> SeveralDevices:
     on_gpus = has_gpu()
     rank, world, here = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     strategy: FSDPStrategy | DDPStrategy
-    if on_gpus:  # as litgpt pretrain has it; across machines weights are copied, within one they are sharded
+    if on_gpus:  # As litgpt pretrain does: weights are sharded within a machine and copied across machines.
         sharding: Literal["HYBRID_SHARD", "FULL_SHARD"] = "HYBRID_SHARD" if world > here else "FULL_SHARD"
         mesh = (world // here, here) if world > here else None
         strategy = FSDPStrategy(
@@ -199,7 +199,7 @@ def join(rendezvous: Path | None = None) -> SeveralDevices:
 
 
 def part_of(settings: TrainSettings, vocabulary: int, devices: int) -> Layout:
-    """How one device trains its part of every batch."""
+    """The layout in which one device trains its part of every batch."""
     return layout_of(replace(settings, models_per_process=1, batch_size=settings.batch_size // devices), vocabulary)
 
 
@@ -218,8 +218,8 @@ def train_on(
         devices: Processes.
         runs: What to train.
         job: How and where, as a worker takes it.
-        on_steps: Told how many more steps are done.
-        say: Told what went wrong without stopping a run.
+        on_steps: Called with the number of further steps that are done.
+        say: Called with each problem that does not stop a run.
 
     Returns:
         Runs that diverged -> what happened.
@@ -259,7 +259,7 @@ def train_on(
 
 
 def _environment(rank: int, devices: int) -> dict[str, str]:
-    """torchrun's variables; whatever these processes say to each other stays on this machine."""
+    """torchrun's variables, with all communication on this machine's own network interface."""
     variables = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     variables |= {"WORLD_SIZE": str(devices), "LOCAL_WORLD_SIZE": str(devices)}
     return variables | {key: loopback() for key in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")}
@@ -276,7 +276,7 @@ def loopback() -> str:
 
 
 def _what_failed(run: Run, rank: int, answer: dict[str, Any], workers: Sequence[Worker], out: str) -> Exception:
-    """The error behind a failure: where a process died, the others only lost it."""
+    """The error behind a failure. If a process died, the others' errors are only its consequence."""
     dead = [number for number, worker in enumerate(workers) if worker.has_ended]
     if not answer or dead:
         rank = rank if not answer else dead[0]

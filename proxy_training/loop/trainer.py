@@ -1,7 +1,7 @@
-"""Plans and token shards -> proxies trained together in memory, and what each one's losses were on the way.
+"""Plans and token shards -> K proxies trained together in memory, with the losses of every step.
 
-One loop for one proxy or many (K of them, see stack.py). Its whole state is the weights, the optimiser's moments, the
-losses so far, and the number of the step, so it can be written down and continued with the same arithmetic.
+The state of a training is the weights, the optimiser's moments, the losses so far and the number of the step. A state
+that was written to a file is continued with the same arithmetic. How K proxies are one model: see model/stack.py.
 """
 
 import functools
@@ -34,10 +34,12 @@ if TYPE_CHECKING:
 
     from proxy_training.runs.token_data import TokenData
 
-REPORTS = 100  # times a run reports progress and looks at its losses; reading a loss makes a GPU wait
-STATE_SECONDS = 600  # between two states written down, and as long as STATE_STEPS take beyond them
-STATE_STEPS = 100
-DIVERGED = 3.0  # times the loss of guessing, ln(vocabulary), from which on a proxy will not come back
+REPORTS = 100  # Reports of progress in a run. Each reads the losses, for which the host waits for the GPU.
+STATE_SECONDS = 600  # Time between two states written to the file.
+STATE_STEPS = 100  # Steps after which the clock is read, beside the reports.
+DIVERGED = (
+    3.0  # A run whose loss exceeds DIVERGED x ln(vocabulary), the loss of guessing, is marked diverged and stopped.
+)
 
 Rows = list[dict[str, float]]
 Weights = dict[str, torch.Tensor]
@@ -51,7 +53,7 @@ class Result:
         rows: A row per step: step, tokens, learning_rate, train_loss, and the loss columns where it was evaluated.
         tokens_fed: Tokens that the model was trained on, per domain, counted batch by batch.
         tokens_scored: Validation tokens behind each loss, per domain.
-        diverged: What happened, where the loss was no number or far above that of guessing; the rows end there. Else empty.
+        diverged: What happened, if the loss was NaN or far above that of guessing; the rows end there. Empty otherwise.
     """
 
     rows: Rows
@@ -80,11 +82,12 @@ def fit(
         data: The token shards.
         settings: How to train, the same for all.
         layout: How on this device.
-        on_rows: Told the new rows of the proxy at a position, about a hundred times.
-        on_steps: Told how many more steps are done, of all proxies together.
-        state: A file to write the state to every ten minutes, and to continue from where it is of these runs.
-        on_weights: Given the final weights of the proxy at a position, unless it diverged, as a litgpt.GPT loads them.
-        devices: This process alone, or with the others that train the same proxy.
+        on_rows: Called about a hundred times with the position of a proxy and its new rows.
+        on_steps: Called with the number of further steps that are done, of all proxies together.
+        state: A file that the state is written to every ten minutes. If it holds a state of these runs, they continue.
+        on_weights: Called with the position and the final weights of each proxy that did not diverge, as litgpt.GPT
+            loads them.
+        devices: This process alone, or together with others that train the same proxy.
     """
     with same_arithmetic(layout.device):
         training = Training(runs, plans, data, settings, layout, devices)
@@ -105,13 +108,13 @@ def fit(
 
 @contextmanager
 def same_arithmetic(device: str) -> Iterator[None]:
-    """The same sums in the same order each time: one thread, which is also the fastest, and on a GPU no atomic additions."""
+    """Sums have the same order each time: one thread (which is also fastest), and on a GPU no atomic additions."""
     threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     torch.set_num_threads(1)
     if device == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what torch asks for, before its first product
-        torch.use_deterministic_algorithms(True)  # attention has no other way than to be forced
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # of no use, and slow
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch reads this at its first product.
+        torch.use_deterministic_algorithms(True)  # Attention is deterministic only when this is set.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # Filling costs time, and nothing reads the values.
     try:
         yield
     finally:
@@ -120,7 +123,7 @@ def same_arithmetic(device: str) -> Iterator[None]:
 
 
 class Proxies(torch.nn.Module):
-    """K proxies of a stack, down to their losses; the transformer may be compiled, the head is fast without."""
+    """K stacked proxies with their losses. Only the transformer is compiled: the head is fast without."""
 
     def __init__(self, stack: "GPT", layout: Layout) -> None:
         super().__init__()
@@ -136,9 +139,9 @@ class Proxies(torch.nn.Module):
         Args:
             inputs: Ids, shape (K * B, T).
             targets: Ids, shape (K, B * T).
-            each_token: Which of the two.
+            each_token: Return the loss of each token instead of the mean.
         """
-        # `forward` itself is never the compiled one: validation, of other shapes and seldom, does not earn a compilation
+        # Validation calls `forward`, which is not compiled: it has other shapes and runs seldom.
         transformer = self.stack.forward if each_token else self.stack
         low = self.layout.precision == "bf16"
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=low):
@@ -151,7 +154,7 @@ class Proxies(torch.nn.Module):
 
 
 class Training:
-    """K proxies, their optimiser, and where they have got to."""
+    """K proxies, their optimiser, and the step that they have reached."""
 
     def __init__(
         self,
@@ -190,12 +193,12 @@ class Training:
     def finish(
         self, on_rows: Callable[[int, Rows], None], on_steps: Callable[[int], None], state: Path | None
     ) -> list[Result]:
-        """Train from where they are to the end."""
+        """Train from the step that was reached to the end."""
         steps, settings = self.settings.num_steps, self.settings
         evaluate_at = {math.ceil(steps * k / settings.evaluations) for k in range(1, settings.evaluations + 1)}
         report_at = evaluate_at | {math.ceil(steps * k / REPORTS) for k in range(1, REPORTS + 1)}
         written, reported = time.monotonic(), 0
-        for position, rows in enumerate(self.rows):  # of an earlier attempt
+        for position, rows in enumerate(self.rows):  # Rows of an earlier attempt.
             if rows:
                 on_rows(position, rows)
         while self.step < steps and not all(self.diverged):
@@ -254,7 +257,7 @@ class Training:
                 group["lr"] = rate
 
     def _report(self, evaluate: bool, on_rows: Callable[[int, Rows], None]) -> None:
-        """Rows of the steps since the last report; proxies that have diverged get no more."""
+        """Add the rows of the steps since the last report, except to proxies that have diverged."""
         first = min(len(rows) for rows, gone in zip(self.rows, self.diverged, strict=True) if not gone)
         train = self.devices.mean(self.losses[first : self.step]).tolist()
         scored = self.validation.losses(self.model) if evaluate else []
@@ -295,7 +298,7 @@ class Training:
         self.devices.write(path, {**content, "diverged": self.diverged}, self.model, self.optimizer)
 
     def continue_from(self, path: Path) -> None:
-        """Take up the state of an earlier attempt, if it is of the same runs laid out the same way."""
+        """Continue from the state of an earlier attempt, if it is of the same runs in the same layout."""
         if not self.devices.agreed(path.exists()):
             return
         content = self.devices.read(path, self._who(), self.model, self.optimizer, self.layout.device)

@@ -1,8 +1,8 @@
 """K litgpt models of one architecture <-> one model that trains them all at once, each on its own batch.
 
-Every parameter gets a leading dimension of K and keeps its name; GPT.forward stays litgpt's own and sees K batches one
-after the other as one of K * B sequences. Only its leaves (Linear, Embedding, RMSNorm) know that there are several, as
-batched matrix products: what a proxy computes does not depend on its neighbours. One proxy is the case K = 1.
+Every parameter keeps its name and gets a leading dimension of K. GPT.forward is litgpt's own: it sees the K batches as one
+batch of K * B sequences. Only its leaves (Linear, Embedding, RMSNorm) treat the K parts apart, as batched matrix products,
+so what a proxy computes does not depend on its neighbours. One proxy is the case K = 1.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class StackedLinear(torch.nn.Module):
 
 
 class StackedHead(StackedLinear):
-    """The head while training: hidden states pass as they are, and `head.linear_cross_entropy` takes the weight."""
+    """The head in training. It returns the hidden states; `head.linear_cross_entropy` multiplies them by the weight."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """The hidden states."""
@@ -45,7 +45,7 @@ class StackedEmbedding(torch.nn.Module):
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Shape (K * B, T) -> (K * B, T, width)."""
         k, vocabulary, width = self.weight.shape
-        first = torch.arange(k, device=ids.device) * vocabulary  # of each proxy's rows in one table
+        first = torch.arange(k, device=ids.device) * vocabulary  # The first row of each proxy in the joint table.
         flat = (ids.reshape(k, -1) + first[:, None]).view(ids.shape)
         return torch.nn.functional.embedding(flat, self.weight.view(k * vocabulary, width))
 
@@ -66,7 +66,7 @@ class StackedRMSNorm(torch.nn.Module):
 
 
 def stacked(models: Sequence["GPT"]) -> "GPT":
-    """Models of one configuration -> one that holds all of them; it returns hidden states, since its head stands aside.
+    """Models of one configuration -> one model that holds all of them and returns hidden states (see StackedHead).
 
     Args:
         models: At least one; their weights are copied.
@@ -77,7 +77,7 @@ def stacked(models: Sequence["GPT"]) -> "GPT":
     first = models[0]
     with torch.device("meta"):
         stack = GPT(first.config)
-    stack.cos, stack.sin = first.cos, first.sin  # buffers that all share
+    stack.cos, stack.sin = first.cos, first.sin  # All proxies share these buffers.
     weights = [dict(model.named_parameters()) for model in models]
     for name, module in list(stack.named_modules()):
         if not list(module.parameters(recurse=False)):
@@ -104,9 +104,9 @@ def weights_of(stack: torch.nn.Module, position: int) -> dict[str, torch.Tensor]
 
 
 def clip_each(parameters: Sequence[torch.nn.Parameter], most: float) -> torch.Tensor:
-    """Scale the gradients of every proxy whose norm is larger than `most`, each by its own; the norms, shape (K,)."""
+    """Scale the gradients of each proxy whose own norm exceeds `most`; returns the norms, shape (K,)."""
     gradients = [p.grad.flatten(1) for p in parameters if p.grad is not None]
-    # along rows, where on a CPU the order of a sum does not depend on K; of contiguous gradients `flatten` is a view
+    # Sums along rows, because on a CPU their order does not depend on K. `flatten` of a contiguous gradient is a view.
     norms = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients], dim=1), dim=1)
     scale = (most / (norms + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
