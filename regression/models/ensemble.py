@@ -96,8 +96,7 @@ class Ensemble(Regressor):
         """Members and weights of the text."""
         parts = json.loads(text)
         members = {key: make_regressor(key).loads(member, X, y) for key, _, member in parts}
-        self.__init__(members, {key: weight for key, weight, _ in parts})  # type: ignore[misc]
-        return self._with(members)
+        return self.of_fitted(members, {key: weight for key, weight, _ in parts})
 
     def _with(self, members: Mapping[str, Regressor]) -> Self:
         self.members_ = dict(members)

@@ -103,7 +103,7 @@ class Regressor(ABC):
         return ""
 
     def loads(self, text: str, X: np.ndarray, y: np.ndarray) -> Self:
-        """Become the regressor that wrote `text`; `X` and `y` are those it was fitted to."""
+        """The regressor that wrote `text`, with the parameters of this one; `X` and `y` are those it was fitted to."""
         return self.fit(X, y)
 
     # ---- What scikit-learn asks of an estimator
