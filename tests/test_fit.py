@@ -27,7 +27,7 @@ from regression.models.trees import LightGBM
 from regression.predict import predict
 from regression.selection.cross_validation import split
 from regression.selection.learning_curve import learning_curve
-from regression.selection.metrics import measures
+from regression.selection.metrics import measures, spearman, spearman_of_columns, spearman_of_rows
 from regression.selection.model_choice import choose, fit_runs
 from regression.selection.repeats import best_runs, same_mixtures
 
@@ -315,6 +315,21 @@ def test_the_best_runs_name_a_repeated_mixture_once():
     weights = np.array([[0.5, 0.5], [0.2, 0.8], [0.5, 0.5], [0.9, 0.1]])
     runs = Runs([1, 2, 3, 4], ["a", "b"], ["loss"], weights, np.array([[2.0], [3.0], [1.0], [1.5]]))
     assert best_runs(runs, Objective.of("mean", runs.targets, runs.losses)).tolist() == [2, 3, 1]
+
+
+def test_spearmans_of_pairs_of_rows_and_of_columns_are_one():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    A, B = rng.integers(0, 8, (30, 3)), rng.normal(size=(30, 2))  # with ties
+    for a, column in zip(A.T, spearman_of_columns(A, B), strict=True):
+        expected = [spearmanr(a, b).statistic for b in B.T]
+        np.testing.assert_allclose([spearman(a, b) for b in B.T], expected)
+        np.testing.assert_allclose(spearman_of_rows(np.tile(a, (2, 1)), B.T), expected)
+        np.testing.assert_allclose(column, expected)
+    still = np.ones(30)
+    assert spearman(still, B[:, 0]) == 0 == spearman_of_rows(still[None], B.T[:1])[0]
+    assert np.isnan(spearman_of_columns(still[:, None], B)).all()
 
 
 def test_regret_is_what_the_pick_of_a_fold_loses():

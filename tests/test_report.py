@@ -28,7 +28,6 @@ from regression.models.registry import REGRESSORS
 from regression.report import report
 from regression.reporting import study_results
 from regression.reporting.figures.fit import moved_weight
-from regression.reporting.figures.sweep import correlations
 from regression.reporting.rendering import render
 from regression.reporting.report_figures import report_figures
 from regression.reporting.report_html import report_html
@@ -426,18 +425,6 @@ def test_moving_one_weight_keeps_a_mixture_and_the_others_proportions(parts, ste
     others = np.arange(len(parts)) != position
     if moved[others].sum() > 1e-9:
         np.testing.assert_allclose(moved[others] / moved[others].sum(), weights[others] / weights[others].sum())
-
-
-def test_correlations_are_spearmans():
-    from scipy.stats import spearmanr
-
-    rng = np.random.default_rng(0)
-    weights, losses = rng.integers(0, 5, (30, 3)).astype(float), rng.normal(size=(30, 2))
-    found = correlations(weights, losses)
-    for row in range(3):
-        for column in range(2):
-            assert found[row, column] == pytest.approx(spearmanr(weights[:, row], losses[:, column]).statistic)
-    assert np.isnan(correlations(np.ones((30, 1)), losses)).all()
 
 
 def test_labels_lose_a_shared_prefix_only_where_they_are_too_long():

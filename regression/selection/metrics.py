@@ -30,6 +30,24 @@ def spearman_of_rows(A: np.ndarray, B: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide((a * b).sum(axis=-1), size, out=np.zeros_like(size), where=size > 0))
 
 
+def spearman_of_columns(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """`spearman` of every column of A with every column of B, nan where a column does not vary.
+
+    Args:
+        A: Shape (num, num_a).
+        B: Shape (num, num_b).
+
+    Returns:
+        Shape (num_a, num_b).
+    """
+    from scipy.stats import rankdata
+
+    a, b = (rankdata(values, axis=0) for values in (A, B))
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((a.T @ b) / np.sqrt((a**2).sum(axis=0)[:, None] * (b**2).sum(axis=0)))
+
+
 def regret(predicted: np.ndarray, measured: np.ndarray) -> float:
     """How much higher the measured loss of the mixture with the lowest prediction is than the lowest measured loss.
 

@@ -13,7 +13,7 @@ from regression.reporting.charts.confirmation import loss_curves
 from regression.reporting.charts.heat_maps import correlation_map, heat_map_size
 from regression.reporting.figures.shared import in_objective_unit, largest_row, pairs_table
 from regression.reporting.study_results import StudyResults
-from regression.selection.metrics import OBJECTIVE, spearman
+from regression.selection.metrics import OBJECTIVE, spearman, spearman_of_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,23 +30,13 @@ def correlation_figure(study: StudyResults) -> Figure:
     if len(study.targets) > 1:
         losses.insert(0, OBJECTIVE, study.objective.value(runs.losses), allow_duplicates=True)
     weights = pd.DataFrame(runs.weights, columns=runs.domains)[study.domains]
-    values = correlations(weights.to_numpy(), losses.to_numpy())
+    values = spearman_of_columns(weights.to_numpy(), losses.to_numpy())
     table = pairs_table(values.T, list(losses.columns), study.domains, "correlation")
     alt = f"Rank correlation between the weight of each domain and each loss over {len(runs.index)} runs."
     if np.isfinite(values).any():
         strongest = largest_row(table, table["correlation"].abs())
         alt += f" The strongest is {strongest['domain']} on {loss_domain(strongest['target'])}, {signed(strongest['correlation'], 2)}."
     return Figure("correlation", table, correlation_map, alt, *heat_map_size(table))
-
-
-def correlations(weights: np.ndarray, losses: np.ndarray) -> np.ndarray:
-    """Spearman's correlations, shape (num_domains, num_targets); not a number where a column does not vary."""
-    from scipy.stats import rankdata
-
-    a, b = (rankdata(values, axis=0) for values in (weights, losses))
-    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (a.T @ b) / np.sqrt((a**2).sum(axis=0)[:, None] * (b**2).sum(axis=0))
 
 
 def curves_figure(study: StudyResults) -> Figure | None:
