@@ -5,7 +5,6 @@ python proxy_training/cost.py --train.model 1m --vocabulary 50432 --num_runs 512
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +75,7 @@ def cost(
         training = predicted_seconds(found.seconds_per_token, train, layout, num_domains, share)
         floor, seconds = seconds, found.startup_seconds + training
         measured = f"{seconds / floor:.1f} times the floor; {1 / found.seconds_per_token:,.0f} tokens/s on each"
-    sweep = Sweep(counts, where, num_runs, num_domains, workers, together)
-    print("\n".join([*_table(counts, where), "", *_totals(sweep)]))
+    print("\n".join([*_table(counts, where), "", *_totals(counts, where, num_runs, num_domains, together, workers)]))
     if measured:
         print(f"{'calibrated':<14}{_duration(seconds)}, {measured}")
     if price is not None:
@@ -87,27 +85,6 @@ def cost(
         say("The floor leaves out what happens between kernels; --calibrate measures it, in ten seconds of training.")
     if out is not None:
         _write(out, counts, where)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A sweep whose cost is asked.
-
-    Attributes:
-        counts: What a run takes.
-        device: One device.
-        num_runs: Proxies.
-        num_domains: Validation domains.
-        workers: Devices at work at a time.
-        models_per_process: Proxies that share a process.
-    """
-
-    counts: Counts
-    device: Device
-    num_runs: int
-    num_domains: int
-    workers: int
-    models_per_process: int
 
 
 def _from_files(
@@ -164,9 +141,8 @@ def _table(counts: Counts, device: Device) -> list[str]:
     return lines
 
 
-def _totals(sweep: Sweep) -> list[str]:
-    """Parameters, memory, FLOP and the floor."""
-    counts, device, together, num_runs = sweep.counts, sweep.device, sweep.models_per_process, sweep.num_runs
+def _totals(counts: Counts, device: Device, num_runs: int, num_domains: int, together: int, workers: int) -> list[str]:
+    """Parameters, memory, FLOP and the floor of a sweep, in which `together` proxies share a process."""
     activations = counts.activation_bytes(together)
     memory = counts.state_bytes + activations
     held = (
@@ -175,19 +151,19 @@ def _totals(sweep: Sweep) -> list[str]:
     )
     if together > 1:
         held += f", {_bytes(together * memory)} for {together}"
-    if together * memory * (sweep.workers if device.kind == "cpu" else 1) > device.memory:  # Cores share their memory.
+    if together * memory * (workers if device.kind == "cpu" else 1) > device.memory:  # Cores share their memory.
         held += f", which does NOT fit into {_bytes(device.memory)}"
     runs = f"{num_runs:,} run{'s' if num_runs > 1 else ''}"
     one = floor_seconds(counts, device)
-    all_ = math.ceil(num_runs / sweep.workers) * one
+    all_ = math.ceil(num_runs / workers) * one
     scoring = _share(counts.other[-1:], counts, device)
     lines = {
         "parameters": f"{counts.num_parameters:,} without embedding and head, {counts.total_parameters:,} with them",
         "memory": held,
         "FLOP": f"{counts.run_flop:.3g} a run of {counts.run_tokens:,} tokens, {num_runs * counts.run_flop:.3g} for "
         f"{runs}; {counts.head_share:.0%} in the head",
-        "floor": f"{_duration(all_)} for {runs} on {sweep.workers} x {device.name}; {_duration(one)} each, {scoring:.1%} "
-        f"of it to score {sweep.num_domains} domains",
+        "floor": f"{_duration(all_)} for {runs} on {workers} x {device.name}; {_duration(one)} each, {scoring:.1%} "
+        f"of it to score {num_domains} domains",
     }
     return [f"{name:<14}{text}" for name, text in lines.items()]
 

@@ -1,7 +1,9 @@
 """Run folders and offline wandb files -> the same two tables."""
 
 import csv
+import math
 import re
+import shutil
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 from proxies import TINY, contents, train_run, write_tokens
 
 from proxy_training.collect import collect
+from proxy_training.runs.run_folder import RunFolder
 from proxy_training.runs.settings import Run
 from proxy_training.runs.token_data import TokenData
 from proxy_training.tracking.wandb_files import BLOCK_BYTES, CHUNK_HEADER, FILE_HEADER, read_wandb_file, records
@@ -116,7 +119,7 @@ def test_a_run_without_a_manifest_is_missing(trained, tmp_path):
         collect(tmp_path, tmp_path / "out")
 
 
-def test_the_mixtures_given_lead_and_other_runs_are_left_out_aloud(trained, tmp_path, capsys):
+def test_the_mixtures_given_lead_and_other_runs_are_left_out_with_a_note(trained, tmp_path, capsys):
     rows = [(2, 1 / 3, 2 / 3), (1, 0.1, 0.9)]
     write_table(tmp_path / "mixtures.csv", ("index", "train_a", "train_b"), rows)
     before = (tmp_path / "mixtures.csv").read_bytes()
@@ -130,6 +133,17 @@ def test_a_run_trained_on_another_mixture_than_the_table_says_is_an_error(traine
     write_table(tmp_path / "m.csv", ("index", "train_a", "train_b"), [(1, 0.2, 0.8)])
     with pytest.raises(InputError, match=r"m\.csv: n00001 .*0\.2 of a.* 0\.1.*proxymix sweep"):
         collect(trained / "proxies", tmp_path, mixtures=tmp_path / "m.csv")
+
+
+def test_a_loss_that_is_no_number_names_its_file_unless_the_run_diverged(trained, tmp_path):
+    folder = RunFolder(tmp_path / "n00001")
+    shutil.copytree(trained / "proxies" / "n00001", folder.path)
+    folder.losses_path.write_text("domain,loss_nats,bpb,tokens\na,nan,1,64\nb,2.5,1,64\n")
+    with pytest.raises(InputError, match=r"n00001/losses\.csv: 'nan'"):
+        collect(tmp_path, tmp_path / "out")
+    with folder.manifest_path.open("a") as file:
+        file.write("diverged: the loss is nan\n")
+    assert all(map(math.isnan, folder.result().losses.values()))
 
 
 def test_a_table_whose_rows_are_no_runs_is_an_error(trained, tmp_path):

@@ -20,9 +20,10 @@ from mixture_config.synthesize import synthesize
 from proxy_training.collect import collect
 from proxy_training.device.layout import Layout
 from proxy_training.launch import worker_process
+from proxy_training.launch.launcher import Outcome
 from proxy_training.launch.local import LocalLauncher
 from proxy_training.launch.run_batches import planned_batches
-from proxy_training.launch.train_runs import estimate_seconds, train_runs
+from proxy_training.launch.train_runs import LAUNCHERS, estimate_seconds, train_runs
 from proxy_training.runs.settings import Run
 from proxy_training.sweep import sweep
 from proxymix.errors import InputError, StageError
@@ -161,6 +162,22 @@ def test_unknown_domains_stop_a_sweep_before_anything_is_trained(tokens, tmp_pat
     with pytest.raises(InputError, match=r"n00002: .*'typo'.* a, b, bad"):
         sweep(mixtures, tokens, tmp_path / "out", TINY)
     assert not (tmp_path / "out").exists()
+
+
+def test_any_launcher_is_given_the_planned_batches_and_its_outcome_is_reported(tokens, tmp_path, monkeypatch):
+    class Elsewhere(LocalLauncher):
+        def choose_layout(self, *_):
+            return Layout("cpu", "fp32", 2, 4, compile=False)
+
+        def train(self, job, layout, batches, workers, advance):
+            assert job.message()["out"] == str(tmp_path) and batches == [runs[:2], runs[2:]] and workers == 2
+            assert read_yaml(tmp_path / "bundles.yaml")["bundles"] == [["x1", "x2"], ["x3"]], "written before"
+            return Outcome(failed={"x1": "x1: no such partition"}, not_started=["x3"])
+
+    monkeypatch.setitem(LAUNCHERS, "local", Elsewhere())
+    runs = [Run(f"x{number}", {"a": 1.0}, 0) for number in (1, 2, 3)]
+    with pytest.raises(StageError, match=r"x1: no such partition\n2 of 3 runs .*\(x1, x3\)"):
+        train_runs(runs, tokens, tmp_path, TINY, workers=2, wandb="disabled")
 
 
 def test_a_full_disk_stops_the_sweep_with_the_systems_own_error(tokens, tmp_path, monkeypatch):

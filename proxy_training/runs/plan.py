@@ -93,10 +93,10 @@ def item_quotas(weights: np.ndarray, num_items: int) -> np.ndarray:
     Returns:
         Integers of shape (num_domains,); 0 where the weight is 0.
     """
-    shares = weights / weights.sum() * num_items
-    quotas = np.floor(shares).astype(np.int64)
+    exact = weights / weights.sum() * num_items
+    quotas = np.floor(exact).astype(np.int64)
     missing = num_items - int(quotas.sum())
-    remainders = np.where(weights > 0, shares - quotas, -1.0)
+    remainders = np.where(weights > 0, exact - quotas, -1.0)
     quotas[np.argsort(-remainders, kind="stable")[:missing]] += 1
     assert quotas.sum() == num_items and not quotas[weights == 0].any()
     return quotas

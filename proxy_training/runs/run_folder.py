@@ -32,15 +32,22 @@ class FinishedRun:
     losses: dict[str, float]
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """The folder of one run. Its manifest is written last, so a folder that has one holds a whole result.
 
-    Attributes:
+    Args:
         path: The folder, named after the run.
     """
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.manifest_path = self.path / "manifest.yaml"  # What the run was made from and with.
+        self.metrics_path = self.path / "metrics.csv"  # A row per training step.
+        self.losses_path = self.path / "losses.csv"  # A row per validation domain: its loss at the end.
+        self.wandb_path = self.path / "wandb"  # The files of the run's wandb log.
+        self.checkpoint_path = self.path / "checkpoint"  # The final weights, as litgpt has them.
+        # The state of training in progress, of the run batch that begins with this run.
+        self.state_path = self.path.parent / f".{self.path.name}.state"
 
     @classmethod
     def finished_in(cls, folder: Path, names: str = "n*") -> "list[RunFolder]":
@@ -51,36 +58,6 @@ class RunFolder:
             names: A pattern of the runs' names.
         """
         return [cls(path.parent) for path in sorted(Path(folder).glob(f"{names}/manifest.yaml"))]
-
-    @property
-    def manifest_path(self) -> Path:
-        """What the run was made from and with."""
-        return self.path / "manifest.yaml"
-
-    @property
-    def metrics_path(self) -> Path:
-        """A row per training step."""
-        return self.path / "metrics.csv"
-
-    @property
-    def losses_path(self) -> Path:
-        """A row per validation domain: its loss at the end."""
-        return self.path / "losses.csv"
-
-    @property
-    def wandb_path(self) -> Path:
-        """The folder of wandb's files."""
-        return self.path / "wandb"
-
-    @property
-    def checkpoint_path(self) -> Path:
-        """The folder of the final weights, as litgpt has them."""
-        return self.path / "checkpoint"
-
-    @property
-    def state_path(self) -> Path:
-        """The state of training in progress, of a run batch that begins with this run."""
-        return self.path.parent / f".{self.path.name}.state"
 
     @property
     def is_finished(self) -> bool:
