@@ -179,7 +179,7 @@ def test_a_study_whose_runs_were_fed_another_mixture_than_its_table_says_cannot_
     manifest.write_text(yaml.safe_dump(content))
     assert main(["fit", "--study", str(study)]) == 2
     message = capsys.readouterr().err
-    assert f"{study / 'proxies'}: 1 of 8 runs" in message and "n00002" in message
+    assert f"{study / 'proxies'}: 1 of 8 runs" in message and "run 2" in message
 
 
 def test_another_configuration_is_refused_and_update_redoes_only_what_it_touches(finished, corpus, config):
