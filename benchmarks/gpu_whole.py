@@ -31,9 +31,9 @@ def worker_imports() -> Mapping[str, Any]:
 
 def sweep(context: Context, case: Case) -> Mapping[str, Any]:
     """64 proxies of about ten seconds each, all launched together: calibration, prediction, training."""
-    from proxy_training.cost import calibrated
     from proxy_training.device.calibration import chosen_layout, predicted_seconds
     from proxy_training.device.counting import counted, floor_seconds
+    from proxy_training.device.sweep_calibration import calibrated
     from proxy_training.launch.train_runs import train_runs
     from proxy_training.runs.settings import Run
     from proxymix.tables import read_table
