@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from data_preparation.documents.corpus import MEGABYTE, check_fraction, check_replaceable, corpus_files
 from data_preparation.tokens.shards import token_dtype
 from data_preparation.tokens.survey import survey
-from data_preparation.tokens.tokenizer import END_OF_TEXT, MIN_VOCABULARY, Encoder, load_tokenizer, train_tokenizer
+from data_preparation.tokens.tokenizer import (
+    END_OF_TEXT,
+    MIN_VOCABULARY,
+    Encoder,
+    load_tokenizer,
+    train_tokenizer,
+    vocabulary_of,
+)
 from data_preparation.tokens.writing import write_shards
 from proxymix import __version__
 from proxymix.errors import InputError
@@ -69,7 +76,7 @@ def tokenize(
         )
         for domain in domains.values():
             domain.sample.clear()
-        vocabulary = encoder.vocabulary
+        vocabulary = vocabulary_of(encoder.tokenizer)
         manifest = TokensManifest(
             tokenizer={
                 "name": _tokenizer_name(tokenizer) if tokenizer else f"byte-level-bpe-{vocabulary}",

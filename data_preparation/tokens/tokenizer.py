@@ -72,6 +72,11 @@ def load_tokenizer(path: Path, eos_token: str | None) -> "Tokenizer":
     return tokenizer
 
 
+def vocabulary_of(tokenizer: "Tokenizer") -> int:
+    """How many ids there are: the largest, and one more for 0."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
 def is_byte_level(description: dict[str, Any]) -> bool:
     """Whether a tokenizer (its JSON) works on bytes and leaves the text as it is, so that decoding gives the text back."""
     splitter = json.dumps(description["pre_tokenizer"])
@@ -140,11 +145,6 @@ class Encoder:
         self.lossless = is_byte_level(description)
         self.unknown = None if self.lossless else tokenizer.token_to_id(description["model"].get("unk_token") or "")
         self.num_unknown = 0
-
-    @property
-    def vocabulary(self) -> int:
-        """Ids of the tokenizer: the largest, and one more for 0."""
-        return max(self.tokenizer.get_vocab().values()) + 1
 
     def __call__(self, texts: list[str], where: str) -> list[np.ndarray]:
         """The ids of each text, the end-of-text token last.

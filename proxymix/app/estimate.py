@@ -35,10 +35,9 @@ def _vocabulary(study: Study, config: Config) -> int | None:
         return int(config["tokenize.vocab_size"])
     if not Path(given).exists():
         return None
-    from data_preparation.tokens.tokenizer import load_tokenizer
+    from data_preparation.tokens.tokenizer import load_tokenizer, vocabulary_of
 
-    tokenizer = load_tokenizer(Path(given), config["tokenize.eos_token"])
-    return max(tokenizer.get_vocab().values()) + 1
+    return vocabulary_of(load_tokenizer(Path(given), config["tokenize.eos_token"]))
 
 
 def say_duration(study: Study, config: Config) -> None:
