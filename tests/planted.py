@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from proxymix.schemas import Domain, loss_column, write_domains
+from proxymix.schemas import Domains, loss_column
 from proxymix.tables import write_table
 
 DOMAINS = ["code", "law", "news", "poems"]
@@ -48,6 +48,5 @@ def write_runs(folder: Path, weights: np.ndarray, losses: np.ndarray) -> tuple[P
 
 def write_catalogue(path: Path, tokens: np.ndarray) -> Path:
     """domains.csv with these token counts."""
-    total = int(np.sum(tokens))
-    write_domains(path, [Domain(d, int(t), 1, int(t), int(t) / total) for d, t in zip(DOMAINS, tokens, strict=True)])
+    Domains(tuple(DOMAINS), tokens, np.ones(len(tokens)), tokens).write(path)
     return path
