@@ -262,6 +262,8 @@ def test_every_command_of_a_page_is_one_that_there_is(page, called, capsys):
             assert {word for word in words[1:] if "=" not in word} <= targets, words
         elif words[:3] == ["python", "-m", "pytest"]:
             assert all((ROOT / word).exists() for word in words if word.startswith("tests/")), words
+        elif words[:2] == ["python", "-m"]:
+            assert (ROOT / f"{words[2].replace('.', '/')}.py").exists(), words
         elif words[0] == "python" and words[1] != "-c":
             script = (ROOT / words[1]).read_text()
             stage = next((s for s in STAGES if s.function.split(":")[0].replace(".", "/") + ".py" == words[1]), None)
@@ -311,7 +313,7 @@ def test_the_floor_plan_is_the_tree():
         package = package if indent else name
         drawn.add(f"{package}/{name}" if indent else name)
     there = {plain(path.parent) for package in PACKAGES for path in (ROOT / package).rglob("__init__.py")}
-    assert drawn == there
+    assert drawn == {name for name in there if name.count("/") < 2}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=plain)
