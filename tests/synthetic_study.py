@@ -179,8 +179,8 @@ def repeat_first(folder: Path, law: Law, seeds: Sequence[int]) -> None:
 def write_data(folder: Path, law: Law) -> None:
     """domains.csv, heuristic_mixture.yaml and a token manifest."""
     Domains(tuple(law.domains), law.tokens, law.tokens // 400, law.tokens * 3).write(folder / "domains.csv")
-    shares = law.prior**0.8 / (law.prior**0.8).sum()
-    heuristic = dict(zip(law.domains, shares.tolist(), strict=True))
+    weights = law.prior**0.8 / (law.prior**0.8).sum()
+    heuristic = dict(zip(law.domains, weights.tolist(), strict=True))
     Mixture(heuristic, {"model_name": "baseline"}).write(folder / "heuristic_mixture.yaml")
     split = {
         d: {"tokens": t, "documents": 9, "bytes": t * 3, "source": [], "shards": []}

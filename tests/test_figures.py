@@ -16,7 +16,7 @@ from proxymix.plots.figures import Figure
 from proxymix.plots.palette import MEASURED, MUTED, NARROW, OTHER, PROPOSED, ROLES, WIDE, style
 from proxymix.plots.rows import MAX_ROWS
 from proxymix.plots.text import distinct_labels
-from regression.reporting.charts import fit, heat_maps, proposal
+from regression.reporting.charts import confirmation, fit, heat_maps, proposal
 from regression.reporting.charts.shared import ROWS
 
 LONG = [
@@ -52,8 +52,8 @@ def weights_table(num: int) -> pd.DataFrame:
 
 def near_table(num: int) -> pd.DataFrame:
     table = weights_table(num)
-    drawn = np.random.default_rng(1).dirichlet(60 * table["weight"] + 0.05, 50)
-    near = pd.DataFrame(drawn, columns=[f"train_{name}" for name in table["domain"]])
+    weights = np.random.default_rng(1).dirichlet(60 * table["weight"] + 0.05, 50)
+    near = pd.DataFrame(weights, columns=[f"train_{name}" for name in table["domain"]])
     return proposal.near_optimal_ranges(near, table)
 
 
@@ -118,6 +118,8 @@ CHARTS = {
     "rank": (learning_table, fit.rank_against_runs),
     "regret": (learning_table, fit.regret_against_runs),
 }
+PAIRED = ["baseline", "mean", "low", "high", "better", "seed_1"]
+NOISE = ["target", "spread", "noise", "ratio"]
 BY_DOMAIN = ("correlation", "effects", "weights", "near_optimal", "epochs")
 
 
@@ -180,11 +182,28 @@ def test_no_label_covers_another_or_is_cut_off(name, num, width):
         assert apart, f"{boxes[i][0]!r} covers {boxes[j][0]!r}"
 
 
+@pytest.mark.parametrize(
+    ("draw", "table"),
+    [
+        (fit.predicted_against_measured, predicted_table(6)),
+        (confirmation.paired_differences, pd.DataFrame([("prior", -0.1, -0.2, -0.05, True, -0.1)], columns=PAIRED)),
+        (confirmation.noise_ratio, pd.DataFrame([("web", 0.2, 0.02, 10.0)], columns=NOISE)),
+    ],
+)
+def test_the_axis_label_of_a_long_unit_fits_a_phone(draw, table):
+    table.attrs["unit"] = "standard deviations of the sweep"
+    with style("test", 0.03):
+        canvas = Figure("test", table, draw, "words", 300).canvas(NARROW)
+        canvas.draw_without_rendering()
+        box = canvas.axes[0].xaxis.label.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= canvas.bbox.x1
+
+
 @pytest.mark.parametrize("name", CHARTS)
 def test_colours_are_roles(name):
-    drawn = figure(name).svg(WIDE)
-    assert set(re.findall(r"var\(--(\w+)\)", drawn)) <= set(ROLES.values())
-    assert not re.findall(r"(?:fill|stroke): #", drawn)
+    drawing = figure(name).svg(WIDE)
+    assert set(re.findall(r"var\(--(\w+)\)", drawing)) <= set(ROLES.values())
+    assert not re.findall(r"(?:fill|stroke): #", drawing)
 
 
 def test_the_same_table_gives_the_same_markup():

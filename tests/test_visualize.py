@@ -59,7 +59,7 @@ def table(folder: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(folder / f"{name}.csv", index_col=0)
 
 
-def drawn(num_domains: int, num_mixtures: int = 60, long_names: bool = True) -> tuple[Sweep, Corpus]:
+def random_sweep(num_domains: int, num_mixtures: int = 60, long_names: bool = True) -> tuple[Sweep, Corpus]:
     """A sparse sweep over domains of Zipf's sizes, whose names have up to 40 letters."""
     rng = np.random.default_rng(0)
     names = [
@@ -111,7 +111,7 @@ def assert_readable(figure: Figure) -> None:
 
 @pytest.mark.parametrize("num_domains", [6, 64])
 def test_no_text_covers_another_or_leaves_the_figure(num_domains):
-    sweep, corpus = drawn(num_domains)
+    sweep, corpus = random_sweep(num_domains)
     rows = sweep.mixtures.weights[3:7]
     given = {f"mixture_{i}": dict(zip(corpus.domains, row, strict=True)) for i, row in enumerate(rows)}
     figures = sweep_figures(sweep, corpus, {"optimal_mixture": given["mixture_0"]}) + mixture_figures(given, corpus)
@@ -123,7 +123,7 @@ def test_no_text_covers_another_or_leaves_the_figure(num_domains):
 
 
 def test_names_are_whole_up_to_40_letters_and_stay_apart_beyond():
-    sweep, corpus = drawn(6)
+    sweep, corpus = random_sweep(6)
     weights = sweep_figures(sweep, corpus, {})[0]
     assert "W" * 40 in [text for text, _ in texts_on(weights)]
     alike = ["x" * 30 + "a" + "x" * 30, "x" * 30 + "b" + "x" * 30]
@@ -133,7 +133,7 @@ def test_names_are_whole_up_to_40_letters_and_stay_apart_beyond():
 
 
 def test_a_figure_of_many_domains_shows_the_largest_and_says_what_it_leaves_out():
-    weights = sweep_figures(*drawn(200), {})[0]
+    weights = sweep_figures(*random_sweep(200), {})[0]
     assert_readable(weights)
     shown = [text for text, _ in texts_on(weights)]
     assert len(weights.table) == 200 and "W" * 40 in shown
@@ -143,7 +143,7 @@ def test_a_figure_of_many_domains_shows_the_largest_and_says_what_it_leaves_out(
 
 @pytest.mark.parametrize("num_mixtures", [3, 5_000])
 def test_few_and_many_mixtures_are_readable_too(num_mixtures):
-    for figure in sweep_figures(*drawn(8, num_mixtures), {}):
+    for figure in sweep_figures(*random_sweep(8, num_mixtures), {}):
         assert_readable(figure)
 
 
@@ -363,7 +363,7 @@ def test_names_on_the_map_stay_within_it():
 
 
 def test_one_domain_has_room_for_its_row():
-    sweep, corpus = drawn(1)
+    sweep, corpus = random_sweep(1)
     assert_readable(sweep_figures(sweep, corpus, {})[0])
 
 

@@ -1,1 +1,1 @@
-"""Pictures of mixtures."""
+"""Sweeps and mixtures -> charts and figures."""

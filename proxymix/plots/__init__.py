@@ -1,1 +1,1 @@
-"""Figures as every part of the project draws them."""
+"""What more than one figure needs: colours, text that fits, labelled rows, and figures as PNG, SVG and CSV."""

@@ -1,1 +1,1 @@
-"""A study's files -> figures and a page."""
+"""A study's results -> charts, figures, and the sections of a page."""

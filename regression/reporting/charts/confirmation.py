@@ -8,7 +8,7 @@ from proxymix.plots.figures import legend, marks
 from proxymix.plots.palette import FAINT, INK, MEASURED, MUTED, OTHER, PRIOR, PROPOSED, SMALL, SURFACE, is_wide
 from proxymix.plots.rows import Rows, place_labels
 from proxymix.plots.text import signed
-from regression.reporting.charts.shared import NAMES, unit_of
+from regression.reporting.charts.shared import NAMES, fitting_phone, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,8 @@ def paired_differences(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.set_xlim(low - room, high + room)
     place_labels(axes, [f"vs {NAMES.get(name, name)}" for name in table["baseline"]], above=0.65)
     between = "; " if is_wide(axes) else "\n"
-    axes.set_xlabel(f"proposal − baseline ({unit_of(table)}){between}left of 0 the proposal is better")
+    label = f"proposal − baseline ({unit_of(table)}){between}left of 0 the proposal is better"
+    axes.set_xlabel(fitting_phone(axes, label))
     return axes
 
 
@@ -155,4 +156,4 @@ def noise_ratio(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
 
 def _name_quantity(axes: "Axes", quantity: str, unit: str) -> None:
-    axes.set_xlabel(f"{quantity}{' ' if is_wide(axes) else chr(10)}({unit})")
+    axes.set_xlabel(fitting_phone(axes, f"{quantity}{' ' if is_wide(axes) else chr(10)}({unit})"))

@@ -9,7 +9,7 @@ import numpy as np
 from proxymix.plots.figures import legend, marks
 from proxymix.plots.palette import FAINT, INK, MEASURED, MUTED, OTHER, PIXEL, PRIOR, PROPOSED, SMALL, SURFACE, is_wide
 from proxymix.plots.text import text_width
-from regression.reporting.charts.shared import NORMAL_95, ROWS, fitting, largest_rows, left_out, unit_of
+from regression.reporting.charts.shared import NORMAL_95, ROWS, fitting, fitting_phone, largest_rows, left_out, unit_of
 from regression.selection.metrics import spearman
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.set_ylim(low - room, high + room)
     axes.set_aspect("equal", anchor="W")
     axes.tick_params(axis="y", labelcolor=MUTED, labelsize=SMALL)
-    axes.set_xlabel(f"predicted objective ({unit_of(table)})")
+    axes.set_xlabel(fitting_phone(axes, f"predicted objective ({unit_of(table)})"))
     axes.set_ylabel(f"measured objective ({unit_of(table)})")
     axes.text(
         0.97, 0.04, "\n".join(lines), transform=axes.transAxes, ha="right", va="bottom", color=INK, fontsize=9.5, weight="bold",

@@ -34,22 +34,24 @@ def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         axes: Where to draw.
     """
     shown = largest_rows(table, table.drop(columns="domain").max(axis=1))
-    rows, shares = np.arange(len(shown)), shown.drop(columns="domain") * 100
+    rows, percents = np.arange(len(shown)), shown.drop(columns="domain") * 100
     axes.grid(axis="x")
     if "prior" in shown:
-        axes.barh(rows, shares["prior"], height=0.74, color=PRIOR, alpha=0.45, linewidth=0, label="prior (token share)")
-    axes.barh(rows, shares["weight"], height=0.36, color=PROPOSED, linewidth=0, label="proposed optimum")
+        axes.barh(
+            rows, percents["prior"], height=0.74, color=PRIOR, alpha=0.45, linewidth=0, label="prior (token share)"
+        )
+    axes.barh(rows, percents["weight"], height=0.36, color=PROPOSED, linewidth=0, label="proposed optimum")
     if "low" in shown:
-        axes.hlines(rows, shares["low"], shares["high"], color=INK, linewidth=1, zorder=3, label="its interval")
+        axes.hlines(rows, percents["low"], percents["high"], color=INK, linewidth=1, zorder=3, label="its interval")
         for end in ("low", "high"):
-            marks(axes, shares[end], rows, "|", 4.5, INK, zorder=3)
-    others = [str(name) for name in shares if name not in ("prior", "weight", "low", "high", "uniform")]
+            marks(axes, percents[end], rows, "|", 4.5, INK, zorder=3)
+    others = [str(name) for name in percents if name not in ("prior", "weight", "low", "high", "uniform")]
     for position, name in enumerate(others):
         marker = BASELINE_MARKS.get(name, "<>*Xph"[position % 6])
-        marks(axes, shares[name], rows, marker, 4.5, SURFACE, MEASURED, zorder=4, label=NAMES.get(name, name))
+        marks(axes, percents[name], rows, marker, 4.5, SURFACE, MEASURED, zorder=4, label=NAMES.get(name, name))
     uniform = 100 / len(table)
     axes.axvline(uniform, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), label=f"uniform ({uniform:.3g}%)")
-    axes.set_xlim(0, max(float(np.nanmax(shares)), uniform) * 1.04)
+    axes.set_xlim(0, max(float(np.nanmax(percents)), uniform) * 1.04)
     _numbers(axes, [percent(value) for value in shown["weight"]], "optimum", [PROPOSED] * len(shown))
     axes.set_xlabel(fitting(axes, "weight in the mixture (%)" + left_out(len(table) - len(shown), "with less")))
     ROWS.label(axes, shown["domain"])
@@ -65,9 +67,9 @@ def near_optimal_ranges(near_optimal: "pd.DataFrame", weights: "pd.DataFrame") -
         weights: domain, prior and weight (of the proposal), in the order wanted.
     """
     columns = near_optimal[[train_column(domain) for domain in weights["domain"]]].to_numpy(dtype=float)
-    shares = np.quantile(columns, [0, 0.1, 0.5, 0.9, 1], axis=0)
+    quantiles = np.quantile(columns, [0, 0.1, 0.5, 0.9, 1], axis=0)
     table = weights[[c for c in ("domain", "prior", "weight") if c in weights]].reset_index(drop=True)
-    return table.assign(**dict(zip(("least", "p10", "median", "p90", "most"), shares, strict=True)))
+    return table.assign(**dict(zip(("least", "p10", "median", "p90", "most"), quantiles, strict=True)))
 
 
 def near_optimal_set(table: "pd.DataFrame", axes: "Axes") -> "Axes":

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from proxymix.plots.palette import PIXEL
+from proxymix.plots.palette import PIXEL, is_wide
 from proxymix.plots.rows import MAX_ROWS, Rows
 from proxymix.plots.text import wrapped
 
@@ -42,7 +42,12 @@ def left_out(number: int, which: str) -> str:
     return f"\n{number} more domains, {which}, are in the CSV" if number else ""
 
 
-def fitting(axes: "Axes", text: str) -> str:
-    """An axis label in lines that its figure has room for."""
-    room = 0.58 * axes.figure.bbox.width / axes.figure.dpi / PIXEL
+def fitting(axes: "Axes", text: str, share: float = 0.58) -> str:
+    """An axis label in lines that take at most a share of the figure's width: less beside long names of rows."""
+    room = share * axes.figure.bbox.width / axes.figure.dpi / PIXEL
     return "\n".join(line for part in text.split("\n") for line in wrapped(part, room, 9))
+
+
+def fitting_phone(axes: "Axes", text: str) -> str:
+    """An axis label that a desk's figure has room for in one line, and a phone's in several."""
+    return text if is_wide(axes) else fitting(axes, text, 0.65)

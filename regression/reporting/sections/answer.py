@@ -66,13 +66,13 @@ def mixture_table(study: StudyResults) -> Table:
     domains, prior, optimum = study.domains, study.prior, study.optimum
     epochs, capped = study.epochs, study.capped
     weights = [optimum.get(d, 0.0) for d in domains]
-    shares = [prior.get(d, 0.0) for d in domains]
+    priors = [prior.get(d, 0.0) for d in domains]
     columns: dict[str, list[str] | list[Cell]] = {"domain": domains}
     if prior:
-        columns["prior"] = [percent(share) for share in shares]
+        columns["prior"] = [percent(share) for share in priors]
     columns["optimum"] = [Cell(percent(weight), "proposed") for weight in weights]
     if prior:
-        columns["optimum / prior"] = [_times(*pair) for pair in zip(weights, shares, strict=True)]
+        columns["optimum / prior"] = [_times(*pair) for pair in zip(weights, priors, strict=True)]
     if study.heuristic:
         columns["heuristic"] = [percent(study.heuristic.get(d, 0.0)) for d in domains]
     if epochs and study.budget:
