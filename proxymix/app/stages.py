@@ -147,7 +147,7 @@ STAGES = (
                             at_most=True)),
     Stage("report", "regression.report:report", "a study -> one page for a colleague",
           files={"study": ".", "out": "report"}, writes=("out",), section="report"),
-    Stage("visualize", "mixture_config.visualize:visualize", "a sweep, or a few mixtures -> pictures and their tables",
+    Stage("visualize", "mixture_config.visualize:visualize", "a sweep, or a few mixtures -> figures and their tables",
           files={"mixtures": "mixtures.csv", "domains": "domains.csv", "out": "figures"}, writes=("out",), in_study=False),
     Stage("train", "proxy_training.train:train", "trains the listed runs in this process",
           files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, in_study=False),
