@@ -31,9 +31,11 @@ from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet
 from regression.data.runs import Runs
 from regression.models.fitted import FittedModel
-from regression.propose import NORMAL, Proposal, baselines_of, how_to_search, proposed
-from regression.search.feasible_set import Region
-from regression.search.uncertainty import interval
+from regression.search.compare import STDS_TO_90, baselines_of
+from regression.search.feasible_set import FeasibleSet
+from regression.search.proposed_mixture import ProposedMixture, is_smooth, propose_mixture
+from regression.search.settings import SearchSettings
+from regression.search.uncertainty import sample_interval
 from regression.selection.model_choice import fit_runs
 
 NUM_RUNS = 48
@@ -91,14 +93,14 @@ class PlantedLaw:
         """The mean loss, shape (num_rows,)."""
         return self.losses(np.atleast_2d(weights)).mean(axis=1)
 
-    def region(self) -> Region:
+    def feasible(self) -> FeasibleSet:
         """No weight over eight times the prior."""
-        return Region(Limits([f"d{i}" for i in range(self.num_domains)], 0.0, self.upper), self.prior)
+        return FeasibleSet(Limits([f"d{i}" for i in range(self.num_domains)], 0.0, self.upper), self.prior)
 
     def optimum(self) -> np.ndarray:
         """The best mixture within the caps, from many starts."""
-        region, rng = self.region(), np.random.default_rng(0)
-        draws = region.nearest(dirichlet(rng, self.prior, np.full(400, 0.5 * self.num_domains)))
+        feasible, rng = self.feasible(), np.random.default_rng(0)
+        draws = feasible.nearest(dirichlet(rng, self.prior, np.full(400, 0.5 * self.num_domains)))
         best, least = draws[0], np.inf
         for start in draws[np.argsort(self.objective(draws))[:6]]:
             found = minimize(
@@ -109,7 +111,7 @@ class PlantedLaw:
                 constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
                 options={"maxiter": 300, "ftol": 1e-10},
             )
-            weights = region.nearest(np.maximum(found.x, 0)[None])[0]
+            weights = feasible.nearest(np.maximum(found.x, 0)[None])[0]
             if (value := float(self.objective(weights)[0])) < least:
                 best, least = weights, value
         return best
@@ -216,8 +218,8 @@ def trial(law: PlantedLaw, noise: float, seed: int, model: str = "auto") -> Tria
     fitted, made = proposal_from(law.runs(NUM_RUNS, noise, seed), law, seed, model)
     optimum = law.optimum()
     at_prior, at_optimum, at_proposal = law.objective(np.array([law.prior, optimum, made.weights]))
-    gain, stated = float(at_prior - at_proposal), made.baselines["prior"]["gain"]
-    low, high = interval(made.optima)
+    gain, stated = float(at_prior - at_proposal), made.baselines["prior"].gain
+    low, high = sample_interval(made.optima)
     fresh = law.mixtures(NUM_FRESH, seed + 1_000_000)
     truth = law.objective(fresh)
     error = fitted.mean_objective(fresh, fitted.objective) - truth
@@ -225,8 +227,8 @@ def trial(law: PlantedLaw, noise: float, seed: int, model: str = "auto") -> Tria
         fitted.model,
         float(np.sqrt(np.mean(error**2)) / truth.std()),
         float((at_proposal - at_optimum) / (at_prior - at_optimum)),
-        stated["low"] <= gain <= stated["high"],
-        (gain - stated["mean"]) * 2 * NORMAL / max(stated["high"] - stated["low"], 1e-12),
+        stated.low <= gain <= stated.high,
+        (gain - stated.mean) * 2 * STDS_TO_90 / max(stated.high - stated.low, 1e-12),
         float(np.mean((low - CLOSE <= optimum) & (optimum <= high + CLOSE))),
         float(np.mean(high - low)),
         "prior" in made.better,
@@ -242,12 +244,13 @@ def permuted_is_better(law: PlantedLaw, noise: float, seed: int, model: str = "a
     return "prior" in made.better
 
 
-def proposal_from(runs: Runs, law: PlantedLaw, seed: int, model: str) -> tuple[FittedModel, Proposal]:
+def proposal_from(runs: Runs, law: PlantedLaw, seed: int, model: str) -> tuple[FittedModel, ProposedMixture]:
     """What `proxymix fit` and `proxymix propose` make of a sweep."""
     fitted = fit_runs(runs, model, "mean", seed)
-    goal, prior = fitted.objective, law.prior
-    baselines, how = baselines_of(fitted, goal, prior), how_to_search(fitted, goal)
-    return fitted, proposed(fitted, goal, law.region(), prior, baselines, how, None, 2, seed, 1)
+    objective, prior = fitted.objective, law.prior
+    baselines = baselines_of(fitted, objective, prior)
+    settings = SearchSettings().resolved(is_smooth(fitted, objective))
+    return fitted, propose_mixture(fitted, objective, law.feasible(), prior, baselines, settings, None, 2, seed, 1)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ of the differences from one-shot with its standard error.
 
 With --data (RegMix's train_mixture_1m.csv, train_pile_loss_1m.csv and their test_ kin): a replay on its runs. All begin with
 the same 24 of the 512 training runs. Rounds take, of those not yet used, what is worth training next; one-shot takes 48
-more at random, or spread out (space-filling). Proposals are judged by a Gaussian process of the test runs and of the
-training runs that no method used: missed is the part of the gain from the mean mixture to this judge's own optimum.
+more at random, or spread out (space-filling). A Gaussian process of the test runs and of the training runs that no method
+used predicts all proposals: missed is the part of the gain from the mean mixture to the optimum of that process.
 """
 
 import argparse
@@ -38,22 +38,22 @@ from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective
 from regression.models.registry import make_regressor
 from regression.models.threads import single_thread
-from regression.search.feasible_set import Region
-from regression.search.next_runs import next_mixtures, pick_among
+from regression.search.feasible_set import FeasibleSet
+from regression.search.next_runs import choose_among, next_mixtures
 from regression.search.search import search
 from regression.selection.model_choice import fit_runs
 
 KINDS = ("power", "exponential", "interaction")
 METHODS = ("improvement", "climb")
 MODEL = "gp"
-CAUTION = 0.5  # as in `propose`
+RISK_AVERSION = 0.5  # as in `propose`
 
 
-def proposal(fitted: FittedModel, goal: Objective, region: Region) -> np.ndarray:
+def proposal(fitted: FittedModel, objective: Objective, feasible: FeasibleSet) -> np.ndarray:
     """What `propose` would write, shape (num_domains,)."""
-    best = fitted.runs.weights[np.argsort(goal.value(fitted.runs.losses), kind="stable")[:4]]
-    surface = PredictedObjective(fitted, goal, region.prior, CAUTION)
-    return search(surface, region, region.prior, best, "gradient", 0, 2, np.random.default_rng(0))[0].weights
+    best = fitted.runs.weights[np.argsort(objective.value(fitted.runs.losses), kind="stable")[:4]]
+    function = PredictedObjective(fitted, objective, feasible.prior, RISK_AVERSION)
+    return search(function, feasible, feasible.prior, best, "gradient", 0, 2, np.random.default_rng(0))[0].weights
 
 
 def filling(law: PlantedLaw, num: int, seed: int) -> np.ndarray:
@@ -84,14 +84,14 @@ def planted(kind: str, num_domains: int, seed: int, noise: float, num_runs: int,
     """What is missed by the proposal of the first round, of one-shot, and of every method's rounds."""
     warnings.simplefilter("ignore")
     law = PlantedLaw(kind, num_domains, seed)
-    region, each = law.region(), num_runs // num_rounds
+    feasible, each = law.feasible(), num_runs // num_rounds
     best, prior = (float(law.objective(w)[0]) for w in (law.optimum(), law.prior))
     at_once = filling(law, num_runs, seed)
     sd = noise * law.losses(at_once).std(axis=0)
 
     def missed(runs: Runs) -> float:
         fitted = fit_runs(runs, MODEL, "mean")
-        return (float(law.objective(proposal(fitted, fitted.objective, region))[0]) - best) / (prior - best)
+        return (float(law.objective(proposal(fitted, fitted.objective, feasible))[0]) - best) / (prior - best)
 
     first = measured(law, filling(law, each, seed), sd, np.random.default_rng([2, seed]))
     found = [missed(first), missed(measured(law, at_once, sd, np.random.default_rng([2, seed])))]
@@ -99,17 +99,17 @@ def planted(kind: str, num_domains: int, seed: int, noise: float, num_runs: int,
         runs = first
         for number in range(2, num_rounds + 1):
             fitted = fit_runs(runs, MODEL, "mean")
-            X = next_mixtures(fitted, fitted.objective, region, each, np.random.default_rng([seed, number]), method)
+            X = next_mixtures(fitted, fitted.objective, feasible, each, np.random.default_rng([seed, number]), method)
             runs = joined(runs, measured(law, X, sd, np.random.default_rng([3, seed, number])))
         found.append(missed(runs))
     return found
 
 
 def replayed(pool: Runs, others: Runs, objective: str, seed: int, num_runs: int, num_rounds: int) -> list[float]:
-    """What is missed, as an independent judge has it, by the first round, random and spread one-shots, and rounds."""
+    """What is missed, as an independent regression has it, by the first round, random and spread one-shots, and rounds."""
     warnings.simplefilter("ignore")
     each, prior = num_runs // num_rounds, pool.weights.mean(axis=0)
-    region = Region(Limits(pool.domains, 0.0, np.ones(len(prior))), prior)
+    feasible = FeasibleSet(Limits(pool.domains, 0.0, np.ones(len(prior))), prior)
     order = np.random.default_rng([4, seed]).permutation(len(pool.index))
     first = order[:1]
     first = np.append(first, order[1:][space_filling(pool.weights[order[1:]], each - 1, pool.weights[first])])
@@ -126,28 +126,35 @@ def replayed(pool: Runs, others: Runs, objective: str, seed: int, num_runs: int,
         rows = first
         for _ in range(2, num_rounds + 1):
             fitted, left = fit_runs(of(rows), MODEL, objective), np.setdiff1d(rest, rows)
-            X = pick_among(pool.weights[left], fitted, fitted.objective, region, each, method)
+            X = choose_among(pool.weights[left], fitted, fitted.objective, feasible, each, method)
             same = (pool.weights[left][None] == X[:, None]).all(axis=2)
             rows = np.append(rows, left[same.argmax(axis=1)])
         used.append(rows)
     unseen = np.setdiff1d(order, np.concatenate(used))
-    judge = judge_of(joined(of(unseen), others), objective)
+    independent = model_of_all(joined(of(unseen), others), objective)
     fits = [fit_runs(of(rows), MODEL, objective) for rows in used]
-    proposals = [proposal(fitted, fitted.objective, region) for fitted in fits]
+    proposals = [proposal(fitted, fitted.objective, feasible) for fitted in fits]
     rng = np.random.default_rng(0)
     lowest = search(
-        PredictedObjective(judge, judge.objective, prior), region, prior, np.array(proposals), "gradient", 0, 2, rng
+        PredictedObjective(independent, independent.objective, prior),
+        feasible,
+        prior,
+        np.array(proposals),
+        "gradient",
+        0,
+        2,
+        rng,
     )
-    values = judge.mean_objective(np.vstack([prior, lowest[0].weights, *proposals]), judge.objective)
+    values = independent.mean_objective(np.vstack([prior, lowest[0].weights, *proposals]), independent.objective)
     return list((values[2:] - values[1]) / (values[0] - values[1]))
 
 
-def judge_of(runs: Runs, objective: str) -> FittedModel:
+def model_of_all(runs: Runs, objective: str) -> FittedModel:
     """A fit whose standard deviations are of no concern."""
-    goal, ones = Objective.of(objective, runs.targets, runs.losses), np.ones(len(runs.targets))
+    spec, ones = Objective.of(objective, runs.targets, runs.losses).spec, np.ones(len(runs.targets))
     with single_thread():
         regressors = [make_regressor(MODEL).fit(runs.weights, losses) for losses in runs.losses.T]
-    return FittedModel(MODEL, None, goal.spec, runs, regressors, ones, 0 * ones, np.diag(ones), {})
+    return FittedModel(MODEL, None, spec, runs, regressors, ones, 0 * ones, np.diag(ones), {})
 
 
 def shown(name: str, names: tuple[str, ...], against: int, results: np.ndarray) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from mixture_config.files.mixture import Mixture
 from mixture_config.files.mixture_table import MixtureTable
+from mixture_config.geometry.constraints import Constraints
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.files import write_json, write_yaml
 from proxymix.schemas import Domains, loss_column, run_id
@@ -88,6 +89,7 @@ def write_study(folder: Path, law: Law, num_runs: int = 40, model: str = "gp", c
     """A whole study: the real fit, proposal and confirmation, with the law in place of training."""
     from regression.fit import fit
     from regression.propose import propose
+    from regression.search.settings import SearchSettings
 
     write_sweep(folder, law, num_runs)
     write_data(folder, law)
@@ -106,12 +108,10 @@ def write_study(folder: Path, law: Law, num_runs: int = 40, model: str = "gp", c
         folder / "regression",
         folder / "optimal_mixture.yaml",
         domains=folder / "domains.csv",
-        budget=BUDGET,
-        max_epochs=MAX_EPOCHS,
+        constraints=Constraints(BUDGET, MAX_EPOCHS),
         heuristic=folder / "heuristic_mixture.yaml",
         details=folder / "proposal",
-        num_candidates=4000,
-        top=16,
+        search=SearchSettings(num_candidates=4000, num_averaged=16),
     )
     if confirmed:
         confirm_study(folder, law)

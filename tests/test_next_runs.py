@@ -19,7 +19,9 @@ from planted import DOMAINS, PRIOR, TARGETS, planted_losses, planted_optimum, pl
 
 from mixture_config.files.mixture import Mixture
 from mixture_config.files.mixture_table import MixtureTable
+from mixture_config.geometry.constraints import Constraints
 from mixture_config.geometry.limits import Limits
+from mixture_config.geometry.tolerances import GRID_STEP
 from proxymix.errors import InputError
 from proxymix.tables import read_table
 from regression.data.runs import Runs
@@ -27,11 +29,12 @@ from regression.fit import fit
 from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
 from regression.propose import propose
-from regression.search.feasible_set import Region
-from regression.search.next_runs import SMALLEST, expected, lowest, next_mixtures
+from regression.search.feasible_set import FeasibleSet
+from regression.search.next_runs import expectation, lowest, next_mixtures
+from regression.search.settings import SearchSettings
 from regression.selection.model_choice import fit_runs
 
-WHOLE = Region(Limits(DOMAINS, 0.0, np.ones(4)), PRIOR)
+WHOLE = FeasibleSet(Limits(DOMAINS, 0.0, np.ones(4)), PRIOR)
 MEAN = np.full(4, 0.25)
 
 
@@ -55,8 +58,8 @@ def apart(X: np.ndarray, others: np.ndarray) -> np.ndarray:
     return 0.5 * np.abs(X[:, None] - others[None]).sum(axis=2)
 
 
-@pytest.mark.parametrize("method", ["improvement", "climb"])
-def test_rounds_approach_the_planted_optimum(method):
+@pytest.mark.parametrize("acquisition", ["improvement", "climb"])
+def test_rounds_approach_the_planted_optimum(acquisition):
     weights, losses = planted_runs(16, seed=3, noise=0.02)
     best = truth(planted_optimum(MEAN)[None])[0]
     gain = truth(PRIOR[None])[0] - best
@@ -64,7 +67,7 @@ def test_rounds_approach_the_planted_optimum(method):
     for number in range(3):
         round_fit = fitted_to(weights, losses)
         missed.append((truth(lowest(round_fit, round_fit.objective, WHOLE)[None])[0] - best) / gain)
-        X = next_mixtures(round_fit, round_fit.objective, WHOLE, 12, np.random.default_rng(number), method)
+        X = next_mixtures(round_fit, round_fit.objective, WHOLE, 12, np.random.default_rng(number), acquisition)
         noise = np.random.default_rng([4, number]).normal(0, 0.02, (12, 4))
         weights, losses = np.vstack([weights, X]), np.vstack([losses, planted_losses(X) + noise])
         tried.append(np.mean((truth(X) - best) / gain))
@@ -78,40 +81,40 @@ def test_rounds_approach_the_planted_optimum(method):
     floor=st.sampled_from([0.0, 0.03]),
     reach=st.sampled_from([None, 0.3, 0.6]),
     num=st.integers(1, 20),
-    method=st.sampled_from(["improvement", "climb"]),
+    acquisition=st.sampled_from(["improvement", "climb"]),
 )
-def test_next_mixtures_are_allowed_different_and_new(fitted, caps, floor, reach, num, method):
+def test_next_mixtures_are_allowed_different_and_new(fitted, caps, floor, reach, num, acquisition):
     limits = Limits(DOMAINS, floor, np.array(caps))
-    region = Region(limits, PRIOR, None if reach is None else reach + 0.6)
-    X = next_mixtures(fitted, fitted.objective, region, num, np.random.default_rng(0), method)
+    feasible = FeasibleSet(limits, PRIOR, None if reach is None else reach + 0.6)
+    X = next_mixtures(fitted, fitted.objective, feasible, num, np.random.default_rng(0), acquisition)
     assert X.shape == (num, 4)
     assert np.abs(X.sum(axis=1) - 1).max() < 1e-9
-    assert region.holds(X).all()
-    assert apart(X, fitted.runs.weights).min() >= SMALLEST
-    assert (apart(X, X) + np.eye(num)).min() >= SMALLEST
-    assert not ((X > 0) & (X < SMALLEST / 2)).any(), "weights too small to train"
+    assert feasible.holds(X).all()
+    assert apart(X, fitted.runs.weights).min() >= GRID_STEP
+    assert (apart(X, X) + np.eye(num)).min() >= GRID_STEP
+    assert not ((X > 0) & (X < GRID_STEP / 2)).any(), "weights too small to train"
 
 
 def test_a_number_of_domains_and_a_distance_are_kept(fitted):
-    region = Region(Limits(DOMAINS, 0.0, np.ones(4)), PRIOR, 0.5, 3)
-    X = next_mixtures(fitted, fitted.objective, region, 12, np.random.default_rng(0))
-    assert region.holds(X).all()
+    feasible = FeasibleSet(Limits(DOMAINS, 0.0, np.ones(4)), PRIOR, 0.5, 3)
+    X = next_mixtures(fitted, fitted.objective, feasible, 12, np.random.default_rng(0))
+    assert feasible.holds(X).all()
     assert ((X > 0).sum(axis=1) <= 3).all() and (0.5 * np.abs(X - PRIOR).sum(axis=1) <= 0.5 + 1e-9).all()
 
 
 def test_limits_that_hold_too_few_mixtures_say_so(fitted):
-    fixed = Region(Limits(DOMAINS, np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.4, 0.3, 0.2, 0.1])), PRIOR)
-    with pytest.raises(InputError, match="do not hold as many"):
+    fixed = FeasibleSet(Limits(DOMAINS, np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.4, 0.3, 0.2, 0.1])), PRIOR)
+    with pytest.raises(InputError, match=r"num_next is 2.*limits"):
         next_mixtures(fitted, fitted.objective, fixed, 2, np.random.default_rng(0))
-    with pytest.raises(InputError, match="at least 1"):
+    with pytest.raises(InputError, match="num_next is 0"):
         next_mixtures(fitted, fitted.objective, WHOLE, 0, np.random.default_rng(0))
 
 
 def test_a_narrow_region_is_filled_with_what_it_holds(fitted):
     low = np.array([0.395, 0.295, 0.19, 0.09])
-    narrow = Region(Limits(DOMAINS, low, low + 0.01), PRIOR)
+    narrow = FeasibleSet(Limits(DOMAINS, low, low + 0.01), PRIOR)
     X = next_mixtures(fitted, fitted.objective, narrow, 8, np.random.default_rng(0))
-    assert narrow.holds(X).all() and (apart(X, X) + np.eye(8)).min() >= SMALLEST
+    assert narrow.holds(X).all() and (apart(X, X) + np.eye(8)).min() >= GRID_STEP
 
 
 def test_mixtures_over_a_ceiling_come_last():
@@ -123,36 +126,56 @@ def test_mixtures_over_a_ceiling_come_last():
 
 
 def test_trees_are_asked_by_bootstrap():
+    """How unsure trees are is how far refits to bootstrap samples differ, and that decides what is worth training."""
     fit_ = fitted_to(*planted_runs(32), model="lightgbm_small")
     X = next_mixtures(fit_, fit_.objective, WHOLE, 6, np.random.default_rng(0))
-    hopes = expected(fit_, fit_.objective, WHOLE, X)
-    assert len(X) == 6 and (hopes.std > 0).any() and (hopes.improvement >= 0).all()
+    expected = expectation(fit_, fit_.objective, WHOLE, X)
+    samples = fit_.posterior_samples(12, np.random.default_rng(0))
+    spread = np.std([sample.mean_objective(X, fit_.objective) for sample in samples], axis=0)
+    np.testing.assert_allclose(expected.std, np.maximum(spread, 1e-12))
+    assert len(X) == 6 and (expected.std > 1e-3).all() and (expected.improvement > 0).all()
+
+
+def test_the_expected_improvement_is_the_mean_of_what_draws_improve(fitted):
+    """200,000 draws of the objective at each mixture, against the lowest prediction."""
+    best = lowest(fitted, fitted.objective, WHOLE)
+    X = np.vstack([best, 0.9 * best + 0.1 * PRIOR, 0.5 * best + 0.5 * PRIOR])
+    expected = expectation(fitted, fitted.objective, WHOLE, X)
+    at_best = fitted.mean_objective(best[None], fitted.objective)[0]
+    draws = expected.predicted + expected.std * np.random.default_rng(0).standard_normal((200_000, 1))
+    improved = np.maximum(at_best - draws, 0.0).mean(axis=0)
+    np.testing.assert_allclose(expected.improvement, improved, rtol=0.03, atol=1e-5)
+    np.testing.assert_allclose(expected.predicted, fitted.mean_objective(X, fitted.objective))
 
 
 def test_where_nothing_is_unsure_no_improvement_is_expected(fitted):
-    """Of a mixture that is surely worse nothing is hoped, of the lowest itself only what is unsure about it."""
+    """Nothing is expected of a mixture that is surely worse, and of the lowest itself only what is unsure about it."""
     best = lowest(fitted, fitted.objective, WHOLE)
-    hopes = expected(fitted, fitted.objective, WHOLE, np.vstack([best, [0.97, 0.01, 0.01, 0.01]]))
-    assert hopes.improvement[1] < 1e-3 * hopes.improvement[0]
-    assert hopes.improvement[0] == pytest.approx(hopes.std[0] / np.sqrt(2 * np.pi))
-    assert (hopes.improvement >= fitted.mean_objective(best[None], fitted.objective) - hopes.predicted - 1e-12).all()
+    expected = expectation(fitted, fitted.objective, WHOLE, np.vstack([best, [0.97, 0.01, 0.01, 0.01]]))
+    assert expected.improvement[1] < 1e-3 * expected.improvement[0]
+    assert expected.improvement[0] == pytest.approx(expected.std[0] / np.sqrt(2 * np.pi))
 
 
-def test_the_same_seed_picks_the_same_mixtures(fitted):
+def test_the_same_seed_chooses_the_same_mixtures(fitted):
     first, again, other = (
         next_mixtures(fitted, fitted.objective, WHOLE, 8, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
-QUICK = {"num_candidates": 2000, "top": 32, "num_curves": 4, "num_splits": 0, "workers": 1}
+QUICK = {
+    "search": SearchSettings(num_candidates=2000, num_averaged=32),
+    "num_curves": 4,
+    "num_splits": 0,
+    "workers": 1,
+}
 
 
 def test_propose_writes_a_sweep_that_continues_the_runs(tmp_path):
     fit(*write_runs(tmp_path, *planted_runs(24)), tmp_path / "fit", model="gp", num_repeats=1, workers=1)
     domains = write_catalogue(tmp_path / "domains.csv", (1e6 * PRIOR).astype(int))
-    caps = {"budget": 1_000_000, "max_epochs": 3.0}
-    propose(tmp_path / "fit", tmp_path / "o.yaml", domains, next=5, **caps, **QUICK)
+    caps = Constraints(budget=1_000_000, max_epochs=3.0)
+    propose(tmp_path / "fit", tmp_path / "o.yaml", domains, caps, num_next=5, **QUICK)
     table = MixtureTable.read(tmp_path / "next" / "mixtures.csv")
     assert table.index == [25, 26, 27, 28, 29] and table.domains == DOMAINS
     assert (table.weights <= 3 * PRIOR + 1e-9).all()
@@ -162,10 +185,10 @@ def test_propose_writes_a_sweep_that_continues_the_runs(tmp_path):
         assert list(weights.values()) == table.weights[row].tolist()
         assert extra["expected"]["improvement"] >= 0 and extra["pick"] == "improvement"
     before = (tmp_path / "next" / "mixtures.csv").read_bytes()
-    propose(tmp_path / "fit", tmp_path / "o.yaml", domains, next=5, **caps, **QUICK)
+    propose(tmp_path / "fit", tmp_path / "o.yaml", domains, caps, num_next=5, **QUICK)
     assert (tmp_path / "next" / "mixtures.csv").read_bytes() == before
     runs = load_fit(tmp_path / "fit").runs
-    assert apart(table.weights, runs.weights).min() >= SMALLEST
+    assert apart(table.weights, runs.weights).min() >= GRID_STEP
 
 
 def test_mixtures_of_another_sweep_are_not_overwritten(tmp_path):
@@ -173,7 +196,7 @@ def test_mixtures_of_another_sweep_are_not_overwritten(tmp_path):
     (tmp_path / "sweep" / "mixtures").mkdir(parents=True)
     (tmp_path / "sweep" / "mixtures" / "n00001.yaml").write_text("train: {train_code: 1.0}\n")
     with pytest.raises(InputError, match=r"holds n00001\.yaml.*--next_out"):
-        propose(tmp_path / "fit", tmp_path / "o.yaml", next=5, next_out=tmp_path / "sweep", **QUICK)
+        propose(tmp_path / "fit", tmp_path / "o.yaml", num_next=5, next_out=tmp_path / "sweep", **QUICK)
     assert not (tmp_path / "o.yaml").exists()
     assert [p.name for p in (tmp_path / "sweep" / "mixtures").iterdir()] == ["n00001.yaml"]
 

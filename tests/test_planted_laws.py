@@ -55,10 +55,10 @@ def test_losses_of_other_runs_show_nothing_to_be_better():
 @pytest.mark.parametrize("kind", ["power", "exponential", "interaction"])
 def test_nothing_allowed_is_lower_than_the_planted_optimum(kind: Kind):
     law = PlantedLaw(kind, 12, 0)
-    region, optimum = law.region(), law.optimum()
-    assert region.holds(optimum[None])[0]
+    feasible, optimum = law.feasible(), law.optimum()
+    assert feasible.holds(optimum[None])[0]
     others = np.vstack(
-        [law.mixtures(2000, 5), region.nearest(optimum + np.random.default_rng(0).normal(0, 0.02, (500, 12)))]
+        [law.mixtures(2000, 5), feasible.nearest(optimum + np.random.default_rng(0).normal(0, 0.02, (500, 12)))]
     )
     assert law.objective(optimum)[0] <= law.objective(others).min() + 1e-9
 
@@ -66,6 +66,6 @@ def test_nothing_allowed_is_lower_than_the_planted_optimum(kind: Kind):
 def test_a_sweep_is_allowed_and_its_noise_is_as_large_as_asked():
     law = PlantedLaw("power", 12, 0)
     runs = law.runs(4000, 0.3, 0)
-    assert law.region().holds(runs.weights).all()
+    assert law.feasible().holds(runs.weights).all()
     clean = law.losses(runs.weights)
     np.testing.assert_allclose((runs.losses - clean).std(axis=0) / clean.std(axis=0), 0.3, rtol=0.05)

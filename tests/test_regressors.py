@@ -19,6 +19,7 @@ from regression.models.registry import BASELINE, ENSEMBLE, REGRESSORS, Entry, la
 from regression.models.regressor import Regressor
 from regression.models.trees import LightGBM
 from regression.propose import propose
+from regression.search.settings import SearchSettings
 
 each_regressor = pytest.mark.parametrize("key", [*REGRESSORS, BASELINE])
 
@@ -53,7 +54,14 @@ def test_a_new_regressor_goes_from_fit_to_propose_and_to_the_labels_of_the_repor
         fitted = load_fit(tmp_path / "fit")
         assert fitted.model == "nearest" and isinstance(fitted.regressors[0], NearestRuns)
         assert fitted.regressors[0].num_neighbours == 5 and (fitted.std_constant > 0).all()
-    propose(tmp_path / "fit", tmp_path / "best.yaml", num_candidates=500, num_curves=2, num_splits=1, workers=1)
+    propose(
+        tmp_path / "fit",
+        tmp_path / "best.yaml",
+        search=SearchSettings(num_candidates=500),
+        num_curves=2,
+        num_splits=1,
+        workers=1,
+    )
     assert list(Mixture.read(tmp_path / "best.yaml").weights) == DOMAINS
     assert label("nearest") == "nearest runs"
 

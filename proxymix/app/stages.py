@@ -138,7 +138,7 @@ STAGES = (
     Stage("propose", "regression.propose:propose", "a regression -> the best mixture that the data can feed",
           files={"fit": "regression", "domains": "domains.csv", "heuristic": "heuristic_mixture.yaml", "tokens": "tokens",
                  "out": "optimal_mixture.yaml", "details": "proposal"}, writes=("out", "details"), section="propose",
-          display_only=("next", "next_out", "pick")),
+          display_only=("num_next", "next_out", "acquisition")),
     Stage("confirm", "regression.confirm:confirm", "trains at the proposal and at every baseline, over fresh seeds",
           files={"fit": "regression", "proposal": "optimal_mixture.yaml", "heuristic": "heuristic_mixture.yaml",
                  "domains": "domains.csv", "tokens": "tokens", "proxies": "confirmation", "out": "confirmation.csv"},
@@ -186,6 +186,8 @@ RENAMED: dict[str, dict[str, str]] = {
         "minimum": "min_weight",
     },
     "train": {"stack": "models_per_process"},
+    "rounds": {"pick": "acquisition"},
+    "propose": {"top": "num_averaged", "caution": "risk_aversion", "next": "num_next", "pick": "acquisition"},
 }
 """Section of a study's YAML (or a stage's name where it has none) -> old name of a setting -> its name today.
 

@@ -1,6 +1,8 @@
 """Measurements of two mixtures on the same seeds -> their difference with an interval, and a verdict over baselines."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,14 +33,13 @@ class Difference:
     num_seeds: int
 
 
-def interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The t interval of the mean of independent measurements, shape (num_seeds,)."""
-    from scipy.stats import t
+def t_interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95% t interval of the mean of independent measurements, shape (num_seeds,)."""
+    from scipy.stats import ttest_1samp
 
-    values = np.asarray(values, dtype=float)
-    mean, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
-    reach = t.ppf((1 + confidence) / 2, len(values) - 1) * error
-    return float(mean - reach), float(mean + reach)
+    with _nearly_equal_values():
+        ends = ttest_1samp(values, 0.0).confidence_interval(CONFIDENCE)
+    return float(ends.low), float(ends.high)
 
 
 def paired_difference(proposal: np.ndarray, baseline: np.ndarray) -> Difference:
@@ -48,19 +49,23 @@ def paired_difference(proposal: np.ndarray, baseline: np.ndarray) -> Difference:
         proposal: Losses at the proposal, shape (num_seeds,), num_seeds >= 2.
         baseline: Losses at the baseline, on the same seeds in the same order.
     """
-    from scipy.stats import t
+    from scipy.stats import ttest_rel
 
     differences = np.asarray(proposal, dtype=float) - np.asarray(baseline, dtype=float)
-    num_seeds = len(differences)
+    with _nearly_equal_values():
+        test = ttest_rel(proposal, baseline)
+        ends = test.confidence_interval(CONFIDENCE)
+    p = 1.0 if np.isnan(test.pvalue) else float(test.pvalue)  # not a number where the two are equal on every seed
     mean, sd = float(differences.mean()), float(differences.std(ddof=1))
-    with np.errstate(divide="ignore", invalid="ignore"):  # equal on every seed: p is 1; apart by the same on all: 0
-        p = float(
-            np.nan_to_num(
-                2 * t.sf(np.abs(mean) / (differences.std(ddof=1) / np.sqrt(num_seeds)), num_seeds - 1), nan=1.0
-            )
-        )
-    low, high = interval(differences)
-    return Difference(mean, sd, low, high, p, int((differences < 0).sum()), num_seeds)
+    return Difference(mean, sd, float(ends.low), float(ends.high), p, int((differences < 0).sum()), len(differences))
+
+
+@contextmanager
+def _nearly_equal_values() -> Iterator[None]:
+    """No warning where measurements are equal on all seeds: then a difference is certain, or there is none."""
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        yield
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

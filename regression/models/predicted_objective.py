@@ -23,6 +23,7 @@ class PredictedObjective:
     Attributes:
         smooth: Whether `gradient` is there.
         convex: Whether the objective is a convex function of the weights.
+        has_kinks: Whether the gradient jumps: the objective is the worst of several losses.
         ceilings: Names of the C losses that have a ceiling.
     """
 
@@ -32,6 +33,7 @@ class PredictedObjective:
         used = [fitted.regressors[t] for t in objective.used]
         self.smooth = all(r.smooth and (risk_aversion == 0 or r.smooth_std) for r in used)
         self.convex = risk_aversion == 0 and all(r.convex for r in used)
+        self.has_kinks = bool(objective.worst and np.count_nonzero(objective.weights) > 1)
         self.ceilings: Sequence[str] = [loss_domain(fitted.targets[t]) for t in objective.capped]
         self._fit, self._objective, self._risk_aversion = fitted, objective, risk_aversion
         self._reference = fitted.losses(reference[None], objective.used)[0]

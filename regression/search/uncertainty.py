@@ -1,7 +1,7 @@
 """A fit and a proposal -> what else the runs allow: which weights matter, which mixtures do as well.
 
-Every answer comes from curves drawn as the fit is uncertain (`FittedModel.posterior_samples`): where each has its own lowest mixture, and which
-mixtures all of them place as low.
+Every answer comes from posterior samples of the fit (`FittedModel.posterior_samples`): where each sample has its own
+optimum, and which mixtures all of them place as low.
 """
 
 from collections.abc import Sequence
@@ -10,74 +10,82 @@ from dataclasses import dataclass
 import numpy as np
 
 from mixture_config.geometry.simplex import dirichlet
+from mixture_config.geometry.tolerances import SAME_PROPOSAL
 from proxymix.progress import progress
 from regression.data.objective import Objective
 from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective
-from regression.search.feasible_set import Region
-from regression.search.search import walk
+from regression.search.feasible_set import FeasibleSet
+from regression.search.objective_function import CEILING_TOLERANCE
+from regression.search.projected_gradient import descend_briefly
 
 CONFIDENCE = 0.9
-NUM_STEPS = 40  # of a search on a drawn curve, from the proposal and the prior
-NUM_TRIED, BEST = 4000, 32  # mixtures tried where a curve has no slopes, and how many of the best are averaged
-SAME = 1e-4  # total variation within which a mixture is the proposal
-NUM_DIRECTIONS = 64  # domains along which mixtures near the proposal are tried one by one
+"""Of every interval in a proposal."""
+NUM_STEPS = 40
+"""Steps of a search on a posterior sample, from the proposal and the prior."""
+NUM_TRIED, NUM_AVERAGED = 4000, 32
+"""Mixtures tried where a posterior sample has no slopes, and how many of the best are averaged."""
+LOOSE_CEILING_TOLERANCE = 1e-6
+"""How far a loss of a posterior sample may be over its ceiling: the brief search there ends near it, and not on it."""
+MAX_DIRECTIONS = 64
+"""Domains along which mixtures near the proposal are tried one by one."""
 
 
-def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The central CONFIDENCE of values drawn, along the first axis."""
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+def sample_interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The central CONFIDENCE of posterior samples, along the first axis."""
+    low, high = np.quantile(samples, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
     return low, high
 
 
-def lowest_of(
-    draws: Sequence[FittedModel],
-    goal: Objective,
-    region: Region,
-    reference: np.ndarray,
+def optima_of(
+    samples: Sequence[FittedModel],
+    objective: Objective,
+    feasible: FeasibleSet,
+    reference_mixture: np.ndarray,
     starts: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Where drawn curves have their own lowest allowed mixture, shape (len(draws), num_domains).
+    """Where posterior samples have their own lowest allowed mixture, shape (len(samples), num_domains).
 
     Args:
-        draws: Fits of drawn curves.
-        goal: What is minimised.
-        region: Which mixtures are allowed.
-        reference: The mixture that ceilings refer to.
+        samples: Posterior samples of a fit.
+        objective: What is minimised.
+        feasible: Which mixtures are allowed.
+        reference_mixture: The mixture that ceilings refer to.
         starts: Where the search begins, shape (S, num_domains).
-        rng: Of the mixtures that are tried where a curve has no slopes, around the starts.
+        rng: Of the mixtures that are tried where a sample has no slopes, around the starts.
     """
-    strengths = np.exp(rng.uniform(np.log(5), np.log(500), NUM_TRIED))
+    concentrations = np.exp(rng.uniform(np.log(5), np.log(500), NUM_TRIED))
     centers = 0.9 * starts[rng.integers(len(starts), size=NUM_TRIED)] + 0.1 / starts.shape[1]
-    around = np.vstack([starts, region.admit(dirichlet(rng, centers, strengths))])
+    around = np.vstack([starts, feasible.admit(dirichlet(rng, centers, concentrations))])
     optima = []
-    with progress("how sure", total=len(draws), unit="curves") as bar:
-        for drawn in draws:
-            surface = PredictedObjective(drawn, goal, reference)
-            found = walk(surface, region, starts, NUM_STEPS) if surface.smooth else around
-            optima.append(_lowest(surface, region, found))
+    with progress("how sure", total=len(samples), unit="curves") as bar:
+        for sample in samples:
+            function = PredictedObjective(sample, objective, reference_mixture)
+            tried = descend_briefly(function, feasible, starts, NUM_STEPS) if function.smooth else around
+            optima.append(_lowest(function, feasible, tried))
             bar.advance()
     return np.array(optima)
 
 
-def _lowest(surface: PredictedObjective, region: Region, X: np.ndarray) -> np.ndarray:
-    """The lowest of X that keeps the ceilings; of a surface with steps the mean of the best, since one is the luckiest."""
-    values = surface.value(X)
-    if surface.ceilings:
-        kept = (surface.excess(X) <= 1e-6).all(axis=1)
+def _lowest(function: PredictedObjective, feasible: FeasibleSet, X: np.ndarray) -> np.ndarray:
+    """The lowest of X that keeps the ceilings; of a function with steps the mean of the best, since one is the luckiest."""
+    values = function.value(X)
+    if function.ceilings:
+        kept = (function.excess(X) <= LOOSE_CEILING_TOLERANCE).all(axis=1)
         values = np.where(kept, values, np.inf) if kept.any() else values
-    if surface.smooth or not np.isfinite(values).all():
+    if function.smooth or not np.isfinite(values).all():
         return np.asarray(X[np.argmin(values)])
-    return np.asarray(region.nearest(X[np.argsort(values, kind="stable")[:BEST]].mean(axis=0)[None])[0])
+    best = np.argsort(values, kind="stable")[:NUM_AVERAGED]
+    return np.asarray(feasible.nearest(X[best].mean(axis=0)[None])[0])
 
 
 def near_optimal(
     fitted: FittedModel,
-    draws: Sequence[FittedModel],
-    goal: Objective,
-    region: Region,
-    reference: np.ndarray,
+    samples: Sequence[FittedModel],
+    objective: Objective,
+    feasible: FeasibleSet,
+    reference_mixture: np.ndarray,
     proposal: np.ndarray,
     others: np.ndarray,
     rng: np.random.Generator,
@@ -86,40 +94,47 @@ def near_optimal(
     """Allowed mixtures that the runs do not show to be worse than the proposal, nearest first; shape (rows, num_domains).
 
     Tried are steps from the proposal in every direction: one domain up or down, towards other good mixtures, towards
-    draws around it. As good is what the drawn curves do not place above the proposal at CONFIDENCE (one-sided).
+    draws around it. A mixture is as good if the posterior samples do not place it above the proposal at CONFIDENCE
+    (one-sided).
 
     Args:
         fitted: The fit.
-        draws: Fits of drawn curves.
-        goal: What is minimised.
-        region: Which mixtures are allowed.
-        reference: The mixture that ceilings refer to.
+        samples: Its posterior samples.
+        objective: What is minimised.
+        feasible: Which mixtures are allowed.
+        reference_mixture: The mixture that ceilings refer to.
         proposal: Shape (num_domains,).
-        others: Mixtures worth a look: baselines, lowest mixtures of drawn curves; shape (rows, num_domains).
+        others: Mixtures worth a look: baselines, optima of posterior samples; shape (rows, num_domains).
         rng: Of the draws.
         most: How many are kept.
     """
+    X = feasible.admit(_around(proposal, others, rng))
+    X = X[feasible.holds(X)]
+    if objective.capped.size:
+        function = PredictedObjective(fitted, objective, reference_mixture)
+        X = X[(function.excess(X) <= CEILING_TOLERANCE).all(axis=1)]
+    values = np.array([sample.mean_objective(np.vstack([proposal, X]), objective) for sample in samples])
+    as_good = np.quantile(values[:, 1:] - values[:, :1], 1 - CONFIDENCE, axis=0) <= 0
+    X = np.unique(X[as_good], axis=0)
+    distance = 0.5 * np.abs(X - proposal).sum(axis=1)
+    X, distance = X[distance > SAME_PROPOSAL], distance[distance > SAME_PROPOSAL]
+    X = X[np.argsort(distance, kind="stable")]
+    return X if len(X) <= most else X[np.linspace(0, len(X) - 1, most).round().astype(int)]
+
+
+def _around(proposal: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Steps from the proposal in every direction, shape (rows, num_domains)."""
     num_domains = len(proposal)
     steps = np.array([0.1, 0.25, 0.5, 1.0])
-    largest = np.argsort(-proposal, kind="stable")[:NUM_DIRECTIONS]
+    largest = np.argsort(-proposal, kind="stable")[:MAX_DIRECTIONS]
     up = np.eye(num_domains)[largest]
     down = np.where(up > 0, 0.0, proposal)
     totals = down.sum(axis=1, keepdims=True)
     down = down[totals[:, 0] > 0] / totals[totals[:, 0] > 0]
-    around = dirichlet(rng, 0.8 * proposal + 0.2 / num_domains, np.full(100, 2.0 * num_domains))
-    towards = [proposal + s * (X - proposal) for X in (down, others, around) for s in steps]
-    towards += [proposal + s * (up - proposal) for s in (0.02, 0.05, 0.1, 0.2, 0.4)]
-    X = region.admit(np.vstack(towards))
-    X = X[region.holds(X)]
-    if goal.capped.size:
-        X = X[(PredictedObjective(fitted, goal, reference).excess(X) <= 1e-9).all(axis=1)]
-    worse = np.array([drawn.mean_objective(np.vstack([proposal, X]), goal) for drawn in draws])
-    as_good = np.quantile(worse[:, 1:] - worse[:, :1], 1 - CONFIDENCE, axis=0) <= 0
-    X = np.unique(X[as_good], axis=0)
-    distance = 0.5 * np.abs(X - proposal).sum(axis=1)
-    X, distance = X[distance > SAME], distance[distance > SAME]
-    X = X[np.argsort(distance, kind="stable")]
-    return X if len(X) <= most else X[np.linspace(0, len(X) - 1, most).round().astype(int)]
+    near = dirichlet(rng, 0.8 * proposal + 0.2 / num_domains, np.full(100, 2.0 * num_domains))
+    tried = [proposal + step * (X - proposal) for X in (down, others, near) for step in steps]
+    tried += [proposal + step * (up - proposal) for step in (0.02, 0.05, 0.1, 0.2, 0.4)]
+    return np.vstack(tried)
 
 
 @dataclass(frozen=True)
@@ -129,8 +144,8 @@ class Support:
     Attributes:
         nearest: Position of the nearest run.
         distance: Total variation to it (half the sum of differences).
-        typical: The same of a run to its nearest other one, in the median.
-        farthest: And at most.
+        typical: The total variation of a run to its nearest other run, in the median.
+        farthest: The same at most.
     """
 
     nearest: int
@@ -140,7 +155,7 @@ class Support:
 
     @property
     def outside(self) -> bool:
-        """Farther from every run than any run from the others."""
+        """Whether the mixture is farther from every run than any run is from the others."""
         return self.distance > self.farthest
 
 

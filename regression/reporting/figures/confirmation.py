@@ -4,7 +4,7 @@ from proxymix.plots.figures import Figure
 from proxymix.plots.text import signed
 from proxymix.schemas import is_domain_loss, loss_domain
 from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
-from regression.confirmation.paired import interval
+from regression.confirmation.paired import t_interval
 from regression.reporting.charts import confirmation as charts
 from regression.reporting.charts.shared import NAMES
 from regression.reporting.figures.shared import in_objective_unit
@@ -57,7 +57,7 @@ def domain_changes_figure(study: StudyResults) -> Figure | None:
     order = [t for t in study.targets if t in columns] + [c for c in columns if c not in study.targets]
     at = {name: rows.set_index("seed")[order] for name, rows in study.confirmed.groupby("mixture")}
     change = at[PROPOSAL] - at["prior"]
-    rows = [(loss_domain(c), float(change[c].mean()), *interval(change[c].to_numpy())) for c in order]
+    rows = [(loss_domain(c), float(change[c].mean()), *t_interval(change[c].to_numpy())) for c in order]
     table = pd.DataFrame(rows, columns=["domain", "mean", "low", "high"])
     alt = f"Proposal minus prior per domain: {'; '.join(f'{name} {signed(mean)}' for name, mean, _, _ in rows)}."
     return Figure("domain_changes", table, charts.domain_changes, alt, charts.ROWS.pixels(len(rows), len(rows)))

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from mixture_config.geometry.limits import Group, Limits
 from proxymix.errors import InputError
-from regression.search.feasible_set import Region
+from regression.search.feasible_set import FeasibleSet
 
 FOUR = ["code", "law", "news", "poems"]
 PRIOR = np.array([0.6, 0.25, 0.1, 0.05])
 UNIFORM = np.full(4, 0.25)
 
 
-def region(lower=0.0, upper=1.0, groups=(), **demands):
-    return Region(Limits(FOUR, lower, upper, groups), PRIOR, **demands)
+def feasible_set(lower=0.0, upper=1.0, groups=(), **demands):
+    return FeasibleSet(Limits(FOUR, lower, upper, groups), PRIOR, **demands)
 
 
 @st.composite
@@ -48,7 +48,7 @@ def test_whatever_is_demanded_the_nearest_is_allowed_or_an_error_says_what_would
     limits, prior, distance, few = demanded
     for _ in range(5):  # each error says how to go on
         try:
-            allowed = Region(limits, prior, distance, few)
+            allowed = FeasibleSet(limits, prior, distance, few)
             break
         except InputError as error:
             if found := re.search(r"max_distance is .*; allow ([\d.e-]+),", str(error)):
@@ -71,7 +71,7 @@ def test_a_projection_is_the_nearest_point(demanded, seed):
     """At the nearest point W of X no direction into the region leads towards X: (X - W) @ (S - W) <= 0 for all S."""
     limits, prior, distance, _ = demanded
     try:
-        allowed = Region(limits, prior, distance)
+        allowed = FeasibleSet(limits, prior, distance)
     except InputError:
         return
     rng = np.random.default_rng(seed)
@@ -80,75 +80,75 @@ def test_a_projection_is_the_nearest_point(demanded, seed):
     assert allowed.holds(W).all()
     for x, w, s in zip(X, W, scale, strict=True):
         slopes = (w - x) / s
-        assert slopes @ w - allowed.linear().lowest(slopes) < 1e-6 * (1 + np.abs(slopes).max())
+        assert slopes @ w - allowed.linear_program().lower_bound(slopes) < 1e-6 * (1 + np.abs(slopes).max())
 
 
 def test_an_allowed_mixture_is_left_as_it_is():
     weights = np.array([[0.5, 0.3, 0.2, 0.0]])
-    np.testing.assert_array_equal(region(max_distance=0.3, max_domains=3).nearest(weights), weights)
+    np.testing.assert_array_equal(feasible_set(max_distance=0.3, max_domains=3).nearest(weights), weights)
 
 
 def test_the_nearest_within_a_distance_lies_between():
     """Uniform is .35 from the prior; .1 from it code, the largest, gives .1 and the two smallest rise to the same."""
-    nearest = region(max_distance=0.1).nearest(UNIFORM[None])
+    nearest = feasible_set(max_distance=0.1).nearest(UNIFORM[None])
     np.testing.assert_allclose(nearest, [[0.5, 0.25, 0.125, 0.125]], atol=1e-9)
 
 
 def test_a_distance_is_from_the_prior_even_where_the_limits_exclude_it():
     """With code capped at .4 every mixture moves .2 of the weight, so .1 cannot be met and .25 leaves .05 to choose."""
-    with pytest.raises(InputError, match=r"code: 0\.6 in the prior, 0\.4 at the nearest\); allow 0\.2, or loosen"):
-        region(upper=[0.4, 1, 1, 1], max_distance=0.1)
-    allowed = region(upper=[0.4, 1, 1, 1], max_distance=0.25)
+    with pytest.raises(InputError, match=r"max_distance is 0\.1.*code: 0\.6 .*0\.4.*allow 0\.2"):
+        feasible_set(upper=[0.4, 1, 1, 1], max_distance=0.1)
+    allowed = feasible_set(upper=[0.4, 1, 1, 1], max_distance=0.25)
     W = allowed.nearest(np.random.default_rng(0).dirichlet(np.ones(4), 20))
     assert allowed.holds(W).all() and (allowed.distance(W) >= 0.2 - 1e-9).all()
 
 
 def test_of_too_many_domains_the_largest_stay():
-    np.testing.assert_allclose(region(max_domains=2).nearest(PRIOR[None]), [[0.675, 0.325, 0, 0]])
+    np.testing.assert_allclose(feasible_set(max_domains=2).nearest(PRIOR[None]), [[0.675, 0.325, 0, 0]])
 
 
 def test_a_domain_with_a_floor_stays_among_the_few():
-    nearest = region(lower=[0, 0, 0, 0.1], max_domains=2).nearest(PRIOR[None])
+    nearest = feasible_set(lower=[0, 0, 0, 0.1], max_domains=2).nearest(PRIOR[None])
     assert nearest[0, 3] >= 0.1 and (nearest > 0).sum() == 2 and nearest[0, 0] > 0
 
 
 def test_too_few_domains_for_their_caps_say_how_many_would_do():
-    with pytest.raises(InputError, match=r"max_domains is 2, and no mixture of so few keeps the limits; allow 3"):
-        region(upper=0.4, max_domains=2)
+    with pytest.raises(InputError, match=r"max_domains is 2.*the limits.*allow 3"):
+        feasible_set(upper=0.4, max_domains=2)
 
 
 def test_too_many_floors_are_named():
-    with pytest.raises(InputError, match=r"max_domains is 1, and 2 domains have a floor \(code, poems\); allow 2"):
-        region(lower=[0.1, 0, 0, 0.1], max_domains=1)
+    with pytest.raises(InputError, match=r"max_domains is 1.*\(code, poems\).*allow 2"):
+        feasible_set(lower=[0.1, 0, 0, 0.1], max_domains=1)
 
 
 def test_the_few_are_found_even_where_the_largest_do_not_suffice():
     """Caps of .2 .2 .2 .9 and two domains: only poems with another reaches 1, whatever is largest in the prior."""
-    allowed = region(upper=[0.2, 0.2, 0.2, 0.9], max_domains=2)
+    allowed = feasible_set(upper=[0.2, 0.2, 0.2, 0.9], max_domains=2)
     W = allowed.nearest(np.random.default_rng(0).dirichlet([9, 9, 9, 0.1], 20))
     assert allowed.holds(W).all()
 
 
 def test_a_group_and_a_number_of_domains_hold_together():
     """news and poems must have at least .3 together, and of two domains one is theirs."""
-    allowed = region(groups=[Group("rest", (2, 3), 0.3, 1.0)], max_domains=2)
+    allowed = feasible_set(groups=[Group("rest", (2, 3), 0.3, 1.0)], max_domains=2)
     W = allowed.nearest(np.random.default_rng(0).dirichlet([9, 9, 1, 1], 50))
     assert allowed.holds(W).all() and (W[:, 2:].sum(axis=1) >= 0.3 - 1e-9).all()
 
 
-def test_dust_becomes_zero_but_a_floor_stays():
-    dusty = np.array([[0.5, 0.5 - 7e-10, 7e-10, 0.0]])
-    assert region().nearest(dusty)[0, 2] == 0
-    kept = region(lower=[0, 0, 5e-10, 0]).nearest(dusty)
+def test_a_tiny_weight_becomes_zero_but_a_floor_stays():
+    tiny = np.array([[0.5, 0.5 - 7e-10, 7e-10, 0.0]])
+    assert feasible_set().nearest(tiny)[0, 2] == 0
+    kept = feasible_set(lower=[0, 0, 5e-10, 0]).nearest(tiny)
     assert kept[0, 2] > 0
 
 
 def test_the_lowest_of_a_plane_is_a_true_bound():
-    allowed = region(lower=0.05, groups=[Group("rest", (2, 3), 0.3, 0.4)], max_distance=0.3)
+    allowed = feasible_set(lower=0.05, groups=[Group("rest", (2, 3), 0.3, 0.4)], max_distance=0.3)
     rng = np.random.default_rng(0)
     W = allowed.admit(rng.dirichlet(np.full(4, 0.3), 2000))
     for slopes in rng.normal(0, 1, (20, 4)):
-        bound = allowed.linear().lowest(slopes)
+        bound = allowed.linear_program().lower_bound(slopes)
         reached = float((allowed.project(-1e3 * slopes[None]) @ slopes)[0])
         assert bound <= (W @ slopes).min() + 1e-15 and bound == pytest.approx(reached, abs=1e-7)
 
@@ -160,10 +160,10 @@ def test_a_thousand_domains_take_moments(distance):
     limits = Limits(
         [f"d{i}" for i in range(1000)], 0.0, np.minimum(20 * prior, 1), [Group("half", tuple(range(500)), 0.1, 0.3)]
     )
-    allowed = Region(limits, prior, max_distance=None if distance is None else 0.4, max_domains=300)
+    allowed = FeasibleSet(limits, prior, max_distance=None if distance is None else 0.4, max_domains=300)
     assert allowed.holds(allowed.nearest(rng.dirichlet(np.full(1000, 0.5), 8))).all()
 
 
 def test_a_prior_of_another_length_is_refused():
-    with pytest.raises(InputError, match="the prior has 3 shares for 4 domains"):
-        Region(Limits(FOUR), np.ones(3))
+    with pytest.raises(InputError, match=r"prior.* 3 .* 4 domains"):
+        FeasibleSet(Limits(FOUR), np.ones(3))

@@ -1,0 +1,114 @@
+"""Measured losses of the proposal and its baselines -> `Confirmation`: differences, verdict, ceilings, noise."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from proxymix.schemas import Domains
+from regression.confirmation.candidates import Candidates, feeding
+from regression.confirmation.compared import PROPOSAL
+from regression.confirmation.confirmation import (
+    Comparison,
+    Confirmation,
+    ConfirmedMixture,
+    MinimisedObjective,
+    PredictedValue,
+    TestedDifference,
+)
+from regression.confirmation.measured import at_targets, ceilings_kept, measurement, noise_of
+from regression.confirmation.paired import holm, paired_difference, verdict
+from regression.confirmation.statements import METHOD, ceilings_sentence, verdict_sentence
+from regression.data.objective import Objective
+from regression.models.fitted import FittedModel
+from regression.search.proposal import Proposal
+
+
+def confirmation_of(
+    fitted: FittedModel,
+    objective: Objective,
+    candidates: Candidates,
+    known: Domains,
+    proposed: Proposal,
+    losses: Mapping[str, np.ndarray],
+    columns: Sequence[str],
+    seeds: Sequence[int],
+    settings: dict[str, Any],
+) -> Confirmation:
+    """What the losses of the mixtures show.
+
+    Args:
+        fitted: The regression, whose predictions stand beside the measurements.
+        objective: What was minimised.
+        candidates: The mixtures.
+        known: The domains, in the order of the sweep's.
+        proposed: The proposal, for its budget.
+        losses: Mixture -> measured losses, shape (num_seeds, num_columns).
+        columns: Their loss columns.
+        seeds: The seeds, in the order of the losses.
+        settings: How the proxies were trained, for the file.
+    """
+    swept, same_as, baselines = fitted.runs, candidates.same_as, candidates.baselines
+    by_target = {name: at_targets(values, columns, swept.targets) for name, values in losses.items()}
+    values = {name: objective.value(of_targets) for name, of_targets in by_target.items()}
+    means = {name: of_columns.mean(axis=1) for name, of_columns in losses.items()}
+    X = np.array(list(candidates.weights.values()))
+    predicted = _predicted(candidates.weights, *fitted.predict_objective(X, objective))
+    B = np.array([candidates.weights[name] for name in baselines])
+    gain, std = fitted.gains(B, candidates.weights[PROPOSAL], objective)
+    predicted_differences = _predicted(baselines, -gain, std)
+
+    # ---- Paired differences; equal mixtures are one comparison
+    differences = {name: paired_difference(values[PROPOSAL], values[name]) for name in baselines}
+    corrected = holm({name: differences[name].p for name in baselines if name not in same_as})
+    adjusted = {name: corrected.get(same_as.get(name, name), 1.0) for name in baselines}
+    comparisons = {
+        name: Comparison(
+            TestedDifference.of(differences[name], adjusted[name]),
+            paired_difference(means[PROPOSAL], means[name]),
+            predicted_differences[name],
+        )
+        for name in baselines
+    }
+
+    # ---- Every mixture
+    mixtures = {}
+    for name, weights in candidates.weights.items():
+        epochs, over_the_cap = feeding(weights, known, proposed.budget, proposed.max_epochs)
+        mixtures[name] = ConfirmedMixture(
+            same_as.get(name),
+            candidates.origin.get(name),
+            measurement(values[name]),
+            predicted[name],
+            epochs,
+            over_the_cap,
+            _by_domain(known, weights),
+        )
+
+    # ---- The verdict
+    found = verdict(differences, adjusted)
+    ceilings = ceilings_kept(objective, by_target[PROPOSAL], by_target["prior"])
+    infeasible = [name for name, mixture in mixtures.items() if mixture.over_the_cap]
+    words = verdict_sentence(found, differences, objective, len(seeds), len(corrected), infeasible)
+    return Confirmation(
+        words + ceilings_sentence(ceilings),
+        found.better_than,
+        found.no_better_than,
+        found.worse_than,
+        MinimisedObjective.of(objective),
+        list(seeds),
+        METHOD,
+        comparisons,
+        mixtures,
+        ceilings or None,
+        noise_of({name: losses[name] for name in candidates.trained}, columns, swept, objective),
+        settings,
+    )
+
+
+def _predicted(names: Iterable[str], mean: np.ndarray, std: np.ndarray) -> dict[str, PredictedValue]:
+    return {name: PredictedValue(float(m), float(s)) for name, m, s in zip(names, mean, std, strict=True)}
+
+
+def _by_domain(known: Domains, weights: np.ndarray) -> dict[str, float]:
+    return dict(zip(known.names, map(float, weights), strict=True))

@@ -1,0 +1,126 @@
+"""A proposal and its baselines -> what is predicted of each, what the proposal gains, and whether the gain is shown."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mixture_config.files.mixture import Mixture
+from mixture_config.geometry.tolerances import FILE_ROUNDING
+from proxymix.messages import listed
+from regression.confirmation.compared import BASELINE_PHRASES
+from regression.data.objective import Objective
+from regression.models.fitted import FittedModel
+from regression.search.feasible_set import FeasibleSet
+from regression.search.proposal import BaselinePrediction, Estimate, Halves, Prediction
+from regression.selection.cross_fitting import CrossFitting
+
+STDS_TO_90 = 1.644854
+"""Standard deviations to either side that hold 90% of a normal distribution."""
+
+
+def baselines_of(
+    fitted: FittedModel,
+    objective: Objective,
+    prior: np.ndarray,
+    heuristic: Path | None = None,
+    has_prior: bool = True,
+) -> dict[str, np.ndarray]:
+    """What the proposal is compared with: name -> weights, shape (num_domains,).
+
+    Args:
+        fitted: The fit, whose best run is a baseline.
+        objective: What is minimised.
+        prior: The prior, or the mean of the sweep where token counts are unknown.
+        heuristic: A mixture's YAML.
+        has_prior: Whether `prior` is the prior.
+
+    Raises:
+        InputError: If the heuristic mixture has other domains.
+    """
+    baselines = {"prior" if has_prior else "sweep_mean": prior}
+    if heuristic is not None:
+        baselines["heuristic"] = Mixture.read(heuristic).aligned(fitted.domains, heuristic)
+    baselines["uniform"] = np.full(len(prior), 1 / len(prior))
+    best = fitted.runs.weights[np.argmin(objective.value(fitted.runs.losses))]
+    baselines["best_seen"] = best / best.sum()
+    return baselines
+
+
+def compared(
+    fitted: FittedModel,
+    objective: Objective,
+    proposal: np.ndarray,
+    baselines: Mapping[str, np.ndarray],
+    cross_fitting: CrossFitting | None,
+    feasible: FeasibleSet,
+) -> dict[str, BaselinePrediction]:
+    """Per baseline: a run there as predicted, and the expected gain with its interval.
+
+    Half of the winner's curse that cross-fitting finds is taken off the predicted gain, and what is uncertain about the
+    curse is added to the interval.
+    """
+    X = np.array(list(baselines.values()))
+    mean, std = fitted.predict_objective(X, objective)
+    gain, gain_std = fitted.gains(X, proposal, objective)
+    curse, curse_std = cross_fitting.expected_curse(gain_std) if cross_fitting else (0.0, 0.0)
+    measured = objective.value(fitted.runs.losses)
+    best = int(np.argmin(measured))
+    return {
+        name: BaselinePrediction(
+            _estimate(mean[i], std[i]),
+            _estimate(gain[i] - curse, float(np.hypot(gain_std[i], curse_std))),
+            bool(feasible.holds(X[i : i + 1], FILE_ROUNDING)[0]),
+            float(cross_fitting.held_out_gains[:, i].mean()) if cross_fitting else None,
+            *((fitted.runs.index[best], float(measured[best])) if name == "best_seen" else ()),
+        )
+        for i, name in enumerate(baselines)
+    }
+
+
+def predicted(
+    fitted: FittedModel,
+    objective: Objective,
+    proposal: np.ndarray,
+    baselines: Mapping[str, np.ndarray],
+    cross_fitting: CrossFitting | None,
+) -> Prediction:
+    """A run at the proposal as predicted, half of the winner's curse added."""
+    mean, std = fitted.predict_objective(proposal[None], objective)
+    if cross_fitting is None:
+        return Prediction(*_ends(mean[0], std[0]))
+    stds = fitted.gains(np.array(list(baselines.values())), proposal, objective)[1]
+    curse, _ = cross_fitting.expected_curse(stds)
+    own, held_out = float(cross_fitting.own.mean()), float(cross_fitting.held_out.mean())
+    halves = Halves(own, held_out, cross_fitting.winners_curse)
+    return Prediction(*_ends(mean[0] + curse, std[0]), halves, float(mean[0]))
+
+
+def is_better(fitted: FittedModel, baseline: BaselinePrediction) -> bool:
+    """Whether a gain is shown: the regression ranks runs, the interval is above 0, and so is the held-out gain."""
+    held_out = 1.0 if baseline.held_out_gain is None else baseline.held_out_gain
+    return fitted.ranks and baseline.gain.low > 0 and held_out > 0
+
+
+def verdict(better: Sequence[str], others: Sequence[str], ranks: bool) -> str:
+    """What the runs show, in words.
+
+    Args:
+        better: Baselines over which a gain is shown.
+        others: The other baselines.
+        ranks: Whether the regression ranks runs better than chance.
+    """
+    if not ranks:
+        return "not better than any baseline: the regression does not rank runs better than chance"
+    phrases = {**BASELINE_PHRASES, "sweep_mean": "the mean of the sweep"}
+    parts = [f"predicted to be better than {listed([phrases[b] for b in better])}"] if better else []
+    parts += [f"not shown to be better than {listed([phrases[b] for b in others])}"] if others else []
+    return "; ".join(parts)
+
+
+def _ends(mean: float, std: float) -> tuple[float, float, float]:
+    return float(mean), float(mean - STDS_TO_90 * std), float(mean + STDS_TO_90 * std)
+
+
+def _estimate(mean: float, std: float) -> Estimate:
+    return Estimate(*_ends(mean, std))

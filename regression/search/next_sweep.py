@@ -1,0 +1,86 @@
+"""The mixtures worth training next, numbered after the runs -> the files of a sweep."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mixture_config.files.mixture import Mixture
+from mixture_config.files.mixture_table import MixtureTable
+from proxymix.errors import InputError
+from proxymix.files import remove
+from proxymix.progress import say
+from proxymix.schemas import loss_domain, run_id
+from regression.data.objective import Objective
+from regression.data.runs import Runs
+from regression.models.fitted import FittedModel
+from regression.search.feasible_set import FeasibleSet
+from regression.search.next_runs import Acquisition, Expectation, expectation, next_mixtures
+
+
+def numbers_after(runs: Runs, num: int) -> list[int]:
+    """Numbers for further runs, after those that are there."""
+    last = max([len(runs.index), *(key for key in runs.index if isinstance(key, int))])
+    return list(range(last + 1, last + 1 + num))
+
+
+def write_mixtures(
+    folder: Path, runs: Runs, table: MixtureTable, expected: Expectation, settings: dict[str, Any]
+) -> None:
+    """FOLDER/n00065.yaml and so on, in the keys of a sweep; after the weights come `settings` and what is expected.
+
+    Args:
+        folder: Where they are written.
+        runs: The runs so far, whose targets are the domains to validate on.
+        table: The mixtures.
+        expected: What is expected of each of them.
+        settings: What else each file records.
+    """
+    validated = [domain for domain in map(loss_domain, runs.targets) if domain in runs.domains]
+    columns = {field.name: getattr(expected, field.name) for field in fields(expected)}
+    for row, (number, weights) in enumerate(zip(table.index, table.weights, strict=True)):
+        named = dict(zip(table.domains, map(float, weights), strict=True))
+        of_row = {name: float(values[row]) for name, values in columns.items()}
+        extra = {"model_name": "proxymix", **settings, "expected": of_row}
+        assert isinstance(number, int)
+        Mixture(named, extra).write(folder / f"{run_id(number)}.yaml", validated or None)
+
+
+def check_room(out: Path, runs: Runs, num: int) -> None:
+    """Check that OUT/mixtures holds no other mixtures than the next ones.
+
+    Raises:
+        InputError: If it does.
+    """
+    names = [f"{run_id(i)}.yaml" for i in numbers_after(runs, num)]
+    if others := sorted({path.name for path in (out / "mixtures").glob("[!.]*")} - set(names)):
+        raise InputError(
+            f"{out / 'mixtures'}: holds {others[0]}, and the next mixtures are {names[0]} to {names[-1]}; choose another "
+            "folder with --next_out"
+        )
+
+
+def write_next(
+    out: Path,
+    fitted: FittedModel,
+    objective: Objective,
+    feasible: FeasibleSet,
+    num: int,
+    rng: np.random.Generator,
+    acquisition: Acquisition,
+) -> None:
+    """A sweep of the next mixtures, numbered after the runs: OUT/mixtures/, then OUT/mixtures.csv.
+
+    Raises:
+        InputError: If OUT holds other mixtures than these.
+    """
+    runs = fitted.runs
+    check_room(out, runs, num)
+    X = next_mixtures(fitted, objective, feasible, num, rng, acquisition)
+    table = MixtureTable([*numbers_after(runs, num)], runs.domains, X)
+    remove(out / "mixtures.csv")  # the table means that all mixtures are there
+    expected = expectation(fitted, objective, feasible, X)
+    write_mixtures(out / "mixtures", runs, table, expected, {"pick": acquisition})
+    table.write(out / "mixtures.csv")
+    say(f"{num} mixtures worth training next: {out / 'mixtures.csv'}")
