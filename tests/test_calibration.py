@@ -160,6 +160,7 @@ def test_losses_that_are_no_numbers_disagree():
     assert "0.01 nats" in disagreement(replace(broken, losses=[[5.01, 4.99]]), reference, "fp32")
 
 
+@pytest.mark.slow
 def test_a_measurement_trains_in_processes_of_its_own():
     layouts = [Layout("cpu", "fp32", models_per_process=k, micro_batch=4, compile=False) for k in (1, 4)]
     found = measured(TINY, VOCABULARY, layouts, workers=2)
@@ -168,6 +169,7 @@ def test_a_measurement_trains_in_processes_of_its_own():
     assert all(first.ended < second.ended for first, second in found)
 
 
+@pytest.mark.slow
 def test_a_measurement_that_fails_says_why():
     with pytest.raises(StageError, match=r"a worker could not train a first step: exit status 1: .*fp7"):
         measured(TINY, VOCABULARY, [Layout("fp7", "fp32", 1, 4, False)])

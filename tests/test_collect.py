@@ -38,6 +38,7 @@ def one_file(trained: Path, run: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_folders_and_wandb_files_give_the_same_tables_to_the_last_digit(trained, tmp_path):
     collect(trained / "proxies", tmp_path / "folders")
     collect(trained / "proxies", tmp_path / "from_wandb", source="wandb")

@@ -125,6 +125,7 @@ def test_mixtures_that_are_equal_are_found_whatever_their_names():
     }
 
 
+@pytest.mark.slow
 def test_the_fresh_seeds_are_none_of_a_repeated_mixtures(copy):
     """A sweep that has a mixture on the seeds 7, 8 and 9 has seen what they do."""
     repeat_first(copy, Law(5), seeds=(8, 9))

@@ -219,6 +219,7 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path, settings: dict, mes
         harvest(tmp_path / "corpus", **settings)
 
 
+@pytest.mark.slow
 def test_this_machine_gives_the_same_corpus_of_many_domains_twice(tmp_path: Path) -> None:
     """Real files, in two processes with other hash seeds."""
     call = "from data_preparation.harvest import harvest; from pathlib import Path; import sys; "

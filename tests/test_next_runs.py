@@ -125,6 +125,7 @@ def test_mixtures_over_a_ceiling_come_last():
     assert (rise < 0.03).all()
 
 
+@pytest.mark.slow
 def test_trees_are_asked_by_bootstrap():
     """How unsure trees are is how far refits to bootstrap samples differ, and that decides what is worth training."""
     fit_ = fitted_to(*planted_runs(32), model="lightgbm_small")

@@ -59,12 +59,14 @@ def regression(tables: Path, out: Path, **settings: str | int) -> str:
     return run("regression.ipynb", out.parent, **paths, OUT=str(out), MODEL="gp", **settings)
 
 
+@pytest.mark.slow
 def test_the_regression_notebook_runs_on_a_study(finished_study, tmp_path):
     assert "The proposal is " in regression(finished_study, tmp_path, BUDGET=4_000_000)
     written = {path.stem for path in (tmp_path / "figures").glob("*.png")}
     assert written >= {"weights", "near_optimal", "epochs", "gains", "line", "effects", "learning_rank"}
 
 
+@pytest.mark.slow
 def test_the_regression_notebook_runs_on_two_tables_alone(tmp_path):
     write_sweep(tmp_path, Law(3), num_runs=12)
     regression(tmp_path, tmp_path / "out")
@@ -73,6 +75,7 @@ def test_the_regression_notebook_runs_on_two_tables_alone(tmp_path):
     assert table["weight"].sum() == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_mixtures_notebook_runs_on_token_counts(tmp_path):
     write_data(tmp_path, Law(5))
     settings: dict[str, str | int] = {

@@ -148,6 +148,7 @@ def test_risk_aversion_keeps_a_proposal_nearer_to_the_runs(tmp_path):
     assert distance[0] < 0.8 * distance[1]
 
 
+@pytest.mark.slow
 def test_noise_gives_no_certain_gain(tmp_path):
     weights, _ = planted_runs(40)
     losses = np.random.default_rng(5).normal(3, 0.1, (40, 4))

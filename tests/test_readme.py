@@ -72,6 +72,7 @@ def demo(tmp_path_factory) -> Path:
     return folder / "demo"
 
 
+@pytest.mark.slow
 def test_the_page_on_mixtures_runs_as_written(demo):
     sweep = MixtureTable.read(demo)
     weights = dict(zip(sweep.domains, sweep.weights.T, strict=True))
@@ -83,11 +84,13 @@ def test_the_page_on_mixtures_runs_as_written(demo):
     assert len(list((demo / "figures").glob("*.png"))) == 7
 
 
+@pytest.mark.slow
 def test_the_page_on_exports_runs_as_written(demo):
     ratios = [source["target_ratio"] for source in yaml.safe_load((demo / "olmo_core.yaml").read_text())["sources"]]
     assert sum(ratios) == 1.0 and np.isclose(ratios, 0.25).any()
 
 
+@pytest.mark.slow
 def test_the_readme_s_sections_on_mixtures_and_export_run_as_written(tmp_path):
     printed = paste(commands(section("README.md", "Mixtures")) + commands(section("README.md", "Export")), tmp_path)
     assert "--data-path" in printed and "data/wiki_text_document" in printed
@@ -105,6 +108,7 @@ def numbered(path: Path, columns: list[str], table: np.ndarray) -> None:
     write_table(path, ["index", *columns], [[i, *map(float, row)] for i, row in enumerate(table, start=1)])
 
 
+@pytest.mark.slow
 def test_the_commands_on_runs_run_as_written(tmp_path):
     """Those of the README, and the objective with bounds and the limits of docs/regression.md."""
     domains, targets = ["web", "code", "papers", "books", "math"], ["code", "web"]
@@ -143,6 +147,7 @@ def test_the_page_on_costs_shows_what_its_commands_print(tmp_path):
     assert any("6 h 21 min" in line for line in printed) and "6 h 21 min" in text
 
 
+@pytest.mark.slow
 def test_the_page_on_scales_and_reuse_runs_as_written(tmp_path):
     """Two scales of planted losses, and an old study of six domains, four of which change."""
     page = (ROOT / "docs/scales_and_reuse.md").read_text()

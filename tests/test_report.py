@@ -123,6 +123,7 @@ def heading(page: str) -> str:
 # ---- The page as a file
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_but_itself(finished_report, page):
     elements = Elements(page)
     assert not {tag for tag, _ in elements.found} & {"script", "link", "img", "iframe", "object"}
@@ -210,6 +211,7 @@ def test_whatever_a_template_is_given_is_escaped_and_what_it_lacks_is_an_error()
         render("header", **data)
 
 
+@pytest.mark.slow
 def test_the_same_study_gives_the_same_bytes_in_any_process(tables):
     code = "import sys, pathlib; from regression.report import report; p = pathlib.Path(sys.argv[1]); report(p, p / 'again')"
     environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "SOURCE_DATE_EPOCH": "1"}
@@ -300,6 +302,7 @@ def test_two_tables_are_enough_and_what_is_missing_is_said_with_the_command_that
     assert {path.name for path in (tables / "report").iterdir()} == {"index.html", "correlation.png", "correlation.csv"}
 
 
+@pytest.mark.slow
 def test_without_a_confirmation_the_page_claims_nothing(study):
     for name in ("confirmation.yaml", "confirmation.csv"):
         (study / name).unlink()
@@ -310,6 +313,7 @@ def test_without_a_confirmation_the_page_claims_nothing(study):
     assert f"{predicted['mean']:.3f} ({predicted['low']:.3f} to {predicted['high']:.3f})" in part(page, "confidence")
 
 
+@pytest.mark.slow
 def test_a_worst_case_is_reported_in_its_unit_and_which_limits_of_increase_were_kept(study):
     first = LAW.domains[0]
     weights = dict.fromkeys(LAW.domains, 0.02) | {first: 0.92}
@@ -327,6 +331,7 @@ def test_a_worst_case_is_reported_in_its_unit_and_which_limits_of_increase_were_
     assert "NOT kept (0 of 5 seeds)" in answer(study)
 
 
+@pytest.mark.slow
 def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(study):
     shutil.rmtree(study / "proxies")  # so that there is less to draw
     figures = report_figures(StudyResults(study))
@@ -338,6 +343,7 @@ def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(s
     assert not set(report_figures(StudyResults(study))) & OF_THE_SEARCH
 
 
+@pytest.mark.slow
 def test_the_noise_floor_is_shown_where_a_mixture_was_repeated(study, page):
     assert "noise over seeds" not in part(page, "regression")
     repeat_first(study, LAW, seeds=(1, 2, 3))
@@ -390,6 +396,7 @@ def test_every_model_is_named_as_the_registry_names_it():
 # ---- The numbers behind it
 
 
+@pytest.mark.slow
 def test_every_table_of_a_study_is_read_once(finished_study, monkeypatch):
     read = Counter()
 

@@ -70,6 +70,7 @@ def manifests(out: Path) -> list[Path]:
     return list(out.glob("*/manifest.yaml"))
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_and_continued_ends_with_the_same_bytes(tokens, mixtures, uninterrupted, tmp_path):
     """kill -9 of the parent; its workers end by themselves; two workers and wandb change nothing either."""
     code = f"""
@@ -94,6 +95,7 @@ sweep(Path({str(mixtures)!r}), Path({str(tokens)!r}), Path({str(tmp_path)!r}), {
     assert all(len(list(path.parent.glob("wandb/offline-run-*"))) == 1 for path in manifests(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, mixtures, uninterrupted, tmp_path):
     def kill_one():
         wait_for(lambda: manifests(tmp_path))
@@ -109,6 +111,7 @@ def test_a_killed_worker_is_named_with_its_run_while_the_others_finish(tokens, m
     assert contents(tmp_path) == uninterrupted
 
 
+@pytest.mark.slow
 def test_repeats_of_a_mixture_are_trained_alike_on_seeds_of_their_own(tokens, tmp_path):
     """So their losses differ by noise alone; every other run ends with the bytes that it has in an unrepeated sweep."""
     (tmp_path / "domains.csv").write_text("domain,tokens\na,2000\nb,1000\n")
@@ -139,6 +142,7 @@ def test_a_repeat_that_is_no_number_is_named(tokens, tmp_path, repeat):
         sweep(mixtures, tokens, tmp_path / "out", TINY, wandb="disabled")
 
 
+@pytest.mark.slow
 def test_a_failing_run_is_reported_at_the_end_and_stops_no_other(tokens, tmp_path, capfd):
     runs = [Run("x1", {"a": 1.0}, 0), Run("x2", {"a": 0.5, "bad": 0.5}, 0), Run("x3", {"b": 1.0}, 0)]
     with pytest.raises(StageError, match=r"train/bad .*id \d+.* 64 (.*\n)+1 of 3 runs .*\(x2\)"):
@@ -197,6 +201,7 @@ def test_a_worker_that_cannot_start_says_why(tokens, mixtures, tmp_path, monkeyp
         sweep(mixtures, tokens, tmp_path / "out", TINY, workers=1, wandb="disabled")
 
 
+@pytest.mark.slow
 def test_a_failing_wandb_is_reported_once_and_changes_nothing(
     tokens, mixtures, uninterrupted, tmp_path, monkeypatch, capfd
 ):
@@ -226,6 +231,7 @@ def test_workers_have_the_gpus_in_turn(monkeypatch):
     assert worker_process.one_gpu(0) == {}
 
 
+@pytest.mark.slow
 def test_the_estimate_comes_from_training_on_every_worker():
     seconds = estimate_seconds([4, 6], LONGER, VOCABULARY, workers=1, num_domains=2)
     assert 10 * 0.3 < seconds < 10 * 60
@@ -235,6 +241,7 @@ def batches(out: Path) -> list[list[str]]:
     return read_yaml(out / "bundles.yaml")["bundles"]
 
 
+@pytest.mark.slow
 def test_which_runs_share_a_process_is_planned_once(tokens, mixtures, tmp_path):
     """A run that is lost is trained again among its old neighbours, whoever else is done; more workers change nothing."""
     sweep(mixtures, tokens, tmp_path, LONGER, workers=1, wandb="disabled")
@@ -256,6 +263,7 @@ def test_batches_stay_as_planned_where_more_was_asked_than_is_possible(tmp_path,
     assert left == [batch for batch in planned if batch[-1] in runs[4:]]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_grows_keeps_its_batches_and_adds_others(tokens, tmp_path):
     few, more = (write_mixtures(tmp_path / str(count), MIXTURES[:count]) for count in (3, 5))
     sweep(few, tokens, tmp_path / "out", replace(TINY, models_per_process=2), workers=1, wandb="disabled")
@@ -285,6 +293,7 @@ def test_a_sweep_planned_when_models_per_process_was_called_stack_keeps_its_batc
     assert again == planned == (layout, [runs[:2], runs[2:]])
 
 
+@pytest.mark.slow
 def test_diverged_runs_are_named_marked_and_not_trained_again(tokens, tmp_path, capfd):
     wild = replace(TINY, learning_rate=1e30, gradient_clip=1e30)
     with pytest.raises(StageError, match="every run diverged"):
@@ -294,6 +303,7 @@ def test_diverged_runs_are_named_marked_and_not_trained_again(tokens, tmp_path, 
     assert "1 of 1 runs are done already" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_sweep_keeps_the_weights_of_every_run_when_asked(tokens, mixtures, tmp_path):
     sweep(mixtures, tokens, tmp_path, TINY, workers=2, wandb="disabled", save=True)
     assert len(list(tmp_path.glob("n*/checkpoint/lit_model.pth"))) == len(MIXTURES)

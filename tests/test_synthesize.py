@@ -684,6 +684,7 @@ share = st.sampled_from([0.0, 0.05, 0.1, 0.25, 0.3, 0.5, 0.9, 1.0])
 bound = st.one_of(share, st.fixed_dictionaries({}, optional={"min": share, "max": share}))
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(
     design=st.sampled_from(["dirichlet", "space_filling"]),

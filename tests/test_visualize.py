@@ -219,6 +219,7 @@ def test_without_a_table_nothing_is_claimed_about_the_prior(tmp_path, capsys, un
     assert not (out / "epochs.png").exists() and "no --domains" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_same_input_same_bytes(tmp_path):
     sweep, domains = write_sweep(tmp_path), write_domains(tmp_path)
     for name in ("a", "b"):
