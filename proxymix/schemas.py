@@ -165,48 +165,6 @@ def positions(found: Sequence[str], wanted: Sequence[str], where: object) -> lis
     return [list(found).index(name) for name in wanted]
 
 
-@dataclass(frozen=True)
-class Domain:
-    """A row of domains.csv: unique training tokens, documents and bytes, and the share of all tokens."""
-
-    domain: str
-    tokens: int
-    documents: int
-    bytes: int
-    prior: float
-
-
-def read_domains(path: Path) -> list[Domain]:
-    """domains.csv -> domains, in the file's order. Only `domain` and `tokens` are needed; the prior is computed.
-
-    Raises:
-        InputError: If a column is missing, a name is repeated, or a count is not a whole number >= 0.
-    """
-    rows = list(csv.DictReader(io.StringIO(read_text(path))))
-    if not rows:
-        raise InputError(f"{path}: no rows; a CSV with the columns domain,tokens is wanted")
-    for column in ("domain", "tokens"):
-        if column not in rows[0]:
-            raise InputError(f"{path}: no column {column!r}; found {', '.join(map(str, rows[0]))}")
-    counts: list[tuple[str, int, int, int]] = []
-    for line, row in enumerate(rows, start=2):
-        name = check_domain_name((row["domain"] or "").strip(), f"{path}:{line}")
-        if name in {c[0] for c in counts}:
-            raise InputError(f"{path}:{line}: the domain {name!r} is there twice")
-        values = [_count(row.get(key) or "0", f"{path}:{line}: {key}") for key in ("tokens", "documents", "bytes")]
-        counts.append((name, values[0], values[1], values[2]))
-    total = sum(c[1] for c in counts)
-    if total == 0:
-        raise InputError(f"{path}: no domain has any tokens")
-    return [Domain(*c, prior=c[1] / total) for c in counts]
-
-
-def write_domains(path: Path, domains: Sequence[Domain]) -> None:
-    """Write domains.csv: domain, tokens, documents, bytes, prior."""
-    rows = [(d.domain, d.tokens, d.documents, d.bytes, d.prior) for d in domains]
-    write_table(path, ("domain", "tokens", "documents", "bytes", "prior"), rows)
-
-
 def _count(text: str, where: str) -> int:
     try:
         value = float(text.replace("_", "")) if not text.isdigit() else int(text)

@@ -11,7 +11,7 @@ from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
 from regression.data.divergence import diverged
 from regression.data.realised_mixtures import check_realised
-from regression.data.runs import Runs, align_domains, resolve_targets
+from regression.data.runs import Runs, resolve_targets
 from regression.data.runs_table import read_runs
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
@@ -310,13 +310,6 @@ def test_targets_are_columns_or_domains_and_a_misspelt_one_meets_its_neighbour(t
 def test_mixtures_alone_keep_their_order(tmp_path):
     path, _ = tables(tmp_path, shuffled(MIXTURES, (2, 0, 1)))
     assert MixtureTable.read(path).index == [3, 1, 2]
-
-
-def test_domains_are_put_in_the_order_wanted_or_named_as_missing():
-    weights = np.array([[0.1, 0.2, 0.7]])
-    np.testing.assert_array_equal(align_domains(weights, ["a", "b", "c"], ["c", "a", "b"], "f"), [[0.7, 0.1, 0.2]])
-    with pytest.raises(InputError, match=r"f: lacks d and has the unknown b; .* a, d, c"):
-        align_domains(weights, ["a", "b", "c"], ["a", "d", "c"], "f")
 
 
 @pytest.mark.skipif(not (SWEEPS / "regmix").exists(), reason="the published sweeps are not here")

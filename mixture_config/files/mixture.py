@@ -120,16 +120,3 @@ class Mixture:
         """
         weights = np.array(list(self.weights.values()))
         return weights[positions(list(self.weights), domains, where)]
-
-
-def read_mixture(path: Path) -> tuple[dict[str, float], dict[str, Any]]:
-    """The fields of `Mixture.read`."""
-    mixture = Mixture.read(path)
-    return mixture.weights, mixture.extra
-
-
-def write_mixture(
-    path: Path, weights: Mapping[str, float], extra: Mapping[str, Any], targets: Sequence[str] | None = None
-) -> None:
-    """`Mixture(weights, extra).write(path, targets)`."""
-    Mixture(dict(weights), dict(extra)).write(path, targets)

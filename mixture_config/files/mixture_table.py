@@ -141,11 +141,6 @@ class MixtureTable:
         return self.weights[:, positions(self.domains, domains, where)]
 
 
-def read_mixtures(path: Path) -> MixtureTable:
-    """`MixtureTable.read(path)`."""
-    return MixtureTable.read(path)
-
-
 def mixture_files(folder: Path) -> list[Path]:
     """The mixture YAMLs of a folder, or of its mixtures/, by their numbers (n2 before n10).
 

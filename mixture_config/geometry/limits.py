@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mixture_config.geometry.simplex import enough, round_to_grid, water_fill
+from mixture_config.geometry.simplex import round_to_grid, water_fill
 from mixture_config.geometry.tolerances import STEP_ROUNDOFF, WEIGHT_ROUNDOFF
 from proxymix.errors import InputError
 
@@ -241,11 +241,17 @@ def _reachable(group: Group, low: np.ndarray, high: np.ndarray, parts: Sequence[
         whose, limit = (f"in {group.name} ", f"its {group.upper:.6g}") if group.name else ("", "1")
         raise InputError(
             f"the lower bounds {whose}sum to {floors:.6g}, over {limit}"
-            + (f"; divided by {enough(floors / group.upper)} they could be met" if group.upper > 0 else "")
+            + (f"; divided by {rounded_up(floors / group.upper)} they could be met" if group.upper > 0 else "")
             + largest(low)
         )
     if caps < group.lower - WEIGHT_ROUNDOFF:
         whose, limit = (f"in {group.name} ", f"its {group.lower:.6g}") if group.name else ("", "1")
-        what = f"; multiplied by {enough(group.lower / caps)} they could be met" if caps > 0 else ""
+        what = f"; multiplied by {rounded_up(group.lower / caps)} they could be met" if caps > 0 else ""
         raise InputError(f"the upper bounds {whose}sum to {caps:.6g}, under {limit}{what}{largest(high)}")
     return max(group.lower, min(floors, group.upper)), min(group.upper, max(caps, group.lower))
+
+
+def rounded_up(factor: float) -> str:
+    """A factor rounded up to six digits, so that what an error suggests is never too little."""
+    text = f"{factor:.6g}"
+    return text if float(text) >= factor else f"{factor * (1 + 1e-5):.6g}"

@@ -72,12 +72,6 @@ def water_fill(
     return solve(rows, floors, caps, totals).reshape(values.shape)
 
 
-def enough(factor: float) -> str:
-    """A factor rounded up to six digits, so that what an error suggests is never a little too little."""
-    text = f"{factor:.6g}"
-    return text if float(text) >= factor else f"{factor * (1 + 1e-5):.6g}"
-
-
 def grid_steps(min_weight: float) -> int:
     """Steps that make a weight of 1 on the grid of `min_weight`: 5000 for 0.0002, and 3 (steps of 1/3) for 0.3.
 

@@ -91,21 +91,6 @@ def resolve_targets(names: Sequence[str], columns: Sequence[str], where: str) ->
     return resolved
 
 
-def align_domains(weights: np.ndarray, domains: Sequence[str], wanted: Sequence[str], where: str) -> np.ndarray:
-    """`weights` with its columns in the order of `wanted`.
-
-    Raises:
-        InputError: If the two do not name the same domains.
-    """
-    missing = [d for d in wanted if d not in set(domains)]
-    extra = [d for d in domains if d not in set(wanted)]
-    if missing or extra:
-        parts = [f"lacks {some(missing)}"] if missing else []
-        parts += [f"has the unknown {some(extra)}"] if extra else []
-        raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(wanted, 40)}")
-    return np.asarray(weights)[..., [list(domains).index(d) for d in wanted]]
-
-
 def problem_lines(problems: Sequence[LeftOut], key: str) -> str:
     """A line for each kind of problem, with the runs that have it.
 

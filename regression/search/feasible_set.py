@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mixture_config.geometry.constraints import Constraints
-from mixture_config.geometry.limits import Limits
-from mixture_config.geometry.simplex import enough
+from mixture_config.geometry.limits import Limits, rounded_up
 from mixture_config.geometry.tolerances import FEASIBLE
 from proxymix.errors import InputError
 from proxymix.messages import some
@@ -379,4 +378,4 @@ class FeasibleSet:
 
 def _up(value: float) -> str:
     """Four digits, rounded up."""
-    return enough(math.ceil(value * 1e4) / 1e4)
+    return rounded_up(math.ceil(value * 1e4) / 1e4)
