@@ -54,9 +54,9 @@ def settings_of(context: Context, num_steps: int, **change: Any) -> Any:
     from proxy_training.runs.settings import TrainSettings
 
     model, sequence = ("50k", 32) if context.rehearse else ("80k", 256)
-    base = TrainSettings(
-        model, sequence_length=sequence, batch_size=8, tokens=num_steps * 8 * sequence, valid_tokens=2048, evaluations=2
-    )
+    sequence = change.pop("sequence_length", sequence)
+    tokens = num_steps * 8 * sequence
+    base = TrainSettings(model, sequence_length=sequence, batch_size=8, tokens=tokens, valid_tokens=2048, evaluations=2)
     return replace(base, **change)
 
 

@@ -12,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 Item = tuple[str, Callable[[], Mapping[str, Any]]]
+BEGUN = (
+    "started",
+    "done",
+)  # Results of an earlier run that is resumed are done; those of a crashed process only started.
 FORBIDDEN = ("wandb", "lightgbm")  # Heavy packages that no one needs in order to train.
 
 
@@ -68,7 +72,7 @@ def run_section(section: str, out: Path, folder: Path, deadline: float, rehearse
         "fast": gpu_fast.fast,
         "whole": gpu_whole.whole,
     }
-    begun = {line["name"] for line in results(out) if line["section"] == section and line["state"] == "started"}
+    begun = {line["name"] for line in results(out) if line["section"] == section and line["state"] in BEGUN}
     if section == "tests":
         gpu_right.run_tests(context)
         return
@@ -151,5 +155,8 @@ def variants_of(layout: Any) -> dict[str, Any]:
         "graph, corpus, head": {**on_device, "head": "fused"},
         "everything": every,
         "everything, compiled": {**every, "compile": True},
+        "everything, compiled, batch whole": {**every, "compile": True, "micro_batch": 2 * layout.micro_batch},
+        "everything, compiled, head liger": {**every, "compile": True, "head": "liger"},
+        "everything, compiled, head cut": {**every, "compile": True, "head": "cut"},
     }
     return {name: replace(layout, **change) for name, change in changes.items()}

@@ -3,11 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+CHECKS = ("right", "tests")
+
 
 def wrong(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names of results that are not right."""
     return [
         f"{line['section']}: {line['name']}" for line in found if line.get("right") is False or line.get("imported")
+    ]
+
+
+def unchecked(final: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of checks that failed to run, were cut short or left out."""
+    return [
+        f"{line['name']} ({line['state']})" for line in final if line["section"] in CHECKS and line["state"] != "done"
     ]
 
 
@@ -28,8 +37,9 @@ def table(found: Sequence[Mapping[str, Any]]) -> str:
         lines += [row(line) for line in of_section if line["name"] != "tests so far"]
     notes = [line["text"] for line in found if line["state"] == "note"]
     lines += ["", "## sections", "", *notes]
-    bad = wrong(found)
+    bad, unknown = wrong(found), unchecked(list(final.values()))
     lines += ["", f"NOT RIGHT: {'; '.join(bad)}" if bad else "everything that was checked is right"]
+    lines += ["", f"NOT CHECKED: {'; '.join(unknown)}"] if unknown else []
     return "\n".join(lines).strip() + "\n"
 
 
