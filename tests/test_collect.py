@@ -51,6 +51,7 @@ def test_folders_and_wandb_files_give_the_same_tables_to_the_last_digit(trained,
     assert [{d: float(row[f"train_{d}"]) for d in "ab"} for row in rows] == list(MIXTURES.values())
 
 
+@pytest.mark.slow
 def test_the_wandb_run_holds_the_curves_under_regmix_names_and_the_configuration(trained, tmp_path):
     run = read_wandb_file(one_file(trained, "n00002"))
     assert run.name == "n00002" and run.exit_code == 0
@@ -62,6 +63,7 @@ def test_the_wandb_run_holds_the_curves_under_regmix_names_and_the_configuration
     assert ["metric/a_val_loss" in row for row in run.history] == [step in (10, 20) for step in range(1, 21)]
 
 
+@pytest.mark.slow
 def test_a_long_run_is_logged_to_wandb_at_about_a_hundred_steps_and_all_evaluations(trained, tmp_path):
     data, settings = TokenData.open(trained / "tokens", TINY), replace(TINY, tokens=64 * 250, evaluations=3)
     train_run(Run("n00001", MIXTURES["n00001"], 0), data, tmp_path / "n00001", settings, wandb="offline")

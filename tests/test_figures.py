@@ -158,8 +158,8 @@ def texts(artist) -> list[Text]:
     ("name", "num", "width"),
     [
         *((name, 6, width) for name in CHARTS for width in (WIDE, NARROW)),
-        *((name, 24, width) for name in BY_DOMAIN for width in (WIDE, NARROW)),
-        *((name, 100, WIDE) for name in BY_DOMAIN),
+        *(pytest.param(name, 24, width, marks=pytest.mark.slow) for name in BY_DOMAIN for width in (WIDE, NARROW)),
+        *(pytest.param(name, 100, WIDE, marks=pytest.mark.slow) for name in BY_DOMAIN),
     ],
 )
 def test_no_label_covers_another_or_is_cut_off(name, num, width):

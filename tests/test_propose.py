@@ -75,6 +75,7 @@ def test_the_planted_optimum_is_found(folder, tmp_path, objective):
     assert loss(proposal) < (planted_losses(runs) @ wanted).min() + 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_prediction_and_the_gain_hold_the_truth_and_not_much_else(tmp_path, seed):
     """Intervals are some 0.01 to either side where the noise of a run's mean loss is 0.0025: not infinitely wide."""
@@ -161,6 +162,7 @@ def test_noise_gives_no_certain_gain(tmp_path):
     assert found.verdict.startswith("not better than any baseline")
 
 
+@pytest.mark.slow
 def test_trees_are_searched_by_draws_alone(tmp_path):
     """No slopes are followed, neither by the search nor by the halves or the posterior samples."""
     runs = write_runs(tmp_path, *planted_runs(60))

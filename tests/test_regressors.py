@@ -43,7 +43,7 @@ class NearestRuns(Regressor):
         return (mean, np.zeros(len(X))) if return_std else mean
 
 
-@pytest.mark.parametrize("model", ["nearest", "auto"])
+@pytest.mark.parametrize("model", ["nearest", pytest.param("auto", marks=pytest.mark.slow)])
 def test_a_new_regressor_goes_from_fit_to_propose_and_to_the_labels_of_the_report(tmp_path, monkeypatch, model):
     entry = Entry("nearest", "nearest runs", "the mean loss of the nearest runs", lambda: NearestRuns(5))
     monkeypatch.setitem(REGRESSORS, "nearest", entry)

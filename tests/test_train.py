@@ -68,7 +68,7 @@ def test_a_proxy_is_as_large_as_its_name_says_and_as_litgpt_counts(name):
     assert config.padded_vocab_size == 1000  # no rows that no text has
 
 
-@pytest.mark.parametrize("way", ["pieces", "compiled"])
+@pytest.mark.parametrize("way", ["pieces", pytest.param("compiled", marks=pytest.mark.slow)])
 def test_the_head_taken_in_pieces_is_cross_entropy_with_its_gradients(monkeypatch, way):
     import torch
 

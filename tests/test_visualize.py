@@ -109,7 +109,7 @@ def assert_readable(figure: Figure) -> None:
     assert not pairs, (figure.name, pairs)
 
 
-@pytest.mark.parametrize("num_domains", [6, 64])
+@pytest.mark.parametrize("num_domains", [6, pytest.param(64, marks=pytest.mark.slow)])
 def test_no_text_covers_another_or_leaves_the_figure(num_domains):
     sweep, corpus = random_sweep(num_domains)
     rows = sweep.mixtures.weights[3:7]
