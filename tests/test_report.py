@@ -23,6 +23,7 @@ from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_json, write_text
 from proxymix.plots.palette import ROLES
 from proxymix.plots.text import percent, shorten, signed
+from proxymix.schemas import loss_column
 from proxymix.tables import read_table
 from regression.models.registry import REGRESSORS
 from regression.report import report
@@ -253,25 +254,30 @@ def test_a_study_without_runs_is_refused(tmp_path):
 # ---- What the page says
 
 
+def verdict(better, same, worse, over_the_cap={}, kept={}):  # noqa: B006
+    """As much of a confirmation as the heading needs."""
+    caps = {name: SimpleNamespace(over_the_cap=over_the_cap.get(name)) for name in [*better, *same, *worse]}
+    ceilings = {loss_column(domain): SimpleNamespace(kept=is_kept) for domain, is_kept in kept.items()}
+    return SimpleNamespace(
+        better_than=better, no_better_than=same, worse_than=worse, mixtures=caps, ceilings=ceilings or None
+    )
+
+
 @pytest.mark.parametrize(
     ("optimum", "confirmation", "sentence"),
     [
-        ({}, {}, "12 proxy runs, and no proposal yet"),
-        ({"a": 1}, {}, "A mixture proposed by the regression, not yet confirmed by training"),
+        ({}, None, "12 proxy runs, and no proposal yet"),
+        ({"a": 1}, None, "A mixture proposed by the regression, not yet confirmed by training"),
         (
             {"a": 1},
-            {"better_than": ["prior", "uniform"], "no_better_than": [], "worse_than": [], "mixtures": {}},
+            verdict(["prior", "uniform"], [], []),
             "The proposed mixture beats every baseline: the prior and the uniform mixture",
         ),
         (
             {"a": 1},
-            {
-                "better_than": ["prior"],
-                "no_better_than": ["heuristic"],
-                "worse_than": ["best_seen"],
-                "mixtures": {"heuristic": {"over_the_cap": "web 5 epochs"}},
-                "ceilings": {"metric/web_val_loss": {"kept": False}, "metric/law_val_loss": {"kept": True}},
-            },
+            verdict(
+                ["prior"], ["heuristic"], ["best_seen"], {"heuristic": "web 5 epochs"}, {"web": False, "law": True}
+            ),
             "The proposed mixture beats the prior; it is no better than the heuristic, which the data cannot feed; it is worse than "
             "the best mixture of the sweep; it breaks the ceilings on web",
         ),

@@ -14,11 +14,14 @@ from proxymix.errors import InputError
 from proxymix.files import read_json, read_yaml, sha256
 from proxymix.schemas import Domains, is_domain_loss, loss_column
 from proxymix.tables import read_table
+from regression.confirmation.compared import PROPOSAL
+from regression.confirmation.confirmation import Confirmation
 from regression.data.objective import Objective, Spec
 from regression.data.runs import Runs
 from regression.data.runs_table import read_runs
 from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
+from regression.search.proposal import Proposal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +62,8 @@ class StudyResults:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """study.yaml."""
-        return self._yaml("study.yaml")
+        path = self.folder / "study.yaml"
+        return read_yaml(path) if path.exists() else {}
 
     @cached_property
     def catalogue(self) -> Domains | None:
@@ -103,7 +107,7 @@ class StudyResults:
     def objective(self) -> Objective:
         """What was to be low, of the losses in the order of `runs.targets`: as propose was asked, else fit, else the study."""
         given: list[Spec | None] = [
-            self.proposal.extra.get("objective"),
+            self.proposal.objective,
             self.fit.objective_spec if self.fit else None,
             self.settings.get("objective"),
         ]
@@ -117,12 +121,12 @@ class StudyResults:
     @cached_property
     def budget(self) -> int | None:
         """Tokens of the final training."""
-        return self.proposal.extra.get("budget") or self.settings.get("budget")
+        return self.proposal.budget or self.settings.get("budget")
 
     @cached_property
     def max_epochs(self) -> float | None:
         """Passes allowed over a domain; None without a budget."""
-        return self.proposal.extra.get("max_epochs") or self.settings.get("max_epochs") if self.budget else None
+        return self.proposal.max_epochs or self.settings.get("max_epochs") if self.budget else None
 
     # ---- The sweep
 
@@ -189,9 +193,10 @@ class StudyResults:
     # ---- The proposal
 
     @cached_property
-    def proposal(self) -> Mixture:
+    def proposal(self) -> Proposal:
         """The optimal mixture and what its file says about it; without weights where there is none."""
-        return self._mixture("optimal_mixture.yaml")
+        path = self.folder / "optimal_mixture.yaml"
+        return Proposal.read(path) if path.exists() else Proposal({})
 
     @property
     def optimum(self) -> dict[str, float]:
@@ -201,7 +206,8 @@ class StudyResults:
     @cached_property
     def heuristic(self) -> dict[str, float]:
         """The heuristic mixture."""
-        return self._mixture("heuristic_mixture.yaml").weights
+        path = self.folder / "heuristic_mixture.yaml"
+        return Mixture.read(path).weights if path.exists() else {}
 
     @cached_property
     def epochs(self) -> dict[str, float]:
@@ -229,17 +235,22 @@ class StudyResults:
     # ---- The confirmation
 
     @cached_property
-    def confirmation(self) -> dict[str, Any]:
-        """confirmation.yaml, if it is of this proposal."""
-        return {} if self.is_stale else self._yaml("confirmation.yaml")
+    def _any_confirmation(self) -> Confirmation | None:
+        path = self.folder / "confirmation.yaml"
+        return Confirmation.read(path) if path.exists() else None
 
     @cached_property
     def is_stale(self) -> bool:
         """Whether the confirmation is of another proposal than the one at hand."""
-        trained = self._yaml("confirmation.yaml").get("mixtures", {}).get("proposal", {}).get("weights")
-        if trained is None:
+        if self._any_confirmation is None:
             return False
+        trained = self._any_confirmation.mixtures[PROPOSAL].weights
         return any(abs(trained.get(d, 0.0) - self.optimum.get(d, 0.0)) > SAME_WEIGHT for d in {*trained, *self.optimum})
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """confirmation.yaml, if it is of this proposal."""
+        return None if self.is_stale else self._any_confirmation
 
     @property
     def confirmed(self) -> "pd.DataFrame | None":
@@ -248,9 +259,10 @@ class StudyResults:
 
     def confirmation_runs(self, mixture: str) -> list[RunFolder]:
         """The runs that confirmed a mixture, one for each seed; those of the mixture that it equals, if it was not trained."""
-        trained = self.confirmation.get("mixtures", {}).get(mixture, {}).get("same_as", mixture)
-        seeds = self.confirmation.get("seeds", [])
-        return [RunFolder(self.folder / "confirmation" / f"{trained}-s{seed}") for seed in seeds]
+        if self.confirmation is None:
+            return []
+        trained = self.confirmation.mixtures[mixture].same_as or mixture
+        return [RunFolder(self.folder / "confirmation" / f"{trained}-s{seed}") for seed in self.confirmation.seeds]
 
     # ---- How it was made
 
@@ -274,13 +286,6 @@ class StudyResults:
         return {name: sha256(self.folder / name) for name in HASHED if (self.folder / name).exists()}
 
     # ---- Reading
-
-    def _yaml(self, name: str) -> dict[str, Any]:
-        return read_yaml(self.folder / name) if (self.folder / name).exists() else {}
-
-    def _mixture(self, name: str) -> Mixture:
-        path = self.folder / name
-        return Mixture.read(path) if path.exists() else Mixture({})
 
     def _table(self, name: str) -> "pd.DataFrame | None":
         if name not in self._tables:

@@ -15,17 +15,18 @@ def differences_figure(study: StudyResults) -> Figure | None:
     """Measured differences between the proposal and every baseline."""
     import pandas as pd
 
-    if study.confirmed is None:
+    found = study.confirmation
+    if found is None or study.confirmed is None:
         return None
     by_seed = study.confirmed.pivot(index="seed", columns="mixture", values="objective")
     rows = [
         {
             "baseline": name,
-            **{key: difference["objective"][key] for key in ("mean", "low", "high")},
-            "better": name in study.confirmation["better_than"],
+            **{key: getattr(compared.objective, key) for key in ("mean", "low", "high")},
+            "better": name in found.better_than,
             **{f"seed_{seed}": row[PROPOSAL] - row[name] for seed, row in by_seed.iterrows()},
         }
-        for name, difference in study.confirmation["differences"].items()
+        for name, compared in found.differences.items()
     ]
     differences = "; ".join(
         f"against {BASELINE_PHRASES[row['baseline']]} {signed(row['mean'])}, 95% interval {signed(row['low'])} to {signed(row['high'])}"
@@ -37,12 +38,12 @@ def differences_figure(study: StudyResults) -> Figure | None:
 
 def seeds_figure(study: StudyResults) -> Figure | None:
     """What every seed measured at every mixture, beside the prediction."""
-    if study.confirmed is None:
+    if study.confirmation is None or study.confirmed is None:
         return None
     table = study.confirmed[["mixture", "seed", "objective"]].rename(columns={"objective": "measured"})
-    mixtures = study.confirmation["mixtures"]
-    table["predicted"] = [mixtures[name]["predicted"]["mean"] for name in table["mixture"]]
-    means = "; ".join(f"{NAMES[name]} {entry['measured']['mean']:.3f}" for name, entry in mixtures.items())
+    mixtures = study.confirmation.mixtures
+    table["predicted"] = [mixtures[name].predicted.mean for name in table["mixture"]]
+    means = "; ".join(f"{NAMES[name]} {mixture.measured.mean:.3f}" for name, mixture in mixtures.items())
     table, alt = in_objective_unit(table, study), f"Measured objective, mean over seeds: {means}."
     return Figure("seeds", table, charts.seed_dots, alt, 90 + 34 * len(mixtures))
 
@@ -51,7 +52,7 @@ def domain_changes_figure(study: StudyResults) -> Figure | None:
     """What the proposal changes on every validation domain, against the prior."""
     import pandas as pd
 
-    if study.confirmed is None or "prior" in study.confirmation["mixtures"][PROPOSAL].get("same_as", ""):
+    if study.confirmed is None:
         return None
     columns = [c for c in study.confirmed.columns if is_domain_loss(c)]
     order = [t for t in study.targets if t in columns] + [c for c in columns if c not in study.targets]
@@ -69,12 +70,12 @@ def noise_figure(study: StudyResults) -> Figure | None:
 
     if not study.confirmation:
         return None
-    noise = study.confirmation["noise"]
-    entries = [("objective", noise["objective"])]
-    entries += [(loss_domain(t), noise["targets"][t]) for t in study.targets if t in noise["targets"]]
-    rows = [(name, e["over_mixtures"], e["over_seeds"], e["ratio"]) for name, e in entries if "ratio" in e]
-    if not rows or rows[0][0] != "objective":
+    noise = study.confirmation.noise
+    if noise.objective.ratio is None:
         return None
+    ratios = [("objective", noise.objective)]
+    ratios += [(loss_domain(t), noise.targets[t]) for t in study.targets if t in noise.targets]
+    rows = [(name, r.over_mixtures, r.over_seeds, r.ratio) for name, r in ratios if r.ratio is not None]
     table = pd.DataFrame(rows, columns=["target", "spread", "noise", "ratio"])
     table.attrs["unit"] = study.loss_unit
     if study.objective.worst:

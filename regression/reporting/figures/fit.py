@@ -27,8 +27,8 @@ def predicted_figure(study: StudyResults) -> Figure | None:
     if objective is None:
         return None
     confirmed = [
-        {"kind": name, "index": "", "measured": entry["measured"]["mean"], "predicted": entry["predicted"]["mean"]}
-        for name, entry in study.confirmation.get("mixtures", {}).items()
+        {"kind": name, "index": "", "measured": mixture.measured.mean, "predicted": mixture.predicted.mean}
+        for name, mixture in (study.confirmation.mixtures if study.confirmation else {}).items()
     ]
     runs = objective.assign(kind="out of fold").to_dict("records")
     table = pd.DataFrame([*runs, *confirmed], columns=["kind", *objective.columns])
@@ -125,7 +125,7 @@ def rank_curve_figure(study: StudyResults) -> Figure | None:
 
 
 def regret_curve_figure(study: StudyResults) -> Figure | None:
-    """How far the picks of fits to fewer runs are off the best run."""
+    """How much worse than the best run the picks of fits to fewer runs are."""
     if study.learning_curve is None:
         return None
     table = charts.with_extrapolation(study.learning_curve, len(study.runs.index)).drop(columns="spearman")

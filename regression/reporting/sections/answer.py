@@ -105,9 +105,10 @@ def _near_optimal(figures: Mapping[str, Figure]) -> dict[str, Any]:
 
 def _over_the_cap(study: StudyResults) -> str:
     """The baselines that the data cannot feed, with what they would take."""
-    mixtures = study.confirmation.get("mixtures", {})
-    over = {name: entry["over_the_cap"] for name, entry in mixtures.items() if entry.get("over_the_cap")}
-    return listed([f"{BASELINE_PHRASES[name]} ({text})" for name, text in over.items() if name in BASELINE_PHRASES])
+    if study.confirmation is None:
+        return ""
+    over = {name: mixture.over_the_cap for name, mixture in study.confirmation.mixtures.items()}
+    return listed([f"{phrase} ({over[name]})" for name, phrase in BASELINE_PHRASES.items() if over.get(name)])
 
 
 def _candidates(rows: list[dict[Any, Any]]) -> Table:

@@ -30,7 +30,7 @@ def regression(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, 
     return {
         "is_fitted": True,
         "finding": finding,
-        "is_confirmed": bool(study.confirmation),
+        "is_confirmed": study.confirmation is not None,
         "models": models_table(study),
         "noise": f"{noise[OBJECTIVE]:.4f}" if OBJECTIVE in noise else "",
         "losses": losses_table(study),

@@ -1,6 +1,6 @@
 """Parts of sentences that several sections use."""
 
-from collections.abc import Mapping
+from typing import Protocol
 
 from proxymix.messages import listed
 from proxymix.plots.text import signed
@@ -8,6 +8,15 @@ from proxymix.schemas import loss_domain
 from regression.reporting.study_results import StudyResults
 
 MAX_LISTED = 4  # names in a sentence; more of them are counted
+
+
+class Interval(Protocol):
+    """What has a low and a high end."""
+
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
 
 
 def objective_phrase(study: StudyResults) -> str:
@@ -32,9 +41,9 @@ def objective_phrase(study: StudyResults) -> str:
 
 def confidence(study: StudyResults) -> str:
     """The confidence of the proposal's intervals: '90%'."""
-    return f"{100 * study.proposal.extra.get('confidence', 0.95):.3g}%"
+    return f"{100 * (study.proposal.confidence or 0.95):.3g}%"
 
 
-def span(entry: Mapping[str, float]) -> str:
+def span(interval: Interval) -> str:
     """The ends of an interval of differences: '−0.041 to −0.022'."""
-    return f"{signed(entry['low'])} to {signed(entry['high'])}"
+    return f"{signed(interval.low)} to {signed(interval.high)}"

@@ -17,18 +17,16 @@ def headline(study: StudyResults) -> str:
     """The verdict in one sentence without numbers."""
     if not study.optimum:
         return f"{len(study.runs.index)} proxy runs, and no proposal yet"
-    if not study.confirmation:
+    if study.confirmation is None:
         return "A mixture proposed by the regression, not yet confirmed by training"
-    infeasible = {name for name, entry in study.confirmation["mixtures"].items() if "over_the_cap" in entry}
-    better, same, worse = (study.confirmation[key] for key in ("better_than", "no_better_than", "worse_than"))
+    found = study.confirmation
+    better, same, worse = found.better_than, found.no_better_than, found.worse_than
 
     def named(baselines: Sequence[str]) -> str:
-        return listed(
-            [BASELINE_PHRASES[b] + (", which the data cannot feed" if b in infeasible else "") for b in baselines]
-        )
+        notes = {b: ", which the data cannot feed" if found.mixtures[b].over_the_cap else "" for b in baselines}
+        return listed([BASELINE_PHRASES[b] + notes[b] for b in baselines])
 
-    ceilings = study.confirmation.get("ceilings", {})
-    broken = [loss_domain(target) for target, entry in ceilings.items() if not entry["kept"]]
+    broken = [loss_domain(target) for target, result in (found.ceilings or {}).items() if not result.kept]
     if not same and not worse and not broken:
         return f"The proposed mixture beats every baseline: {listed([BASELINE_PHRASES[b] for b in better])}"
     parts = [f"beats {listed([BASELINE_PHRASES[b] for b in better])}"] if better else []
@@ -43,7 +41,7 @@ def header(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]
     return {
         "headline": headline(study),
         "objective": objective_phrase(study),
-        "num_seeds": len(study.confirmation.get("seeds", [])),
+        "num_seeds": len(study.confirmation.seeds) if study.confirmation else 0,
         "is_proposed": bool(study.optimum),
         "tiles": [*_differences(study), *_quality(figures)],
     }
@@ -52,24 +50,25 @@ def header(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]
 def _differences(study: StudyResults) -> list[Tile]:
     """How the proposal compares with the prior and with the strongest other baseline; as predicted, if not measured."""
     unit = study.objective.unit
-    if differences := study.confirmation.get("differences", {}):
-        means = {name: entry["objective"]["mean"] for name, entry in differences.items()}
+    if study.confirmation:
+        differences = {name: compared.objective for name, compared in study.confirmation.differences.items()}
         others = [name for name in differences if name != "prior"]
         shown = [name for name in ("prior",) if name in differences]
-        shown += [max(others, key=lambda name: means[name])] if others else []
+        shown += [max(others, key=lambda name: differences[name].mean)] if others else []
         tiles = []
         for name in shown:
             strongest = " (the strongest baseline)" if name != "prior" else ""
-            label = f"measured against {BASELINE_PHRASES[name]}{strongest}; 95% interval {span(differences[name]['objective'])}"
-            role = "proposed" if name in study.confirmation["better_than"] else ""
-            tiles.append(Tile(signed(means[name]), unit, label, role))
+            label = f"measured against {BASELINE_PHRASES[name]}{strongest}; 95% interval {span(differences[name])}"
+            role = "proposed" if name in study.confirmation.better_than else ""
+            tiles.append(Tile(signed(differences[name].mean), unit, label, role))
         return tiles
-    gain = study.proposal.extra.get("baselines", {}).get("prior", {}).get("gain")
-    if not gain:
+    prior = (study.proposal.baselines or {}).get("prior")
+    if prior is None:
         return []
-    interval = span({"low": -gain["high"], "high": -gain["low"]})
+    gain = prior.gain
+    interval = f"{signed(-gain.high)} to {signed(-gain.low)}"
     label = f"predicted against the prior; {confidence(study)} interval {interval}"
-    return [Tile(signed(-gain["mean"]), unit, label)]
+    return [Tile(signed(-gain.mean), unit, label)]
 
 
 def _quality(figures: Mapping[str, Figure]) -> list[Tile]:
