@@ -33,7 +33,7 @@ from regression.data.runs import Runs
 from regression.models.fitted import FittedModel
 from regression.search.compare import STDS_TO_90, baselines_of
 from regression.search.feasible_set import FeasibleSet
-from regression.search.proposed_mixture import ProposedMixture, is_smooth, propose_mixture
+from regression.search.proposed_mixture import FitSearch, ProposedMixture, is_smooth, propose_mixture
 from regression.search.settings import SearchSettings
 from regression.search.uncertainty import sample_interval
 from regression.selection.model_choice import fit_runs
@@ -249,8 +249,8 @@ def proposal_from(runs: Runs, law: PlantedLaw, seed: int, model: str) -> tuple[F
     fitted = fit_runs(runs, model, "mean", seed)
     objective, prior = fitted.objective, law.prior
     baselines = baselines_of(fitted, objective, prior)
-    settings = SearchSettings().resolved(is_smooth(fitted, objective))
-    return fitted, propose_mixture(fitted, objective, law.feasible(), prior, baselines, settings, None, 2, seed, 1)
+    how = FitSearch(objective, law.feasible(), prior, SearchSettings().resolved(is_smooth(fitted, objective)))
+    return fitted, propose_mixture(fitted, how, baselines, None, 2, seed, 1)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from regression.models.predicted_objective import PredictedObjective
 from regression.models.registry import make_regressor
 from regression.models.threads import single_thread
 from regression.search.feasible_set import FeasibleSet
-from regression.search.next_runs import choose_among, next_mixtures
+from regression.search.next_runs import NextRuns
 from regression.search.search import search
 from regression.selection.model_choice import fit_runs
 
@@ -99,7 +99,8 @@ def planted(kind: str, num_domains: int, seed: int, noise: float, num_runs: int,
         runs = first
         for number in range(2, num_rounds + 1):
             fitted = fit_runs(runs, MODEL, "mean")
-            X = next_mixtures(fitted, fitted.objective, feasible, each, np.random.default_rng([seed, number]), method)
+            choice = NextRuns(fitted, fitted.objective, feasible)
+            X = choice.mixtures(each, np.random.default_rng([seed, number]), method)
             runs = joined(runs, measured(law, X, sd, np.random.default_rng([3, seed, number])))
         found.append(missed(runs))
     return found
@@ -126,7 +127,7 @@ def replayed(pool: Runs, others: Runs, objective: str, seed: int, num_runs: int,
         rows = first
         for _ in range(2, num_rounds + 1):
             fitted, left = fit_runs(of(rows), MODEL, objective), np.setdiff1d(rest, rows)
-            X = choose_among(pool.weights[left], fitted, fitted.objective, feasible, each, method)
+            X = NextRuns(fitted, fitted.objective, feasible).choose_among(pool.weights[left], each, method)
             same = (pool.weights[left][None] == X[:, None]).all(axis=2)
             rows = np.append(rows, left[same.argmax(axis=1)])
         used.append(rows)

@@ -48,7 +48,7 @@ from regression.search import refinement, sparse_search
 from regression.search.compare import baselines_of
 from regression.search.feasible_set import FeasibleSet
 from regression.search.objective_function import ObjectiveFunction, assess
-from regression.search.proposed_mixture import propose_mixture
+from regression.search.proposed_mixture import FitSearch
 from regression.search.random_search import wide_draws
 from regression.search.settings import SearchSettings
 from regression.selection.model_choice import fit_runs
@@ -152,8 +152,8 @@ def compared(seen: Runs, unseen: Runs) -> dict[str, np.ndarray]:
     }
     for name, settings in SEARCHES.items():
         fitted, start = trees if name == "notebook" else ours, time.process_time()
-        found = propose_mixture(fitted, fitted.objective, feasible, prior, baselines, settings, 0, 0, 0, 1)
-        rows[name] = (fitted, found.weights, time.process_time() - start)
+        found = FitSearch(fitted.objective, feasible, prior, settings).search(fitted, np.random.default_rng(0))
+        rows[name] = (fitted, found[0].weights, time.process_time() - start)
     return {name: assessed(*row, held_out, prior) for name, row in rows.items()}
 
 

@@ -6,6 +6,7 @@ Beside it a folder of tables: candidates.csv (what else was close), gains.csv, w
 near_optimal.csv (mixtures that the runs cannot tell from it), line.csv (from the prior to it), epochs.csv.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,15 @@ from proxymix.files import sha256
 from proxymix.messages import listed
 from proxymix.progress import say
 from proxymix.schemas import Domains, loss_domain, read_tokens_manifest
-from regression.data.objective import Objective
 from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
 from regression.search import proposal_tables as tables
 from regression.search.compare import baselines_of, predicted, verdict
 from regression.search.feasible_set import FeasibleSet
-from regression.search.next_runs import Acquisition
+from regression.search.next_runs import Acquisition, NextRuns
 from regression.search.next_sweep import check_room, write_next
 from regression.search.proposal import Proposal
-from regression.search.proposed_mixture import ProposedMixture, is_smooth, propose_mixture
+from regression.search.proposed_mixture import FitSearch, ProposedMixture, is_smooth, propose_mixture
 from regression.search.settings import SearchSettings
 from regression.search.uncertainty import CONFIDENCE, Support, near_optimal, sample_interval, support
 from regression.selection.cross_fitting import MIN_MIXTURES
@@ -100,16 +100,14 @@ def propose(
     feasible = FeasibleSet.of(constraints, fitted.domains, prior, counts, domains)
     if fitted.preset == "regmix":
         search = SearchSettings("simulation", search.num_candidates or 100_000, search.num_averaged, 0.0)
-    search = search.resolved(is_smooth(fitted, minimised))
     next_out = next_out or out.with_name("next")
     if num_next:
         check_room(next_out, fitted.runs, num_next)
     baselines = baselines_of(fitted, minimised, prior, heuristic, has_prior=known is not None)
 
     # ---- 2. Search, and compare
-    found = propose_mixture(
-        fitted, minimised, feasible, prior, baselines, search, num_curves, num_splits, seed, workers
-    )
+    how = FitSearch(minimised, feasible, prior, search.resolved(is_smooth(fitted, minimised)))
+    found = propose_mixture(fitted, how, baselines, num_curves, num_splits, seed, workers)
     assert abs(found.weights.sum() - 1) < FEASIBLE
     assert feasible.holds(found.weights[None])[0]
 
@@ -128,84 +126,59 @@ def propose(
         as_good = near_optimal(fitted, found.samples, minimised, feasible, prior, found.weights, others, rng)
         rows["near_optimal"] = tables.near_optimal_rows(fitted, minimised, found.weights, as_good)
     if num_next:
-        rng = np.random.default_rng([seed, 3])
-        write_next(next_out, fitted, minimised, feasible, num_next, rng, acquisition)
+        choice = NextRuns(fitted, minimised, feasible)
+        write_next(next_out, choice, num_next, np.random.default_rng([seed, 3]), acquisition)
     tables.write_tables(details or out.with_suffix(""), rows)
-    proposal = Proposal(
-        predicted=predicted(fitted, minimised, found.weights, baselines, found.cross_fitting),
-        **_asked(minimised, fitted, found),
-        **_feeding(known, constraints, feasible, found.weights),
-        **_provenance(fitted, found, search, constraints, seed, tokens),
-    )
+    proposal = _proposal(fitted, how, found, baselines, known, constraints, seed, tokens)
     proposal.write(out, [d for d in map(loss_domain, fitted.targets) if d in fitted.domains] or None)
     _say_proposal(proposal, fitted, support(fitted.runs.weights, found.weights))
 
 
-def _asked(objective: Objective, fitted: FittedModel, found: ProposedMixture) -> dict[str, Any]:
-    """The mixture, what was asked for, and the answer."""
-    others = [name for name in found.baselines if name not in found.better]
-    intervals = None
-    if len(found.optima):
-        ends = zip(fitted.domains, *sample_interval(found.optima), strict=True)
-        intervals = {domain: [float(low), float(high)] for domain, low, high in ends}
-    return {
-        "weights": _by_domain(fitted, found.weights),
-        "objective": objective.spec,
-        "asked": objective.describe(),
-        "verdict": verdict(found.better, others, fitted.ranks),
-        "confidence": CONFIDENCE,
-        "baselines": found.baselines,
-        "weight_intervals": intervals,
-    }
-
-
-def _feeding(
-    known: Domains | None, constraints: Constraints, feasible: FeasibleSet, weights: np.ndarray
-) -> dict[str, Any]:
-    """The budget, and what the data feed at it; nothing where there is none."""
-    if known is None or constraints.budget is None:
-        return {}
-    epochs = tables.epochs_of(known, weights, constraints.budget)
-    return {
-        "budget": constraints.budget,
-        "max_epochs": constraints.max_epochs,
-        "epochs": dict(zip(known.names, map(float, epochs), strict=True)),
-        "caps": dict(zip(known.names, map(float, feasible.limits.upper), strict=True)),
-    }
-
-
-def _provenance(
+def _proposal(
     fitted: FittedModel,
+    how: FitSearch,
     found: ProposedMixture,
-    search: SearchSettings,
+    baselines: Mapping[str, np.ndarray],
+    known: Domains | None,
     constraints: Constraints,
     seed: int,
     tokens: Path | None,
-) -> dict[str, Any]:
-    """What the proposal was made from and with."""
-    near = support(fitted.runs.weights, found.weights)
-    best = found.found[0]
-    given = {"gap": best.gap} if best.gap is not None else {}
+) -> Proposal:
+    """What optimal_mixture.yaml holds."""
+
+    def by_domain(values: np.ndarray) -> dict[str, float]:
+        return dict(zip(fitted.domains, map(float, values), strict=True))
+
+    others = [name for name in found.baselines if name not in found.better]
+    ends = np.stack(sample_interval(found.optima), axis=1).tolist() if len(found.optima) else None
+    near, best = support(fitted.runs.weights, found.weights), found.found[0]
+    search = {**asdict(how.settings), "found_by": best.method, "seed": seed, "gap": best.gap}
     asked = {name: getattr(constraints, name) for name in ("limits", "groups", "max_distance", "max_domains")}
-    provenance: dict[str, Any] = {
-        "support": {
+    tokenizer, budget = read_tokens_manifest(tokens).tokenizer if tokens else {}, constraints.budget
+    return Proposal(
+        by_domain(found.weights),
+        objective=how.objective.spec,
+        asked=how.objective.describe(),
+        verdict=verdict(found.better, others, fitted.ranks),
+        confidence=CONFIDENCE,
+        predicted=predicted(fitted, how.objective, found.weights, baselines, found.cross_fitting),
+        baselines=found.baselines,
+        weight_intervals=dict(zip(fitted.domains, ends, strict=True)) if ends else None,
+        budget=budget,
+        max_epochs=constraints.max_epochs if budget is not None else None,
+        epochs=by_domain(tables.epochs_of(known, found.weights, budget)) if known and budget is not None else None,
+        caps=by_domain(how.feasible.limits.upper) if budget is not None else None,
+        support={
             "nearest_run": fitted.runs.index[near.nearest],
             "distance": near.distance,
             "between_runs": {"median": near.typical, "largest": near.farthest},
         },
-        "regression": {"model": fitted.model, "num_runs": len(fitted.runs.index), "inputs": fitted.inputs},
-        "search": {**asdict(search), "found_by": best.method, "seed": seed, **given}
+        regression={"model": fitted.model, "num_runs": len(fitted.runs.index), "inputs": fitted.inputs},
+        search={key: value for key, value in search.items() if value is not None}
         | {name: value for name, value in asked.items() if value},
-    }
-    if tokens is not None:
-        tokenizer = read_tokens_manifest(tokens).tokenizer
-        provenance["tokenizer"] = {key: tokenizer[key] for key in ("name", "sha256") if key in tokenizer}
-        provenance["data"] = {"manifest_sha256": sha256(Path(tokens) / "manifest.json")}
-    return provenance
-
-
-def _by_domain(fitted: FittedModel, values: np.ndarray) -> dict[str, float]:
-    return {domain: float(value) for domain, value in zip(fitted.domains, values, strict=True)}
+        tokenizer={key: tokenizer[key] for key in ("name", "sha256") if key in tokenizer} if tokens else None,
+        data={"manifest_sha256": sha256(Path(tokens) / "manifest.json")} if tokens else None,
+    )
 
 
 def _say_proposal(proposal: Proposal, fitted: FittedModel, near: Support) -> None:

@@ -26,7 +26,7 @@ from regression.data.objective import Objective
 from regression.data.runs import Runs, write_losses
 from regression.data.runs_table import read_runs
 from regression.search.feasible_set import FeasibleSet
-from regression.search.next_runs import Acquisition, Expectation, expectation, next_mixtures
+from regression.search.next_runs import Acquisition, Expectation, NextRuns
 from regression.search.next_sweep import numbers_after, write_mixtures
 from regression.selection.model_choice import fit_runs
 
@@ -94,9 +94,9 @@ def rounds(
     rows: list[list[object]] = []
     for number in range(2, num_rounds + 1):
         # ---- 1. Choose
-        fitted = fit_runs(runs, MODEL, objective, seed, workers)
-        X = next_mixtures(fitted, minimised, feasible, num_mixtures, np.random.default_rng([seed, number]), acquisition)
-        expected = expectation(fitted, minimised, feasible, X)
+        choice = NextRuns(fit_runs(runs, MODEL, objective, seed, workers), minimised, feasible)
+        X = choice.mixtures(num_mixtures, np.random.default_rng([seed, number]), acquisition)
+        expected = choice.expectation(X)
         table = MixtureTable([*numbers_after(runs, len(X))], runs.domains, X)
         write_mixtures(out / "mixtures", runs, table, expected, {"round": number, "pick": acquisition})
         say(f"round {number} of {num_rounds}: {_said(expected, minimised.value(runs.losses))}")

@@ -34,8 +34,8 @@ def demands(draw, max_domains=8):
         if members:
             total, slack = middle[list(members)].sum(), draw(st.sampled_from([0.0, 0.01, 0.3]))
             groups.append(Group(name, tuple(members), max(total - slack, 0.0), min(total + slack, 1.0)))
-    shares = st.lists(st.sampled_from([0.0, 0.01, 0.2, 1.0]), min_size=num_domains, max_size=num_domains)
-    prior = np.array(draw(shares.filter(any)))
+    proportions = st.lists(st.sampled_from([0.0, 0.01, 0.2, 1.0]), min_size=num_domains, max_size=num_domains)
+    prior = np.array(draw(proportions.filter(any)))
     distance = draw(st.sampled_from([None, 0.01, 0.1, 0.5, 1.0]))
     few = draw(st.none() | st.integers(1, num_domains))
     limits = Limits([f"domain {i + 1}" for i in range(num_domains)], lower, upper, groups)
@@ -68,7 +68,7 @@ def test_whatever_is_demanded_the_nearest_is_allowed_or_an_error_says_what_would
 @settings(max_examples=60, deadline=None)
 @given(demands(6), st.integers(0, 99))
 def test_a_projection_is_the_nearest_point(demanded, seed):
-    """At the nearest point W of X no direction into the region leads towards X: (X - W) @ (S - W) <= 0 for all S."""
+    """At the nearest point W of X no direction into the set leads towards X: (X - W) @ (S - W) <= 0 for all S."""
     limits, prior, distance, _ = demanded
     try:
         allowed = FeasibleSet(limits, prior, distance)

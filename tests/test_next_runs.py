@@ -30,7 +30,7 @@ from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
 from regression.propose import propose
 from regression.search.feasible_set import FeasibleSet
-from regression.search.next_runs import expectation, lowest, next_mixtures
+from regression.search.next_runs import NextRuns
 from regression.search.settings import SearchSettings
 from regression.selection.model_choice import fit_runs
 
@@ -66,8 +66,8 @@ def test_rounds_approach_the_planted_optimum(acquisition):
     missed, tried = [], []
     for number in range(3):
         round_fit = fitted_to(weights, losses)
-        missed.append((truth(lowest(round_fit, round_fit.objective, WHOLE)[None])[0] - best) / gain)
-        X = next_mixtures(round_fit, round_fit.objective, WHOLE, 12, np.random.default_rng(number), acquisition)
+        missed.append((truth(NextRuns(round_fit, round_fit.objective, WHOLE).lowest[None])[0] - best) / gain)
+        X = NextRuns(round_fit, round_fit.objective, WHOLE).mixtures(12, np.random.default_rng(number), acquisition)
         noise = np.random.default_rng([4, number]).normal(0, 0.02, (12, 4))
         weights, losses = np.vstack([weights, X]), np.vstack([losses, planted_losses(X) + noise])
         tried.append(np.mean((truth(X) - best) / gain))
@@ -86,7 +86,7 @@ def test_rounds_approach_the_planted_optimum(acquisition):
 def test_next_mixtures_are_allowed_different_and_new(fitted, caps, floor, reach, num, acquisition):
     limits = Limits(DOMAINS, floor, np.array(caps))
     feasible = FeasibleSet(limits, PRIOR, None if reach is None else reach + 0.6)
-    X = next_mixtures(fitted, fitted.objective, feasible, num, np.random.default_rng(0), acquisition)
+    X = NextRuns(fitted, fitted.objective, feasible).mixtures(num, np.random.default_rng(0), acquisition)
     assert X.shape == (num, 4)
     assert np.abs(X.sum(axis=1) - 1).max() < 1e-9
     assert feasible.holds(X).all()
@@ -97,7 +97,7 @@ def test_next_mixtures_are_allowed_different_and_new(fitted, caps, floor, reach,
 
 def test_a_number_of_domains_and_a_distance_are_kept(fitted):
     feasible = FeasibleSet(Limits(DOMAINS, 0.0, np.ones(4)), PRIOR, 0.5, 3)
-    X = next_mixtures(fitted, fitted.objective, feasible, 12, np.random.default_rng(0))
+    X = NextRuns(fitted, fitted.objective, feasible).mixtures(12, np.random.default_rng(0))
     assert feasible.holds(X).all()
     assert ((X > 0).sum(axis=1) <= 3).all() and (0.5 * np.abs(X - PRIOR).sum(axis=1) <= 0.5 + 1e-9).all()
 
@@ -105,22 +105,22 @@ def test_a_number_of_domains_and_a_distance_are_kept(fitted):
 def test_limits_that_hold_too_few_mixtures_say_so(fitted):
     fixed = FeasibleSet(Limits(DOMAINS, np.array([0.4, 0.3, 0.2, 0.1]), np.array([0.4, 0.3, 0.2, 0.1])), PRIOR)
     with pytest.raises(InputError, match=r"num_next is 2.*limits"):
-        next_mixtures(fitted, fitted.objective, fixed, 2, np.random.default_rng(0))
+        NextRuns(fitted, fitted.objective, fixed).mixtures(2, np.random.default_rng(0))
     with pytest.raises(InputError, match="num_next is 0"):
-        next_mixtures(fitted, fitted.objective, WHOLE, 0, np.random.default_rng(0))
+        NextRuns(fitted, fitted.objective, WHOLE).mixtures(0, np.random.default_rng(0))
 
 
 def test_a_narrow_region_is_filled_with_what_it_holds(fitted):
     low = np.array([0.395, 0.295, 0.19, 0.09])
     narrow = FeasibleSet(Limits(DOMAINS, low, low + 0.01), PRIOR)
-    X = next_mixtures(fitted, fitted.objective, narrow, 8, np.random.default_rng(0))
+    X = NextRuns(fitted, fitted.objective, narrow).mixtures(8, np.random.default_rng(0))
     assert narrow.holds(X).all() and (apart(X, X) + np.eye(8)).min() >= GRID_STEP
 
 
 def test_mixtures_over_a_ceiling_come_last():
     weights, losses = planted_runs(32)
     fit_ = fitted_to(weights, losses, objective={"minimise": "poems", "max_increase": {"code": 0.02}})
-    X = next_mixtures(fit_, fit_.objective, WHOLE, 8, np.random.default_rng(0))
+    X = NextRuns(fit_, fit_.objective, WHOLE).mixtures(8, np.random.default_rng(0))
     rise = planted_losses(X)[:, 0] / planted_losses(PRIOR)[:, 0] - 1
     assert (rise < 0.03).all()
 
@@ -129,8 +129,8 @@ def test_mixtures_over_a_ceiling_come_last():
 def test_trees_are_asked_by_bootstrap():
     """How unsure trees are is how far refits to bootstrap samples differ, and that decides what is worth training."""
     fit_ = fitted_to(*planted_runs(32), model="lightgbm_small")
-    X = next_mixtures(fit_, fit_.objective, WHOLE, 6, np.random.default_rng(0))
-    expected = expectation(fit_, fit_.objective, WHOLE, X)
+    X = NextRuns(fit_, fit_.objective, WHOLE).mixtures(6, np.random.default_rng(0))
+    expected = NextRuns(fit_, fit_.objective, WHOLE).expectation(X)
     samples = fit_.posterior_samples(12, np.random.default_rng(0))
     spread = np.std([sample.mean_objective(X, fit_.objective) for sample in samples], axis=0)
     np.testing.assert_allclose(expected.std, np.maximum(spread, 1e-12))
@@ -139,9 +139,9 @@ def test_trees_are_asked_by_bootstrap():
 
 def test_the_expected_improvement_is_the_mean_of_what_draws_improve(fitted):
     """200,000 draws of the objective at each mixture, against the lowest prediction."""
-    best = lowest(fitted, fitted.objective, WHOLE)
+    best = NextRuns(fitted, fitted.objective, WHOLE).lowest
     X = np.vstack([best, 0.9 * best + 0.1 * PRIOR, 0.5 * best + 0.5 * PRIOR])
-    expected = expectation(fitted, fitted.objective, WHOLE, X)
+    expected = NextRuns(fitted, fitted.objective, WHOLE).expectation(X)
     at_best = fitted.mean_objective(best[None], fitted.objective)[0]
     draws = expected.predicted + expected.std * np.random.default_rng(0).standard_normal((200_000, 1))
     improved = np.maximum(at_best - draws, 0.0).mean(axis=0)
@@ -151,15 +151,15 @@ def test_the_expected_improvement_is_the_mean_of_what_draws_improve(fitted):
 
 def test_where_nothing_is_unsure_no_improvement_is_expected(fitted):
     """Nothing is expected of a mixture that is surely worse, and of the lowest itself only what is unsure about it."""
-    best = lowest(fitted, fitted.objective, WHOLE)
-    expected = expectation(fitted, fitted.objective, WHOLE, np.vstack([best, [0.97, 0.01, 0.01, 0.01]]))
+    best = NextRuns(fitted, fitted.objective, WHOLE).lowest
+    expected = NextRuns(fitted, fitted.objective, WHOLE).expectation(np.vstack([best, [0.97, 0.01, 0.01, 0.01]]))
     assert expected.improvement[1] < 1e-3 * expected.improvement[0]
     assert expected.improvement[0] == pytest.approx(expected.std[0] / np.sqrt(2 * np.pi))
 
 
 def test_the_same_seed_chooses_the_same_mixtures(fitted):
     first, again, other = (
-        next_mixtures(fitted, fitted.objective, WHOLE, 8, np.random.default_rng(seed)) for seed in (1, 1, 2)
+        NextRuns(fitted, fitted.objective, WHOLE).mixtures(8, np.random.default_rng(seed)) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 

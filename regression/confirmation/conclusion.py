@@ -1,6 +1,7 @@
 """Measured losses of the proposal and its baselines -> `Confirmation`: differences, verdict, ceilings, noise."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from regression.confirmation.confirmation import (
     ConfirmedMixture,
     MinimisedObjective,
     PredictedValue,
-    TestedDifference,
 )
 from regression.confirmation.measured import at_targets, ceilings_kept, measurement, noise_of
 from regression.confirmation.paired import holm, paired_difference, verdict
@@ -64,7 +64,7 @@ def confirmation_of(
     adjusted = {name: corrected.get(same_as.get(name, name), 1.0) for name in baselines}
     comparisons = {
         name: Comparison(
-            TestedDifference.of(differences[name], adjusted[name]),
+            replace(differences[name], p_holm=adjusted[name]),
             paired_difference(means[PROPOSAL], means[name]),
             predicted_differences[name],
         )

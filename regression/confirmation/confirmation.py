@@ -1,6 +1,6 @@
 """confirmation.yaml <-> `Confirmation`: the verdict, the differences that it rests on, and how they were measured."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -8,6 +8,7 @@ from proxymix.files import read_yaml, write_yaml
 from proxymix.records import from_mapping, to_mapping
 from regression.confirmation.paired import Difference
 from regression.data.objective import Objective, Spec
+from regression.search.proposal import Estimate
 
 
 @dataclass(frozen=True)
@@ -35,28 +36,16 @@ class PredictedValue:
 
 
 @dataclass(frozen=True)
-class TestedDifference(Difference):
-    """A difference with its p-value corrected for the number of comparisons."""
-
-    p_holm: float
-
-    @classmethod
-    def of(cls, difference: Difference, p_holm: float) -> Self:
-        """The difference with its corrected p-value."""
-        return cls(**asdict(difference), p_holm=p_holm)
-
-
-@dataclass(frozen=True)
 class Comparison:
     """The proposal minus a baseline.
 
     Attributes:
-        objective: Measured, of the objective.
+        objective: Measured, of the objective; with its corrected p-value.
         mean: Measured, of the mean over validation domains.
         predicted: Of the objective, by the regression.
     """
 
-    objective: TestedDifference
+    objective: Difference
     mean: Difference
     predicted: PredictedValue
 
@@ -95,15 +84,6 @@ class ConfirmedMixture:
 
 
 @dataclass(frozen=True)
-class MeanInterval:
-    """A mean over seeds with its 95% t interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class CeilingResult:
     """Whether a loss kept its ceiling.
 
@@ -113,7 +93,7 @@ class CeilingResult:
         allowed: How far it may rise, as a share.
         proposal: The loss at the proposal, mean over seeds.
         prior: The same at the prior.
-        excess: The loss minus what is allowed on the same seed.
+        excess: The loss minus what is allowed on the same seed, with the 95% t interval of the mean.
         seeds_kept: Seeds on which the loss is at most what is allowed.
     """
 
@@ -122,7 +102,7 @@ class CeilingResult:
     allowed: float
     proposal: float
     prior: float
-    excess: MeanInterval
+    excess: Estimate
     seeds_kept: int
 
 

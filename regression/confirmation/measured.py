@@ -8,10 +8,11 @@ import numpy as np
 from proxy_training.runs.run_folder import RunFolder
 from proxymix.errors import InputError
 from proxymix.schemas import loss_domain
-from regression.confirmation.confirmation import CeilingResult, MeanInterval, Measurement, Noise, NoiseRatio
+from regression.confirmation.confirmation import CeilingResult, Measurement, Noise, NoiseRatio
 from regression.confirmation.paired import t_interval
 from regression.data.objective import Objective
 from regression.data.runs import Runs
+from regression.search.proposal import Estimate
 
 
 def read_losses(folder: Path, columns: Sequence[str]) -> np.ndarray:
@@ -66,7 +67,7 @@ def ceilings_kept(objective: Objective, proposal: np.ndarray, prior: np.ndarray)
             allowed=float(objective.max_increase[t]),
             proposal=at_proposal,
             prior=at_prior,
-            excess=MeanInterval(mean, *t_interval(excess)),
+            excess=Estimate(mean, *t_interval(excess)),
             seeds_kept=int((excess <= 0).sum()),
         )
     return kept

@@ -22,6 +22,7 @@ class Difference:
         p: Two-sided p-value of a paired t test.
         wins: Seeds on which the proposal is strictly better.
         num_seeds: Seeds in all.
+        p_holm: The p-value corrected for the number of comparisons (`holm`), where that was done.
     """
 
     mean: float
@@ -31,6 +32,7 @@ class Difference:
     p: float
     wins: int
     num_seeds: int
+    p_holm: float | None = None
 
 
 def t_interval(values: np.ndarray) -> tuple[float, float]:

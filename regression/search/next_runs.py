@@ -7,6 +7,7 @@ once .036; benchmarks/rounds.py. `climb` draws ever closer around the best runs,
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -50,127 +51,112 @@ class Expectation:
     improvement: np.ndarray
 
 
-def next_mixtures(
-    fitted: FittedModel,
-    objective: Objective,
-    feasible: FeasibleSet,
-    num: int,
-    rng: np.random.Generator,
-    acquisition: Acquisition = "improvement",
-) -> np.ndarray:
-    """The next mixtures worth training, shape (num, num_domains): allowed, no two alike, none like one that was trained.
+@dataclass(frozen=True, eq=False)
+class NextRuns:
+    """The choice of the next mixtures worth training.
 
     Args:
         fitted: The fit to all runs so far.
         objective: What is minimised; mixtures predicted to be over one of its ceilings come last.
         feasible: Which mixtures are allowed.
-        num: How many.
-        rng: Of the candidates.
-        acquisition: See the module.
-
-    Raises:
-        InputError: If fewer than one is asked for, or the feasible set does not hold as many different mixtures.
     """
-    if num < 1:
-        raise InputError(f"num_next is {num}; at least 1 is wanted")
-    draw = _near_and_far if acquisition == "improvement" else _around_best_runs
-    candidates = draw(fitted, objective, feasible, num, rng)
-    return choose_among(candidates, fitted, objective, feasible, num, acquisition)
 
+    fitted: FittedModel
+    objective: Objective
+    feasible: FeasibleSet
 
-def choose_among(
-    candidates: np.ndarray,
-    fitted: FittedModel,
-    objective: Objective,
-    feasible: FeasibleSet,
-    num: int,
-    acquisition: Acquisition = "improvement",
-) -> np.ndarray:
-    """Those of some candidates, shape (num_candidates, num_domains), that are worth training next, as `next_mixtures`.
+    def mixtures(self, num: int, rng: np.random.Generator, acquisition: Acquisition = "improvement") -> np.ndarray:
+        """The next mixtures, shape (num, num_domains): allowed, no two alike, none like one that was trained.
 
-    A batch is spread over the best fifth of the candidates.
-    """
-    function = PredictedObjective(fitted, objective, feasible.prior)
-    over_ceilings = function.excess(candidates).max(axis=1, initial=0.0)
-    if acquisition == "improvement":
-        merit = expectation(fitted, objective, feasible, candidates).improvement
-    else:
-        merit = -fitted.mean_objective(candidates, objective)
-    candidates = candidates[np.lexsort((-merit, over_ceilings))]
-    least = DISTINCT
-    while least >= GRID_STEP:  # a narrow set holds few mixtures that are far apart
-        new = candidates[distant(candidates, fitted.runs.weights, least)]
-        best = new[: max(num, min(NUM_SPREAD * num, len(new) * NUM_SPREAD // NUM_CANDIDATES))]
-        if len(best) >= num:
-            chosen = best[space_filling(best, num, fitted.runs.weights)]
-            if all(distant(chosen[i : i + 1], chosen[:i], least)[0] for i in range(1, num)):
-                return chosen
-        least /= 2
-    raise InputError(
-        f"num_next is {num}, and the limits do not hold as many mixtures that differ by {GRID_STEP:g} or more from each "
-        "other and from those that were trained; ask for fewer, or loosen the limits"
-    )
+        Args:
+            num: How many.
+            rng: Of the candidates.
+            acquisition: See the module.
 
+        Raises:
+            InputError: If fewer than one is asked for, or the feasible set does not hold as many different mixtures.
+        """
+        if num < 1:
+            raise InputError(f"num_next is {num}; at least 1 is wanted")
+        draws = self._near_and_far(num, rng) if acquisition == "improvement" else self._around_best_runs(num, rng)
+        return self.choose_among(_allowed(self.feasible, draws, rng), num, acquisition)
 
-def expectation(fitted: FittedModel, objective: Objective, feasible: FeasibleSet, X: np.ndarray) -> Expectation:
-    """What the fit expects of mixtures X, shape (num, num_domains)."""
-    from scipy.stats import norm
+    def choose_among(self, candidates: np.ndarray, num: int, acquisition: Acquisition) -> np.ndarray:
+        """Those of some candidates, shape (num_candidates, num_domains), that are worth training next, as `mixtures`.
 
-    best = lowest(fitted, objective, feasible)
-    mean, std = _curve(fitted, objective, np.vstack([best, X]))
-    std = np.maximum(std, 1e-12)
-    gain = mean[0] - mean
-    improvement = np.maximum(gain * norm.cdf(gain / std) + std * norm.pdf(gain / std), 0.0)
-    return Expectation(mean[1:], std[1:], improvement[1:])
+        A batch is spread over the best fifth of the candidates.
+        """
+        function = PredictedObjective(self.fitted, self.objective, self.feasible.prior)
+        over_ceilings = function.excess(candidates).max(axis=1, initial=0.0)
+        if acquisition == "improvement":
+            merit = self.expectation(candidates).improvement
+        else:
+            merit = -self.fitted.mean_objective(candidates, self.objective)
+        candidates, trained = candidates[np.lexsort((-merit, over_ceilings))], self.fitted.runs.weights
+        least = DISTINCT
+        while least >= GRID_STEP:  # a narrow set holds few mixtures that are far apart
+            new = candidates[distant(candidates, trained, least)]
+            best = new[: max(num, min(NUM_SPREAD * num, len(new) * NUM_SPREAD // NUM_CANDIDATES))]
+            if len(best) >= num:
+                chosen = best[space_filling(best, num, trained)]
+                if all(distant(chosen[i : i + 1], chosen[:i], least)[0] for i in range(1, num)):
+                    return chosen
+            least /= 2
+        raise InputError(
+            f"num_next is {num}, and the limits do not hold as many mixtures that differ by {GRID_STEP:g} or more from "
+            "each other and from those that were trained; ask for fewer, or loosen the limits"
+        )
 
+    def expectation(self, X: np.ndarray) -> Expectation:
+        """What the fit expects of mixtures X, shape (num, num_domains)."""
+        from scipy.stats import norm
 
-def lowest(fitted: FittedModel, objective: Objective, feasible: FeasibleSet) -> np.ndarray:
-    """The allowed mixture of lowest predicted objective, from a few starts, shape (num_domains,)."""
-    function, best = PredictedObjective(fitted, objective, feasible.prior), _best_runs(fitted, objective)
-    if function.smooth:
-        uniform = np.full(len(feasible.prior), 1 / len(feasible.prior))
-        found = gradient_search(function, feasible, np.vstack([feasible.prior, uniform, best]))
-    else:
-        found = wide_search(function, feasible, feasible.prior, best, MIN_CANDIDATES, 32, np.random.default_rng(0))
-    return found[0].weights if found else feasible.nearest(best[:1])[0]
+        mean, std = self._curve(np.vstack([self.lowest, X]))
+        std = np.maximum(std, 1e-12)
+        gain = mean[0] - mean
+        improvement = np.maximum(gain * norm.cdf(gain / std) + std * norm.pdf(gain / std), 0.0)
+        return Expectation(mean[1:], std[1:], improvement[1:])
 
+    @cached_property
+    def lowest(self) -> np.ndarray:
+        """The allowed mixture of lowest predicted objective, from a few starts, shape (num_domains,)."""
+        feasible, prior, best = self.feasible, self.feasible.prior, self._best_runs
+        function = PredictedObjective(self.fitted, self.objective, prior)
+        if function.smooth:
+            found = gradient_search(function, feasible, np.vstack([prior, np.full(len(prior), 1 / len(prior)), best]))
+        else:
+            found = wide_search(function, feasible, prior, best, MIN_CANDIDATES, 32, np.random.default_rng(0))
+        return found[0].weights if found else feasible.nearest(best[:1])[0]
 
-def _curve(fitted: FittedModel, objective: Objective, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The objective and its standard deviation, without the noise of runs."""
-    if all(fitted.regressors[t].knows_std for t in objective.used):
-        return fitted.predict_objective(X, objective, noise=False)
-    samples = fitted.posterior_samples(NUM_BOOTSTRAPS, np.random.default_rng(0))
-    std = np.std([sample.mean_objective(X, objective) for sample in samples], axis=0)
-    return fitted.mean_objective(X, objective), std
+    @cached_property
+    def _best_runs(self) -> np.ndarray:
+        return self.fitted.runs.weights[best_runs(self.fitted.runs, self.objective)[:NUM_BEST_RUNS]]
 
+    def _curve(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The objective and its standard deviation, without the noise of runs."""
+        fitted, objective = self.fitted, self.objective
+        if all(fitted.regressors[t].knows_std for t in objective.used):
+            return fitted.predict_objective(X, objective, noise=False)
+        samples = fitted.posterior_samples(NUM_BOOTSTRAPS, np.random.default_rng(0))
+        std = np.std([sample.mean_objective(X, objective) for sample in samples], axis=0)
+        return fitted.mean_objective(X, objective), std
 
-def _best_runs(fitted: FittedModel, objective: Objective) -> np.ndarray:
-    return fitted.runs.weights[best_runs(fitted.runs, objective)[:NUM_BEST_RUNS]]
+    def _near_and_far(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws around the mixture of lowest prediction, around the best runs, and as a sweep draws them."""
+        num_domains, count = len(self.lowest), max(MIN_CANDIDATES, NUM_CANDIDATES * num)
+        flat = self.feasible.prior**0.3 / (self.feasible.prior**0.3).sum()
+        centers = np.vstack([np.tile(self.lowest, (2, 1)), self._best_runs, np.tile(flat, (4, 1))])
+        centers = 0.95 * centers + 0.05 / num_domains
+        concentrations = np.exp(rng.uniform(np.log(2.0), np.log(20.0 * num_domains), count))
+        draws = dirichlet(rng, centers[rng.integers(len(centers), size=count)], concentrations)
+        return np.vstack([self.lowest, draws])
 
-
-def _near_and_far(
-    fitted: FittedModel, objective: Objective, feasible: FeasibleSet, num: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draws around the mixture of lowest prediction, around the best runs, and as a sweep draws them."""
-    best, count = lowest(fitted, objective, feasible), max(MIN_CANDIDATES, NUM_CANDIDATES * num)
-    num_domains = len(best)
-    flat = feasible.prior**0.3 / (feasible.prior**0.3).sum()
-    centers = np.vstack([np.tile(best, (2, 1)), _best_runs(fitted, objective), np.tile(flat, (4, 1))])
-    centers = 0.95 * centers + 0.05 / num_domains
-    concentrations = np.exp(rng.uniform(np.log(2.0), np.log(20.0 * num_domains), count))
-    draws = dirichlet(rng, centers[rng.integers(len(centers), size=count)], concentrations)
-    return _allowed(feasible, np.vstack([best, draws]), rng)
-
-
-def _around_best_runs(
-    fitted: FittedModel, objective: Objective, feasible: FeasibleSet, num: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draws around the best runs, twice as close with every batch."""
-    num_domains, count = len(feasible.prior), max(MIN_CANDIDATES, NUM_CANDIDATES * num)
-    centers = 0.95 * _best_runs(fitted, objective) + 0.05 / num_domains
-    concentration = 2.0 ** min(1 + len(fitted.runs.index) / num, MAX_HALVINGS) * num_domains
-    draws = dirichlet(rng, centers[rng.integers(len(centers), size=count)], np.full(count, concentration))
-    return _allowed(feasible, draws, rng)
+    def _around_best_runs(self, num: int, rng: np.random.Generator) -> np.ndarray:
+        """Draws around the best runs, twice as close with every batch."""
+        num_domains, count = len(self.feasible.prior), max(MIN_CANDIDATES, NUM_CANDIDATES * num)
+        centers = 0.95 * self._best_runs + 0.05 / num_domains
+        concentration = 2.0 ** min(1 + len(self.fitted.runs.index) / num, MAX_HALVINGS) * num_domains
+        return dirichlet(rng, centers[rng.integers(len(centers), size=count)], np.full(count, concentration))
 
 
 def _allowed(feasible: FeasibleSet, draws: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -12,11 +12,8 @@ from proxymix.errors import InputError
 from proxymix.files import remove
 from proxymix.progress import say
 from proxymix.schemas import loss_domain, run_id
-from regression.data.objective import Objective
 from regression.data.runs import Runs
-from regression.models.fitted import FittedModel
-from regression.search.feasible_set import FeasibleSet
-from regression.search.next_runs import Acquisition, Expectation, expectation, next_mixtures
+from regression.search.next_runs import Acquisition, Expectation, NextRuns
 
 
 def numbers_after(runs: Runs, num: int) -> list[int]:
@@ -61,26 +58,17 @@ def check_room(out: Path, runs: Runs, num: int) -> None:
         )
 
 
-def write_next(
-    out: Path,
-    fitted: FittedModel,
-    objective: Objective,
-    feasible: FeasibleSet,
-    num: int,
-    rng: np.random.Generator,
-    acquisition: Acquisition,
-) -> None:
+def write_next(out: Path, choice: NextRuns, num: int, rng: np.random.Generator, acquisition: Acquisition) -> None:
     """A sweep of the next mixtures, numbered after the runs: OUT/mixtures/, then OUT/mixtures.csv.
 
     Raises:
         InputError: If OUT holds other mixtures than these.
     """
-    runs = fitted.runs
+    runs = choice.fitted.runs
     check_room(out, runs, num)
-    X = next_mixtures(fitted, objective, feasible, num, rng, acquisition)
+    X = choice.mixtures(num, rng, acquisition)
     table = MixtureTable([*numbers_after(runs, num)], runs.domains, X)
     remove(out / "mixtures.csv")  # the table means that all mixtures are there
-    expected = expectation(fitted, objective, feasible, X)
-    write_mixtures(out / "mixtures", runs, table, expected, {"pick": acquisition})
+    write_mixtures(out / "mixtures", runs, table, choice.expectation(X), {"pick": acquisition})
     table.write(out / "mixtures.csv")
     say(f"{num} mixtures worth training next: {out / 'mixtures.csv'}")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -49,13 +48,61 @@ class ProposedMixture:
     optima: np.ndarray
 
 
+@dataclass(frozen=True)
+class FitSearch:
+    """How fits are searched: that of all runs, and those of halves of them.
+
+    Args:
+        objective: What is minimised.
+        feasible: Which mixtures are allowed.
+        prior: Around which draws are made, and above whose losses targets may not rise far; shape (num_domains,).
+        settings: How to search, with a number of candidates (`resolved`).
+    """
+
+    objective: Objective
+    feasible: FeasibleSet
+    prior: np.ndarray
+    settings: SearchSettings
+
+    def best_runs(self, fitted: FittedModel) -> np.ndarray:
+        """Mixtures of the best runs, best first, shape (any, num_domains)."""
+        order = best_runs(fitted.runs, self.objective)
+        return fitted.runs.weights[order[: max(MIN_BEST_RUNS, len(order) // STARTS_PER_RUN)]]
+
+    def search(self, fitted: FittedModel, rng: np.random.Generator) -> list[SearchResult]:
+        """The searches that were asked for, best first."""
+        settings, best = self.settings, self.best_runs(fitted)
+        assert settings.num_candidates is not None, "the settings are not resolved"
+        counts = settings.num_candidates, settings.num_averaged
+        return search(self._function(fitted), self.feasible, self.prior, best, settings.method, *counts, rng)
+
+    def search_quickly(self, fitted: FittedModel, rng: np.random.Generator) -> np.ndarray:
+        """The best mixture for a half of the runs: from a few starts, or with a tenth of the candidates."""
+        function, settings, prior = self._function(fitted), self.settings, self.prior
+        if settings.method in ("auto", "gradient") and function.smooth:
+            starts = np.vstack([prior, np.full(len(prior), 1 / len(prior)), self.best_runs(fitted)[:4]])
+            if found := gradient_search(function, self.feasible, starts):
+                return found[0].weights
+        num = max(1000, (settings.num_candidates or 0) // 10)
+        quick = replace(settings, num_candidates=num, num_averaged=min(settings.num_averaged, num))
+        return replace(self, settings=quick).search(fitted, rng)[0].weights
+
+    def _function(self, fitted: FittedModel) -> PredictedObjective:
+        """The predicted objective plus `risk_aversion` standard deviations, where the regression knows them.
+
+        On six subsets of 32 and of 64 of RegMix's runs, by the predictions of 384 others, half a standard deviation
+        against none costs .010 on Pile-CC, of a gain of .34 over the mean mixture, and adds .003 on the mean of 13 losses,
+        to a gain of .02; a whole one costs .022 and adds .003. The default is not 0, because those predictions
+        extrapolate too.
+        """
+        knows = all(fitted.regressors[t].knows_std for t in self.objective.used)  # a constant changes no order
+        return PredictedObjective(fitted, self.objective, self.prior, self.settings.risk_aversion if knows else 0.0)
+
+
 def propose_mixture(
     fitted: FittedModel,
-    objective: Objective,
-    feasible: FeasibleSet,
-    prior: np.ndarray,
+    how: FitSearch,
     baselines: Mapping[str, np.ndarray],
-    settings: SearchSettings,
     num_curves: int | None,
     num_splits: int,
     seed: int,
@@ -65,27 +112,22 @@ def propose_mixture(
 
     Args:
         fitted: The regression.
-        objective: What is minimised.
-        feasible: Which mixtures are allowed.
-        prior: Around which draws are made, and above whose losses targets may not rise far; shape (num_domains,).
+        how: How it is searched.
         baselines: Baseline -> weights, shape (num_domains,).
-        settings: How to search, with a number of candidates (`resolved`).
         num_curves: Posterior samples; 40, or 12 that are bootstrapped, when left out.
         num_splits: Ways to split the runs into halves.
         seed: Of all draws.
         workers: Processes for halves and bootstrap samples; one per core when left out.
     """
-    found = _search(fitted, objective, feasible, prior, settings, np.random.default_rng(seed))
-    weights = found[0].weights
-    propose = partial(_search_quickly, objective=objective, feasible=feasible, prior=prior, settings=settings)
-    B = np.array(list(baselines.values()))
-    cross_fitting = cross_fitted(fitted, objective, propose, B, num_splits, seed, workers)
+    objective, feasible, prior = how.objective, how.feasible, how.prior
+    found = how.search(fitted, np.random.default_rng(seed))
+    weights, B = found[0].weights, np.array(list(baselines.values()))
+    cross_fitting = cross_fitted(fitted, objective, how.search_quickly, B, num_splits, seed, workers)
     if num_curves is None:
         num_curves = NUM_CURVES if fitted.has_posterior else NUM_BOOTSTRAPS
     rng = np.random.default_rng([seed, 1])
     samples = fitted.posterior_samples(num_curves, rng, workers) if num_curves else []
-    best = _best_runs(fitted, objective)[:1]
-    starts = np.vstack([weights, feasible.nearest(prior[None]), feasible.nearest(best)])
+    starts = np.vstack([weights, feasible.nearest(prior[None]), feasible.nearest(how.best_runs(fitted)[:1])])
     optima = optima_of(samples, objective, feasible, prior, starts, rng)
     entries = compared(fitted, objective, weights, baselines, cross_fitting, feasible)
     better = [name for name, entry in entries.items() if is_better(fitted, entry)]
@@ -95,56 +137,3 @@ def propose_mixture(
 def is_smooth(fitted: FittedModel, objective: Objective) -> bool:
     """Whether all regressors that the objective needs are smooth."""
     return all(fitted.regressors[t].smooth for t in objective.used)
-
-
-def _search(
-    fitted: FittedModel,
-    objective: Objective,
-    feasible: FeasibleSet,
-    prior: np.ndarray,
-    settings: SearchSettings,
-    rng: np.random.Generator,
-) -> list[SearchResult]:
-    """The searches that were asked for, best first."""
-    function = _function(fitted, objective, prior, settings)
-    assert settings.num_candidates is not None, "the settings are not resolved"
-    counts = settings.num_candidates, settings.num_averaged
-    return search(function, feasible, prior, _best_runs(fitted, objective), settings.method, *counts, rng)
-
-
-def _search_quickly(
-    fitted: FittedModel,
-    rng: np.random.Generator,
-    objective: Objective,
-    feasible: FeasibleSet,
-    prior: np.ndarray,
-    settings: SearchSettings,
-) -> np.ndarray:
-    """The same for a half of the runs: from a few starts, or with a tenth of the candidates."""
-    function = _function(fitted, objective, prior, settings)
-    if settings.method in ("auto", "gradient") and function.smooth:
-        uniform = np.full(len(prior), 1 / len(prior))
-        starts = np.vstack([prior, uniform, _best_runs(fitted, objective)[:4]])
-        if found := gradient_search(function, feasible, starts):
-            return found[0].weights
-    num = max(1000, (settings.num_candidates or 0) // 10)
-    quick = replace(settings, num_candidates=num, num_averaged=min(settings.num_averaged, num))
-    return _search(fitted, objective, feasible, prior, quick, rng)[0].weights
-
-
-def _function(
-    fitted: FittedModel, objective: Objective, prior: np.ndarray, settings: SearchSettings
-) -> PredictedObjective:
-    """The predicted objective plus `risk_aversion` standard deviations, where the regression knows them.
-
-    On six subsets of 32 and of 64 of RegMix's runs, judged by regressions of 384 others, half a standard deviation against
-    none costs .010 on Pile-CC, of a gain of .34 over the mean mixture, and adds .003 on the mean of 13 losses, to a gain
-    of .02; a whole one costs .022 and adds .003. The default is not 0, because those regressions extrapolate too.
-    """
-    knows = all(fitted.regressors[t].knows_std for t in objective.used)  # a constant deviation changes no order
-    return PredictedObjective(fitted, objective, prior, settings.risk_aversion if knows else 0.0)
-
-
-def _best_runs(fitted: FittedModel, objective: Objective) -> np.ndarray:
-    order = best_runs(fitted.runs, objective)
-    return fitted.runs.weights[order[: max(MIN_BEST_RUNS, len(order) // STARTS_PER_RUN)]]

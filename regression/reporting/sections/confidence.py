@@ -82,13 +82,14 @@ def _mixtures_table(found: Confirmation) -> Table:
             rows.append([named, measured, "", "", "", "", predicted, ""])
             continue
         difference, expected = found.differences[name].objective, found.differences[name].predicted
+        p = difference.p if difference.p_holm is None else difference.p_holm
         rows.append(
             [
                 named,
                 measured,
                 Cell(signed(difference.mean), "proposed" if name in found.better_than else ""),
                 span(difference),
-                "< 0.001" if difference.p_holm < 0.001 else f"{difference.p_holm:.3f}",
+                "< 0.001" if p < 0.001 else f"{p:.3f}",
                 f"{difference.wins} of {len(found.seeds)}",
                 predicted,
                 f"{signed(expected.mean)} ± {expected.std:.3f}",
