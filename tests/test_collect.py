@@ -72,6 +72,7 @@ def test_a_long_run_is_logged_to_wandb_at_about_a_hundred_steps_and_all_evaluati
     assert [row["step"] for row in history if "metric/a_val_loss" in row] == [84, 167, 250]
 
 
+@pytest.mark.slow
 def test_losses_are_the_same_when_wandb_is_off_or_fails(trained, tmp_path, monkeypatch, capsys):
     import wandb
 

@@ -113,6 +113,7 @@ def lowest(fitted, prior, upper, risk_aversion, rng, num=2000):
     return search(function, feasible, prior, fitted.runs.weights[:3], "auto", num, 16, rng)[0].weights
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     tokens=st.lists(st.integers(1, 10**9), min_size=4, max_size=4),

@@ -369,6 +369,7 @@ def test_a_confirmation_of_another_proposal_is_not_shown(study):
     assert "differences" not in report_figures(StudyResults(study))
 
 
+@pytest.mark.slow
 def test_many_domains_make_a_page_too(tmp_path):
     law = Law(24)
     write_sweep(tmp_path, law, num_runs=12)

@@ -145,7 +145,7 @@ def test_a_weight_can_leave_zero():
     np.testing.assert_allclose(found.weights, 1 / 3, atol=1e-4)
 
 
-@pytest.mark.parametrize("num_domains", [3, 8])
+@pytest.mark.parametrize("num_domains", [3, pytest.param(8, marks=pytest.mark.slow)])
 def test_the_lowest_of_several_minima_is_found(num_domains):
     of = bumps(num_domains, num_domains)
     found = gradient_search(Law(of, convex=False), free(num_domains), starts(num_domains, 64))

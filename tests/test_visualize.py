@@ -132,6 +132,7 @@ def test_names_are_whole_up_to_40_letters_and_stay_apart_beyond():
     assert max(map(len, distinct_labels(["y" * 90, "z" * 90], 40))) <= 40
 
 
+@pytest.mark.slow
 def test_a_figure_of_many_domains_shows_the_largest_and_says_what_it_leaves_out():
     weights = sweep_figures(*random_sweep(200), {})[0]
     assert_readable(weights)
