@@ -10,7 +10,7 @@ from typing import Any
 
 from proxy_training.device.calibration import chosen_layout, predicted_seconds
 from proxy_training.device.counting import NUM_DOMAINS, Counts, Part, counted, floor_seconds
-from proxy_training.device.layout import usual_stack
+from proxy_training.device.layout import usual_models_per_process
 from proxy_training.device.roofline import Device, device_named, gpu_name, is_at_hand
 from proxy_training.device.sweep_calibration import calibrated
 from proxy_training.launch.local import LocalLauncher
@@ -67,7 +67,7 @@ def cost(
         here = is_at_hand(device) or where.kind == "cpu"
         workers = LocalLauncher().num_workers(train, vocabulary) if here else 1
     counts, share = counted(train, vocabulary, num_domains, where.kind), math.ceil(num_runs / workers)
-    together = min(usual_stack(train, vocabulary, where.kind, int(where.memory)), share)
+    together = min(usual_models_per_process(train, vocabulary, where.kind, int(where.memory)), share)
     seconds, measured = share * floor_seconds(counts, where), ""
     if calibrate:
         layout = chosen_layout(train, vocabulary, num_runs, workers)

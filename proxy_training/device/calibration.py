@@ -1,6 +1,6 @@
-"""What training costs on this device, measured in seconds of it: how proxies are laid out here, and how long a sweep takes.
+"""A sweep on this device -> the layout that trains it fastest, and how long it takes, measured by training for seconds.
 
-A speed that was measured is remembered in the user's cache, so that the next sweep of the same kind starts at once.
+Measured speeds are kept in the user's cache, so the next sweep of the same kind starts at once.
 """
 
 import contextlib
@@ -9,49 +9,76 @@ import math
 import platform
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from proxy_training.device.layout import Layout, device_here, fitting_stack, free_bytes, gpu_name, layout_of, num_gpus
+from proxy_training.device.counting import counted
+from proxy_training.device.layout import (
+    HEADS_WITHOUT_GRAPH,
+    Layout,
+    device_here,
+    fitting_models_per_process,
+    free_bytes,
+    gpu_name,
+    layout_of,
+    named,
+    num_gpus,
+)
+from proxy_training.device.measuring import MeasuringWorkers
 from proxy_training.device.trial import Speed, disagreement
-from proxy_training.launch.worker_process import Worker, one_gpu
 from proxy_training.model.proxy import flops_per_token
 from proxy_training.runs.settings import TrainSettings
 from proxymix.errors import StageError
 from proxymix.files import cache_folder, replacing
-from proxymix.progress import progress, say
+from proxymix.progress import say
 
-STACKS = (1, 4, 16, 64)  # Proxies in a process that are tried.
-BETTER = 1.03  # A larger stack must be faster by this: small ones lose less when interrupted, and spread more evenly.
-WORTH_FLOP = {"cpu": 3e12, "cuda": 3e15}  # Calibrate only when a worker has at least a minute of work.
+TRIED_MODELS_PER_PROCESS = (1, 4, 16, 64)
+MIN_GAIN = 1.03
+"""A layout must be faster than a simpler one by this factor. More proxies in a process lose more work when it is killed, and
+spread less evenly over processes."""
+WORTH_SECONDS = {"cpu": 60.0, "cuda": 90.0}
+"""Calibrate only when a worker has at least so many seconds of work. On an H200 calibration takes about a minute and a
+calibrated sweep at most half the time of one that is laid out by rule (benchmarks/README.md)."""
+FLOP_RATE = {"cpu": 5e10, "cuda": 7e13}  # FLOP/s of a worker in the reference layout, roughly; 7e13 is an H200's.
+PIECE_SECONDS = {
+    "cpu": 0.0,
+    "cuda": 0.012,
+}  # Seconds to launch the kernels of one piece of a batch, for all its proxies.
+WORTH_COMPILING = {"cpu": 150.0, "cuda": 90.0}
+"""Compile only when a worker has at least so many seconds of work. Compiling takes 45 s on a CPU and then saves a fifth of the
+time; it takes 25 s on an H200 and then saves half. The compiled code is kept for the next sweep."""
 SCORING = {False: 0.4, True: 0.55}  # Scoring a token, in training steps; a compiled step is 1.37 times as fast.
-RUN_SECONDS = 0.3  # Of a run: wandb and files.
-WORTH_COMPILING = 150.0  # Seconds of a worker's share. Compiling saves a fifth, and takes 45 s first and 3 s later.
-ON_DEVICE = {"corpus": "device", "graph": True}
-VARIANTS: dict[str, tuple[dict[str, Any], ...]] = {
+RUN_SECONDS = 0.3  # Time of a run for wandb and files.
+
+Change = dict[str, Any]
+EVERYTHING: Change = {"graph": True, "corpus": "device", "head": "fused", "optimizer": "fused"}
+FASTER_WAYS: dict[str, tuple[tuple[Change, ...], ...]] = {
     "cpu": (),
     "cuda": (
-        {"head": "fused"},
-        {"head": "liger"},
-        {"head": "cut"},
-        {"graph": True},
-        ON_DEVICE,
-        {**ON_DEVICE, "head": "fused"},
-        {**ON_DEVICE, "head": "fused", "optimizer": "fused"},
-        {**ON_DEVICE, "head": "liger", "optimizer": "fused"},
-        {**ON_DEVICE, "head": "cut", "optimizer": "fused"},
+        (EVERYTHING,),
+        (
+            {"head": "fused"},
+            {"graph": True},
+            {"graph": True, "corpus": "device"},
+            {"graph": True, "corpus": "device", "head": "fused"},
+            {"graph": True, "corpus": "device", "optimizer": "fused"},
+        ),
     ),
 }
-"""Faster ways that are tried, by device."""
+"""Faster ways to do the same, by device. A group is tried only if none of the groups before it brought anything: on an H200
+everything at once is fastest at every size that was measured, and each trial takes seconds."""
+LIBRARY_HEADS: tuple[Change, ...] = tuple({"head": head, "corpus": "device"} for head in HEADS_WITHOUT_GRAPH)
+"""Tried on a GPU where the head has at least half of the FLOP. At a vocabulary of 4,096 Liger's has a fifth of the speed of
+ours on an H200, because it takes one proxy at a time."""
 
 
 def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, workers: int) -> Layout:
-    """What `settings` leave open, fitted to this device: by a rule for a short sweep, by what is fastest for a longer one.
+    """The layout for a sweep: what `settings` say, and where they leave a choice open, what is fastest on this device.
 
-    A faster way (VARIANTS) is taken only if its losses also are those of the reference on the same batches.
+    A short sweep is laid out by rule, because measuring takes a minute. A faster way (FASTER_WAYS) is taken only if its
+    losses also are those of the reference layout on the same batches.
 
     Args:
         settings: How proxies are trained.
@@ -63,95 +90,134 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
     available = free_bytes(device) // (workers if device == "cpu" else -(-workers // num_gpus()))
     usual = layout_of(settings, vocabulary, available)
     usual = replace(usual, models_per_process=min(usual.models_per_process, share))
-    flop = flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.tokens * share
-    if "auto" not in (settings.models_per_process, settings.compile) or flop < WORTH_FLOP[device]:
+    is_open = "auto" in (settings.models_per_process, settings.compile)
+    if not is_open or rough_seconds(settings, vocabulary, usual, share) < WORTH_SECONDS[device]:
         return usual
-    # ---- 1. How many proxies share a process.
-    stacks = [usual.models_per_process]
-    if settings.models_per_process == "auto":
-        most = min(share, fitting_stack(settings, vocabulary, available))
-        stacks = sorted({k for k in STACKS if k <= most} | {usual.models_per_process})
-    tried = [layout_of(replace(settings, models_per_process=k), vocabulary, available) for k in stacks]
-    costs = _costs(settings, vocabulary, tried)
-    best, least = tried[0], costs[0]
-    for layout, found in zip(tried[1:], costs[1:], strict=True):
-        if found * BETTER < least:
-            best, least = layout, found
-    # ---- 2. Faster ways to do the same, and last whether compiling pays besides.
-    if VARIANTS[device]:
-        best, least = _faster(
-            settings, vocabulary, best, [replace(best, **change) for change in VARIANTS[device]], least
-        )
-    if settings.compile == "auto" and least * settings.tokens * share > WORTH_COMPILING:
-        best, _ = _faster(settings, vocabulary, best, [replace(best, compile=True)], least)
+    with SpeedTable(settings, vocabulary) as speeds:
+        # ---- 1. How many proxies share a process, in the reference layout.
+        counts = [usual.models_per_process]
+        if settings.models_per_process == "auto":
+            most = min(share, fitting_models_per_process(settings, vocabulary, available))
+            counts = sorted({k for k in TRIED_MODELS_PER_PROCESS if k <= most} | {usual.models_per_process})
+        tried = [layout_of(replace(settings, models_per_process=k), vocabulary, available) for k in counts]
+        reference = _fastest(tried, speeds.costs(tried))
+        # ---- 2. Faster ways to do the same. Their losses are compared with those of the reference layout.
+        best = reference
+        for group in FASTER_WAYS[device]:
+            if best == reference:
+                best = speeds.faster(best, [replace(reference, **change) for change in group], reference)
+        if device == "cuda" and counted(settings, vocabulary).head_share >= 0.5:
+            say(f"heads {' and '.join(HEADS_WITHOUT_GRAPH)} are tried without a CUDA graph, which cannot hold them")
+            best = speeds.faster(best, [replace(reference, **change) for change in LIBRARY_HEADS], reference)
+        # ---- 3. Whether compiling pays as well. This is last because it takes longest.
+        seconds = speeds.costs([best])[0] * settings.tokens * share
+        if settings.compile == "auto" and seconds > WORTH_COMPILING[device]:
+            best = speeds.faster(best, [replace(best, compile=True)], reference)
     return best
 
 
-def _faster(
-    settings: TrainSettings, vocabulary: int, best: Layout, others: Sequence[Layout], least: float
-) -> tuple[Layout, float]:
-    """The fastest of `best` and some others, and its seconds per token; what a failing process leaves is `best`."""
-    try:
-        costs = _costs(settings, vocabulary, others, best)
-    except StageError as error:
-        say(f"faster ways are left out: {error}")
-        return best, least
-    fastest = min(range(len(others)), key=lambda number: costs[number])
-    return (others[fastest], costs[fastest]) if costs[fastest] * BETTER < least else (best, least)
+def rough_seconds(settings: TrainSettings, vocabulary: int, layout: Layout, share: int) -> float:
+    """How long a worker trains its share of the runs in the reference layout, by FLOP and launches, within a factor of two."""
+    flop = flops_per_token(settings.model, vocabulary, settings.sequence_length) * settings.tokens * share
+    pieces = -(-share // layout.models_per_process) * settings.num_steps * -(-settings.batch_size // layout.micro_batch)
+    return max(flop / FLOP_RATE[layout.device], pieces * PIECE_SECONDS[layout.device])
 
 
-def _costs(
-    settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout], reference: Layout | None = None
-) -> list[float]:
-    """Seconds per token of each layout, as remembered; those that are not are measured, said, and remembered.
+def _fastest(layouts: Sequence[Layout], costs: Sequence[float]) -> Layout:
+    """The fastest layout; a later one must be faster by MIN_GAIN."""
+    best = 0
+    for number in range(1, len(layouts)):
+        if costs[number] * MIN_GAIN < costs[best]:
+            best = number
+    return layouts[best]
+
+
+class SpeedTable:
+    """Seconds per token of layouts: those remembered from earlier calibrations, and others once they are measured.
 
     Args:
         settings: How proxies are trained.
         vocabulary: Ids of the tokenizer.
-        layouts: What to measure.
-        reference: A layout whose losses theirs must agree with; infinite costs where they do not.
     """
-    path = cache_folder() / "speeds.json"
-    known = _read(path)
-    what = [
-        platform.node(),
-        gpu_name(),
-        version("torch"),
-        settings.model,
-        settings.sequence_length,
-        settings.batch_size,
-        vocabulary,
-    ]
-    keys = [json.dumps([*what, layout.record()]) for layout in layouts]
-    missing = {key: layout for key, layout in zip(keys, layouts, strict=True) if _cost(known.get(key)) is None}
-    if missing:
+
+    def __init__(self, settings: TrainSettings, vocabulary: int) -> None:
+        self._path = cache_folder() / "speeds.json"
+        self._known = _read(self._path)
+        self._measured: dict[Layout, Speed] = {}  # Measured now, with their losses.
+        self._workers = MeasuringWorkers(settings, vocabulary)
+        what = (settings.model, settings.sequence_length, settings.batch_size, vocabulary)
+        self._what = [platform.node(), gpu_name(), version("torch"), *what]
+
+    def __enter__(self) -> "SpeedTable":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._workers.close()
+
+    def faster(self, best: Layout, others: Sequence[Layout], reference: Layout) -> Layout:
+        """The fastest of `best` and some other layouts. If the process that measures them fails, that is `best`."""
+        try:
+            costs = self.costs([best]) + self.costs(others, reference)
+        except StageError as error:
+            say(f"faster ways are left out: {error}")
+            return best
+        number = min(range(len(others)), key=lambda k: costs[k + 1])
+        return _fastest([best, others[number]], [costs[0], costs[number + 1]])
+
+    def costs(self, layouts: Sequence[Layout], reference: Layout | None = None) -> list[float]:
+        """Seconds per token of each layout. Those that are not remembered are measured, reported and remembered.
+
+        Args:
+            layouts: What to measure.
+            reference: The layout with whose losses theirs must agree. The cost of one that disagrees is infinite.
+
+        Raises:
+            StageError: If a process fails.
+        """
+        missing = [layout for layout in dict.fromkeys(layouts) if _cost(self._known.get(self._key(layout))) is None]
+        if missing:
+            self._measure(missing, reference)
+        return [found if (found := _cost(self._known[self._key(each)])) is not None else math.inf for each in layouts]
+
+    def _key(self, layout: Layout) -> str:
+        return json.dumps([*self._what, layout.record()])
+
+    def _measure(self, missing: Sequence[Layout], reference: Layout | None) -> None:
         start = time.monotonic()
-        if any(layout.compile for layout in missing.values()):
+        if any(layout.compile for layout in missing):
             say("trying torch.compile, whose first time takes a minute")
-        compared = [reference] if reference is not None else []
-        speeds = measured(settings, vocabulary, [*compared, *missing.values()])[0]
-        for key, layout, speed in zip(missing, missing.values(), speeds[len(compared) :], strict=True):
-            problem = disagreement(speed, speeds[0], layout.precision) if compared and speed.losses else speed.problem
-            known[key] = f"left out: {problem}" if problem and reference is not None else speed.seconds_per_token
-        lasting = {key: cost for key, cost in known.items() if cost != math.inf}  # Memory may be free another time.
-        with contextlib.suppress(OSError), replacing(path) as temporary:  # Without a cache, calibration runs again.
+        compared = [reference] if reference is not None and reference not in self._measured else []
+        layouts = [*compared, *missing]
+        self._measured |= dict(zip(layouts, self._workers.measure(layouts)[0], strict=True))
+        for layout in missing:
+            speed = self._measured[layout]
+            problem = speed.problem
+            if reference is not None and speed.losses:
+                problem = disagreement(speed, self._measured[reference], layout.precision)
+            left_out = bool(problem) and reference is not None
+            self._known[self._key(layout)] = f"left out: {problem}" if left_out else speed.seconds_per_token
+        lasting = {
+            key: cost for key, cost in self._known.items() if cost != math.inf
+        }  # Memory may be free another time.
+        with (
+            contextlib.suppress(OSError),
+            replacing(self._path) as temporary,
+        ):  # Without a cache, calibration runs again.
             temporary.write_text(json.dumps(lasting, indent=1), encoding="utf-8")
-        figures = ", ".join(_said(layout, known[key]) for key, layout in missing.items())
+        figures = ", ".join(_said(layout, self._known[self._key(layout)]) for layout in missing)
         say(f"measured in {time.monotonic() - start:.0f} s: tokens/s of a process by proxies in it: {figures}")
-    return [found if (found := _cost(known[key])) is not None else math.inf for key in keys]
 
 
 def _cost(remembered: Any) -> float | None:
-    """Seconds per token; infinite where the layout was left out, None where nothing is remembered."""
+    """Seconds per token; infinite if the layout was left out, None if nothing is remembered."""
     if isinstance(remembered, str) and remembered.startswith("left out"):
         return math.inf
     return remembered if isinstance(remembered, float) else None
 
 
 def _said(layout: Layout, cost: Any) -> str:
-    """ "12,500 with 4 compiled", or why that was left out."""
-    ways = [f"{name} {value}" if isinstance(value, str) else name for name, value in layout.variants.items()]
-    ways += ["compiled"] if layout.compile else []
+    """ "12,500 with 4 compiled", or why that layout was left out."""
+    ways = [*named(layout.variants), *(["compiled"] if layout.compile else [])]
     name = " ".join([str(layout.models_per_process), *ways])
     return f"{name} {cost}" if isinstance(cost, str) else f"{1 / cost:,.0f} with {name}"
 
@@ -164,36 +230,10 @@ def _read(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def measured(
-    settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout], workers: int = 1
-) -> list[list[Speed]]:
-    """Train on random tokens for a few seconds in each layout, one after another in as many processes as a sweep has.
-
-    Returns:
-        For each worker the speed of each layout.
-
-    Raises:
-        StageError: If a process fails.
-    """
-    job = {"settings": asdict(settings), "vocabulary": vocabulary, "layouts": [asdict(layout) for layout in layouts]}
-    with ExitStack() as stack:
-        team = [stack.enter_context(Worker(job, one_gpu(number))) for number in range(workers)]
-        bar = stack.enter_context(progress("measure speed", len(layouts), "layouts"))
-        answers: list[list[dict[str, Any]]] = [[] for _ in team]
-        for _ in layouts:
-            for worker, of_one in zip(team, answers, strict=True):
-                of_one.append(worker.answer())
-            bar.advance()
-        for worker, of_one in zip(team, answers, strict=True):
-            if not all(of_one):
-                raise StageError(f"a worker could not train a first step: {worker.exit_reason()}")
-    return [[Speed(**answer) for answer in of_one] for of_one in answers]
-
-
 def predicted_seconds(
     seconds_per_token: float, settings: TrainSettings, layout: Layout, num_domains: int, num_runs: int
 ) -> float:
-    """How long a process takes that trains `num_runs`, without its start, from what a token of one proxy costs it."""
+    """How long a process takes to train `num_runs`, without its start, from the seconds that a token of one proxy takes."""
     scored = settings.evaluations * settings.valid_tokens * num_domains
     tokens = settings.num_steps * settings.tokens_per_step + SCORING[layout.compile] * scored
     return num_runs * (tokens * seconds_per_token + RUN_SECONDS)

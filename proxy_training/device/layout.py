@@ -1,10 +1,11 @@
-"""Settings and a device -> how proxies are laid out on it: how many share a process, in which pieces and arithmetic.
+"""Settings and a device -> a layout: how many proxies share a process, how batches are split, which kernels are used.
 
-A layout changes what a proxy learns by rounding only: on a CPU in float32 its losses are the same to the bit whatever its
-neighbours are, and the pieces of a batch add up to the same gradient. A layout is therefore chosen for speed, once for a
-sweep, and recorded.
+A layout changes what a proxy learns by rounding only. On a CPU in float32 a proxy's losses are the same to the bit whatever
+its neighbours are, and the pieces of a batch add up to the same gradient. A layout is therefore chosen for speed, once for
+a sweep, and recorded.
 """
 
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
 from typing import Any, Literal
@@ -12,14 +13,23 @@ from typing import Any, Literal
 from proxy_training.model.proxy import activation_bytes, total_parameters
 from proxy_training.runs.settings import TrainSettings
 
-ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}  # Upper bound on the activation memory kept for the backward pass.
+ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}
+"""Upper bound on the activation memory kept for the backward pass. The bound of a GPU at hand follows from its free memory."""
+ACTIVATION_SHARE = 3
+"""On a GPU at hand, activations may take one part in three of the memory that weights, gradients and moments leave free. On
+an H200 a batch that passes as a whole is 3% faster than one in two pieces (benchmarks/README.md)."""
 STATE_BYTES = 16
-"""Bytes of a parameter: itself, its gradient and AdamW's two moments, each in float32."""
+"""Bytes of a parameter: the weight, its gradient and AdamW's two moments, each in float32."""
 PEAK_STATE_BYTES = 20
-"""Bytes of a parameter to plan with: a process peaks at 20.4 to 21.5 where 16 are in use (a CPU, 15m and 4 x 5m), because
-the allocator cannot refill every gap that gradients leave."""
-WIDE = 256  # From this width on, one proxy's matrix products fill a core, and a second proxy only takes its cache.
-TOGETHER = {"cpu": 8, "cuda": 64}  # Proxies in a process if nothing was measured and memory allows.
+"""Bytes of a parameter to plan with. A process peaks at 20.4 to 21.5 bytes where 16 are in use (a CPU, 15m and 4 x 5m),
+because the allocator cannot refill every gap that gradients leave."""
+WIDE = (
+    256  # From this width on, one proxy's matrix products fill a core, and a second proxy only competes for its cache.
+)
+USUAL_MODELS_PER_PROCESS = {"cpu": 8, "cuda": 64}  # Proxies in a process if nothing was measured and memory allows.
+HEADS_WITHOUT_GRAPH = ("liger", "cut")
+"""Heads that a CUDA graph cannot hold. Both libraries read numbers back to the host in every step, which is an error during
+a capture, and that error leaves the process without its GPU."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +39,16 @@ class Layout:
     Attributes:
         device: cpu or cuda.
         precision: fp32 or bf16.
-        models_per_process: Most proxies that share a process.
-        micro_batch: Sequences of each that pass through the model at once.
+        models_per_process: Largest number of proxies that share a process.
+        micro_batch: Sequences of each proxy that pass through the model at once.
         compile: Whether torch.compile is used.
-        head: How losses and their gradients are taken from hidden states (see model/head.py).
+        head: How losses and their gradients are computed from hidden states (see model/head.py).
         corpus: Where batches are gathered: on the host, or on the device, which then holds all training tokens.
         graph: Whether a step is one CUDA graph.
-        optimizer: torch's AdamW behind clipping, or both as one (see model/fused_optimizer.py).
+        optimizer: "torch" clips first and then runs torch's AdamW; "fused" does both at once (see model/fused_optimizer.py).
+
+    Raises:
+        ValueError: If the head cannot be part of a CUDA graph, and `graph` is set.
     """
 
     device: str
@@ -48,9 +61,13 @@ class Layout:
     graph: bool = False
     optimizer: Literal["torch", "fused"] = "torch"
 
+    def __post_init__(self) -> None:
+        if self.graph and self.head in HEADS_WITHOUT_GRAPH:
+            raise ValueError(f"head {self.head} reads numbers back to the host, so a CUDA graph cannot hold it")
+
     @property
     def variants(self) -> dict[str, Any]:
-        """The faster ways that are used, by name; empty for the reference, which every device has."""
+        """The faster ways that are used, by name; empty for the reference layout, which works on every device."""
         usual = {field.name: field.default for field in fields(self) if field.default is not MISSING}
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
 
@@ -61,7 +78,7 @@ class Layout:
 
 
 def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = None) -> Layout:
-    """What `settings` ask for, and where they leave it open what usually is fastest on this device.
+    """What `settings` ask for. Where they leave a choice open, the layout has what is usually fastest on this device.
 
     Args:
         settings: How proxies are trained.
@@ -69,37 +86,47 @@ def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = 
         available: Bytes of memory for one process; what is free on the device when left out.
     """
     device = device_here()
-    stack = usual_stack(settings, vocabulary, device, available or free_bytes(device))
+    available = available or free_bytes(device)
+    models = usual_models_per_process(settings, vocabulary, device, available)
     if isinstance(settings.micro_batch, int):
         micro_batch = settings.micro_batch
     else:
-        micro_batch = fitting_micro_batch(settings, device, stack)
+        states = models * PEAK_STATE_BYTES * total_parameters(settings.model, vocabulary)
+        limit = (available - states) // ACTIVATION_SHARE if device == "cuda" else ACTIVATION_BYTES[device]
+        micro_batch = fitting_micro_batch(settings, device, models, limit)
     precision = precision_here(settings, device)
-    return Layout(device, precision, stack, min(micro_batch, settings.batch_size), settings.compile is True)
+    return Layout(device, precision, models, min(micro_batch, settings.batch_size), settings.compile is True)
 
 
-def usual_stack(settings: TrainSettings, vocabulary: int, device: str, available: int) -> int:
-    """Proxies in a process: what `settings` say, or what usually is fastest on such a device and fits into its memory."""
+def usual_models_per_process(settings: TrainSettings, vocabulary: int, device: str, available: int) -> int:
+    """Proxies in a process: what `settings` say, or what is usually fastest on such a device and fits into its memory."""
     if isinstance(settings.models_per_process, int):
         return settings.models_per_process
-    usual = 1 if device == "cpu" and settings.shape.width >= WIDE else TOGETHER[device]
-    return min(usual, fitting_stack(settings, vocabulary, available))
+    usual = 1 if device == "cpu" and settings.shape.width >= WIDE else USUAL_MODELS_PER_PROCESS[device]
+    return min(usual, fitting_models_per_process(settings, vocabulary, available))
 
 
-def fitting_stack(settings: TrainSettings, vocabulary: int, available: int) -> int:
-    """Proxies that fit into half of so many bytes; one at least."""
+def fitting_models_per_process(settings: TrainSettings, vocabulary: int, available: int) -> int:
+    """Proxies that fit into half of the available bytes; at least one."""
     return max(1, available // (2 * bytes_of_a_proxy(settings, vocabulary)))
 
 
-def fitting_micro_batch(settings: TrainSettings, device: str, stack: int) -> int:
-    """Sequences of each of `stack` proxies whose activations a pass may keep."""
+def fitting_micro_batch(settings: TrainSettings, device: str, models_per_process: int, limit: int | None = None) -> int:
+    """Sequences of each proxy that may pass through the model at once.
+
+    Args:
+        settings: How proxies are trained.
+        device: cpu or cuda.
+        models_per_process: Proxies in the process.
+        limit: Bytes of activations that may be kept for the backward pass; the device's usual bound when left out.
+    """
+    limit = ACTIVATION_BYTES[device] if limit is None else limit
     sequence = activation_bytes(settings.model) * settings.sequence_length
-    fitting = max(1, min(settings.batch_size, ACTIVATION_BYTES[device] // (stack * sequence)))
+    fitting = max(1, min(settings.batch_size, limit // (models_per_process * sequence)))
     if device == "cpu":
         return fitting
-    return -(
-        -settings.batch_size // -(-settings.batch_size // fitting)
-    )  # Even pieces: a GPU is compiled for one shape.
+    num_pieces = -(-settings.batch_size // fitting)
+    return -(-settings.batch_size // num_pieces)  # Pieces of one size, because a GPU's kernels are compiled for it.
 
 
 def device_here() -> str:
@@ -135,7 +162,7 @@ def gpu_name() -> str:
 
 
 def precision_here(settings: TrainSettings, device: str) -> str:
-    """The precision asked for; for auto bf16 where the processor multiplies it, but not for narrow proxies on a CPU."""
+    """The precision asked for; auto is bf16 if the processor multiplies it, but fp32 for narrow proxies on a CPU."""
     if settings.precision != "auto":
         return settings.precision
     if device == "cuda":
@@ -154,7 +181,7 @@ def multiplies_bf16() -> bool:
 
 
 def bytes_of_a_proxy(settings: TrainSettings, vocabulary: int) -> int:
-    """Memory for one proxy of a stack: weights, gradients, moments, and the activations of one sequence."""
+    """Memory for one of the proxies in a process: weights, gradients, moments, and the activations of one sequence."""
     weights = PEAK_STATE_BYTES * total_parameters(settings.model, vocabulary)
     return weights + activation_bytes(settings.model) * settings.sequence_length
 
@@ -171,25 +198,28 @@ def free_bytes(device: str) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device ran out of memory; a CUDA graph hides that behind the end of its capture."""
+    """Whether a device ran out of memory. During the capture of a CUDA graph, that error is only the context of another."""
     import torch
 
     said = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    behind: BaseException | None = error
-    while behind is not None:
-        if isinstance(behind, torch.OutOfMemoryError | MemoryError) or any(text in str(behind) for text in said):
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, torch.OutOfMemoryError | MemoryError) or any(text in str(cause) for text in said):
             return True
-        behind = behind.__context__
+        cause = cause.__context__
     return False
 
 
 def described(layout: Layout, num_runs: int) -> str:
     """In words: '8 proxies a process on cpu in fp32, 8 sequences of each at a time'."""
-    parts: list[Any] = [
-        f"{min(layout.models_per_process, num_runs)} proxies a process on {layout.device} in {layout.precision}"
+    parts = [
+        f"{min(layout.models_per_process, num_runs)} proxies a process on {layout.device} in {layout.precision}",
+        f"{layout.micro_batch} sequences of each at a time",
+        *named(layout.variants),
     ]
-    parts.append(f"{layout.micro_batch} sequences of each at a time")
-    parts += [f"{name} {value}" if isinstance(value, str) else name for name, value in layout.variants.items()]
-    if layout.compile:
-        parts.append("compiled")
-    return ", ".join(parts)
+    return ", ".join([*parts, "compiled"] if layout.compile else parts)
+
+
+def named(variants: Mapping[str, Any]) -> list[str]:
+    """Faster ways in words: {"head": "fused", "graph": True} -> ["head fused", "graph"]."""
+    return [f"{name} {value}" if isinstance(value, str) else name for name, value in variants.items()]

@@ -5,9 +5,9 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 
-from proxy_training.device.calibration import measured
 from proxy_training.device.counting import VALIDATION, Counts, counted
 from proxy_training.device.layout import Layout
+from proxy_training.device.measuring import measured
 from proxy_training.device.roofline import Device
 
 NUM_MEASUREMENTS = 4

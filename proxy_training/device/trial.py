@@ -19,8 +19,11 @@ from proxymix.schemas import TokensManifest
 
 SECONDS = {"cpu": 2.5, "cuda": 1.0}  # Training time of one measurement.
 STEPS = {"cpu": 1, "cuda": 20}  # Steps per timing. Reading the clock synchronises the GPU, so short steps are grouped.
-STEP_FLOP = {"cpu": 1e11, "cuda": 2e14}  # FLOP between two readings of the clock at most: a second or two.
-COMPARED_STEPS = 40  # First losses kept, to be compared with the reference layout's.
+STEP_FLOP = {"cpu": 1e11, "cuda": 1e14}  # FLOP per timing at most: about a second in the reference layout.
+GRAPH_STEPS = (
+    6  # Steps of a layout with a CUDA graph before its timing starts: the graph replaces the steps from the fourth.
+)
+COMPARED_STEPS = 40  # First losses that are kept, to be compared with the reference layout's.
 AGREEMENT = {"fp32": 2e-3, "bf16": 0.05}  # Nats per token: the largest difference of a loss in these steps.
 
 
@@ -29,11 +32,11 @@ class Speed:
     """What one measurement found.
 
     Attributes:
-        seconds_per_token: Of training, for a token of one proxy, over all proxies of the process; infinite where the
-            layout cannot be trained here.
+        seconds_per_token: Training time for a token of one proxy, with all proxies of the process; infinite if the layout
+            cannot be trained here.
         ended: When it ended, as time.time().
-        losses: Training loss of each proxy at the first steps, nats per token; shape (num_steps, K).
-        problem: Why the layout cannot be trained here; empty where it can.
+        losses: Training loss of each proxy at the first steps, in nats per token; shape (num_steps, K).
+        problem: Why the layout cannot be trained here; empty if it can.
     """
 
     seconds_per_token: float
@@ -45,8 +48,8 @@ class Speed:
 def measured_speed(settings: TrainSettings, vocabulary: int, layout: Layout) -> Speed:
     """Train in a layout for a few seconds.
 
-    A faster way that fails here (no GPU, no compiler, no such library) is a finding; a failure of the reference, other
-    than running out of memory, is raised.
+    If a faster way fails here (there is no GPU, no compiler, no such library), the result says so. If the reference layout
+    fails for another reason than memory, the error is raised.
     """
     try:
         cost, losses = _trained(settings, vocabulary, layout)
@@ -59,13 +62,18 @@ def measured_speed(settings: TrainSettings, vocabulary: int, layout: Layout) -> 
     return Speed(cost, time.time(), losses)
 
 
+def lost_device(speed: Speed) -> bool:
+    """Whether the process that measured this lost its GPU: after such an error every call fails."""
+    return "CUDA error" in speed.problem
+
+
 def disagreement(found: Speed, reference: Speed, precision: str) -> str:
-    """Why a faster way's losses are not those of the reference on the same batches; empty where they are."""
+    """Why a faster way's losses are not those of the reference on the same batches; empty if they are."""
     pairs = list(zip(found.losses, reference.losses, strict=False))
     if found.problem or not pairs:
         return found.problem or "it trained no step"
     worst = np.abs(np.array([ours for ours, _ in pairs]) - np.array([theirs for _, theirs in pairs])).max()
-    if worst <= AGREEMENT[precision]:  # False for a difference that is no number, too
+    if worst <= AGREEMENT[precision]:  # A difference that is not a number is not smaller either.
         return ""
     return f"its losses differ by {worst:.2g} nats in {len(pairs)} steps; {AGREEMENT[precision]:g} is allowed in {precision}"
 
@@ -80,7 +88,7 @@ def _trained(settings: TrainSettings, vocabulary: int, layout: Layout) -> tuple[
     batch = max(1, min(settings.batch_size, int(STEP_FLOP[device] // flop)))
     settings = replace(settings, batch_size=batch)
     steps = max(1, min(STEPS[device], int(STEP_FLOP[device] / (flop * batch))))
-    # Without a warm-up the first losses move at once, so that a way that does not learn shows.
+    # Without a warm-up of the learning rate the first losses move at once, so a way that does not learn shows in them.
     short = replace(
         settings, tokens=100 * steps * settings.tokens_per_step, evaluations=1, simulated_budget=None, warmup=0.0
     )
@@ -93,12 +101,13 @@ def _trained(settings: TrainSettings, vocabulary: int, layout: Layout) -> tuple[
     run = Run("calibration", {"random": 1.0}, 0)
     plan = plan_of(run, data, short)
     # ---- 3. Train until the time is over.
+    untimed = GRAPH_STEPS // steps if layout.graph else 0
     times: list[float] = []
     losses: list[list[float]] = [[] for _ in range(k)]
 
     def stop_when_known(_: int) -> None:
         times.append(time.perf_counter())
-        if len(times) > 1 and times[-1] - times[0] > SECONDS[device]:
+        if len(times) > untimed + 1 and times[-1] - times[untimed] > SECONDS[device]:
             raise _Enough
 
     def keep(position: int, rows: list[dict[str, float]]) -> None:
@@ -106,6 +115,7 @@ def _trained(settings: TrainSettings, vocabulary: int, layout: Layout) -> tuple[
 
     with contextlib.suppress(_Enough):
         fit([run] * k, [plan] * k, data, short, layout, on_rows=keep, on_steps=stop_when_known)
+    times = times[untimed:]
     if len(times) > 2:  # After the last step the clock is read twice.
         times.pop()
     first = list(zip(*(of_one[:COMPARED_STEPS] for of_one in losses), strict=False))

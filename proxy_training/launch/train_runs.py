@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from proxy_training.device.calibration import measured, predicted_seconds
+from proxy_training.device.calibration import predicted_seconds
 from proxy_training.device.layout import described
+from proxy_training.device.measuring import measured
 from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.launcher import Launcher, Outcome
 from proxy_training.launch.local import LocalLauncher

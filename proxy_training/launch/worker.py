@@ -46,16 +46,18 @@ def serve(read: Callable[[], Message], answer: Callable[[Message], None]) -> Non
     """Take a job, then either measure layouts or train run batches."""
     message = read()
     if "layouts" in message:
-        measure(message, answer)
+        measure(message, read, answer)
     else:
         train(message, read, answer)
 
 
-def measure(message: Message, answer: Callable[[Message], None]) -> None:
-    """Answer with the speed of each layout of the message."""
-    settings = TrainSettings(**message["settings"])
-    for layout in message["layouts"]:
-        answer(asdict(measured_speed(settings, message["vocabulary"], Layout(**layout))))
+def measure(message: Message, read: Callable[[], Message], answer: Callable[[Message], None]) -> None:
+    """Answer with the speed of each layout of this message and of those that follow."""
+    settings, vocabulary = TrainSettings(**message["settings"]), message["vocabulary"]
+    while True:
+        for layout in message["layouts"]:
+            answer(asdict(measured_speed(settings, vocabulary, Layout(**layout))))
+        message = read()
 
 
 def train(message: Message, read: Callable[[], Message], answer: Callable[[Message], None]) -> None:
