@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from data_preparation.documents.corpus import document_hash
 from data_preparation.tokenization import tokenize
 from data_preparation.tokens.shards import map_shard, read_index
 from data_preparation.tokens.survey import SmallestHashes
+from data_preparation.tokens.tokenizer import byte_letters
 from proxymix.errors import InputError
 from proxymix.files import sha256
 from proxymix.schemas import Domains, read_tokens_manifest
@@ -215,12 +217,12 @@ def test_what_cannot_be_done_is_refused(tmp_path: Path, domains: dict, settings_
     assert not (tmp_path / "t").exists()
 
 
-def tokenizer_json(path: Path, special: list[str], alphabet: bool = True) -> Path:
+def tokenizer_json(path: Path, special: list[str]) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    letters = pre_tokenizers.ByteLevel.alphabet() if alphabet else []
+    letters = pre_tokenizers.ByteLevel.alphabet()
     tokenizer.train_from_iterator(
         PROSE, trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=letters)
     )
@@ -241,10 +243,88 @@ def test_a_given_tokenizer_needs_an_end_of_text_token(tmp_path: Path) -> None:
     assert read_tokens_manifest(tmp_path / "t").tokenizer["eos_token"] == "<end>"
 
 
-def test_a_tokenizer_that_would_drop_text_is_refused(tmp_path: Path) -> None:
-    path = tokenizer_json(tmp_path / "ascii.json", ["</s>"], alphabet=False)
-    with pytest.raises(InputError, match=r"ascii\.json: this BPE has no entry for some bytes"):
-        tokenize(corpus(tmp_path / "c", a=CODE), tmp_path / "t", tokenizer=path)
+def bpe(path: Path, lacking: Set[int] = frozenset(), kind: str = "bytes", unknown: str | None = None) -> Path:
+    """A BPE without merges: its vocabulary holds the bytes but those `lacking`, as letters, as <0x00>, or not at all.
+
+    Args:
+        path: Where it is saved.
+        lacking: Bytes without an entry.
+        kind: "bytes" (GPT-2's), "fallback" (Llama's: letters, and <0x00> for what has none), or "letters" alone.
+        unknown: The unknown token.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    present = [byte for byte in range(256) if byte not in lacking]
+    letters = byte_letters(set(pre_tokenizers.ByteLevel.alphabet()))
+    entries = {
+        "bytes": [letters[byte] for byte in present],
+        "fallback": [*(f"<0x{byte:02X}>" for byte in present), "▁", *"abcdefghijklmnopqrstuvwxyz"],
+        "letters": list(" abcdefghijklmnopqrstuvwxyz"),
+    }[kind]
+    special = ["<|endoftext|>", *([unknown] if unknown else [])]
+    vocabulary = {entry: number for number, entry in enumerate([*special, *entries])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [], byte_fallback=kind == "fallback", unk_token=unknown))
+    if kind == "bytes":
+        tokenizer.pre_tokenizer, tokenizer.decoder = (
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+            decoders.ByteLevel(),
+        )
+    elif kind == "fallback":
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.save(str(path))
+    return path
+
+
+NEVER_IN_TEXT = {0xC0, 0xC1, *range(0xF5, 0x100)}
+EVERY_LENGTH = ["a\x00\x7f\n", "größer \u0080\u07ff", "\u0800\uffff", "\U00010000 🙂 \U0010ffff"]
+"""All lengths that a character has in UTF-8, from the first to the last."""
+
+
+@pytest.mark.parametrize(
+    ("lacking", "kind", "unknown"),
+    [
+        (set(), "bytes", None),  # GPT-2, Llama 3, Qwen
+        (NEVER_IN_TEXT, "bytes", None),  # GPT-NeoX, Pythia, OLMo, ModernBERT
+        (NEVER_IN_TEXT, "bytes", "<unk>"),
+        (set(), "fallback", "<unk>"),  # Llama 2, Mistral, Gemma
+        (NEVER_IN_TEXT, "fallback", None),
+    ],
+)
+def test_the_byte_vocabularies_of_the_usual_models_are_taken_without_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lacking: set[int], kind: str, unknown: str | None
+) -> None:
+    path = bpe(tmp_path / "mine.json", lacking, kind, unknown)
+    tokenize(corpus(tmp_path / "c", a=EVERY_LENGTH, valid_a=["x"]), tmp_path / "t", tokenizer=path)
+    assert "mine.json" not in capsys.readouterr().err
+    if kind == "bytes":
+        assert read_back(tmp_path / "t", "train", "a") == EVERY_LENGTH
+
+
+@pytest.mark.parametrize(
+    ("kind", "lacking", "lost"),
+    [("bytes", {*NEVER_IN_TEXT, 0xF1, 0xF0}, "🙂"), ("fallback", {0xF0}, "🙂"), ("letters", set(), "ü")],
+)
+def test_a_tokenizer_without_entries_that_text_could_need_is_judged_by_the_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, lacking: set[int], lost: str
+) -> None:
+    """Not a word is dropped: a corpus that needs no more than there is goes through, another names what is lost."""
+    path = bpe(tmp_path / "mine.json", lacking, kind)
+    tokenize(corpus(tmp_path / "c", a=["all is well", "so is this"], valid_a=["x"]), tmp_path / "t", tokenizer=path)
+    assert "mine.json: this BPE does not have entries for" in capsys.readouterr().err
+    manifest = read_tokens_manifest(tmp_path / "t")
+    assert manifest.total("train", "a", "tokens") >= len("all is well") + len("so is this") + 2
+    corpus(tmp_path / "lossy", a=["all is well", f"lost {lost} here"], valid_a=["x"])
+    with pytest.raises(InputError, match=rf"train/a: the text 'lost .*{lost}.*U\+[0-9A-F]+.*mine\.json.*byte_fallback"):
+        tokenize(tmp_path / "lossy", tmp_path / "t2", tokenizer=path)
+    assert not (tmp_path / "t2").exists()
+
+
+def test_a_tokenizer_that_fails_on_a_text_is_named(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.WordLevel({"</s>": 0, "one": 1}, unk_token="<unk>")).save(str(tmp_path / "mine.json"))
+    with pytest.raises(InputError, match=r"mine\.json: the tokenizer fails on the text of train/a"):
+        tokenize(corpus(tmp_path / "c", a=["two", "x"]), tmp_path / "t", tokenizer=tmp_path / "mine.json")
 
 
 def test_a_text_that_holds_an_ordinary_token_used_as_end_is_refused(tmp_path: Path) -> None:

@@ -9,15 +9,21 @@ import numpy as np
 from data_preparation.documents.corpus import MEGABYTE
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_json
+from proxymix.messages import some
 from proxymix.progress import progress, say
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "</s>", "<eos>", "[EOS]", "<|im_end|>", "[SEP]")
+END_OF_TEXT = (
+    *("<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "</s>", "<eos>", "[EOS]", "<|im_end|>"),
+    *("<｜end▁of▁sentence｜>", "<EOS_TOKEN>", "[SEP]"),
+)
 """Usual names of the token that ends a document; a tokenizer that is trained here has the first."""
 MIN_VOCABULARY = 257
-"""Entries that a byte-level tokenizer cannot do without: 256 bytes and the end-of-text token."""
+"""Entries of the smallest tokenizer that is trained here: 256 bytes and the end-of-text token."""
+NEVER_IN_UTF8 = frozenset((0xC0, 0xC1, *range(0xF5, 0x100)))
+"""Bytes that no UTF-8 text holds. GPT-NeoX's vocabulary, among others, has no entries for them and needs none."""
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> "Tokenizer":
@@ -64,10 +70,10 @@ def load_tokenizer(path: Path, eos_token: str | None) -> "Tokenizer":
     tokenizer.no_padding()
     tokenizer.no_truncation()
     find_eos(tokenizer, eos_token, path)
-    if drops_characters(tokenizer):
-        raise InputError(
-            f"{path}: this BPE has no entry for some bytes or characters and no unknown token, so it would drop them "
-            "silently; use a tokenizer with all 256 bytes or with byte_fallback"
+    if missing := missing_entries(tokenizer):
+        what = f"{len(missing)} bytes that text may hold ({some(missing, 4)})" if missing[0] else "every character"
+        say(
+            f"{path}: this BPE does not have entries for {what}, and no unknown token; every document is checked for that"
         )
     return tokenizer
 
@@ -88,19 +94,52 @@ def is_byte_level(description: dict[str, Any]) -> bool:
     )
 
 
-def drops_characters(tokenizer: "Tokenizer") -> bool:
-    """Whether a BPE silently drops text that it has no entry for.
+def missing_entries(tokenizer: "Tokenizer") -> list[str]:
+    """What a tokenizer may drop silently because it has no entry for it; nothing where every text is safe.
 
-    A BPE without an unknown token does so, unless it works on bytes and has an entry for each of them.
+    Only a BPE without an unknown token drops anything. One that works on bytes needs entries for those that UTF-8 text
+    can hold, or, where it falls back to bytes, for `<0x00>` and so on.
+
+    Returns:
+        The missing bytes, such as "0xF1"; one empty string where the BPE works on characters, of which none has them all.
     """
     from tokenizers import pre_tokenizers
 
     description = json.loads(tokenizer.to_str())
     model = description["model"]
-    if model["type"] != "BPE" or model["unk_token"] is not None or model["byte_fallback"]:
-        return False
-    on_bytes = '"ByteLevel"' in json.dumps([description["pre_tokenizer"], description["normalizer"]])
-    return not on_bytes or not set(pre_tokenizers.ByteLevel.alphabet()) <= set(model["vocab"])
+    if model["type"] != "BPE" or model["unk_token"] is not None:
+        return []
+    possible = [byte for byte in range(256) if byte not in NEVER_IN_UTF8]
+    if model["byte_fallback"]:
+        return [f"0x{byte:02X}" for byte in possible if f"<0x{byte:02X}>" not in model["vocab"]]
+    if '"ByteLevel"' not in json.dumps([description["pre_tokenizer"], description["normalizer"]]):
+        return [""]
+    letters = byte_letters(set(pre_tokenizers.ByteLevel.alphabet()))
+    return [f"0x{byte:02X}" for byte in possible if letters[byte] not in model["vocab"]]
+
+
+def byte_letters(alphabet: set[str]) -> list[str]:
+    """The letter that stands for each byte in a byte-level vocabulary: itself where it can be seen, others from U+0100 on."""
+    others = iter(range(0x100, 0x200))
+    return [chr(byte) if chr(byte) in alphabet else chr(next(others)) for byte in range(256)]
+
+
+class EntryCheck:
+    """Finds what a BPE without an unknown token would drop from a text."""
+
+    def __init__(self, tokenizer: "Tokenizer") -> None:
+        model = json.loads(tokenizer.to_str())["model"]
+        self._tokenizer, self._vocabulary, self._falls_back = tokenizer, set(model["vocab"]), model["byte_fallback"]
+
+    def dropped(self, text: str) -> list[str]:
+        """The units (characters, or letters that stand for bytes) of a text that have no entry."""
+        normalizer, splitter = self._tokenizer.normalizer, self._tokenizer.pre_tokenizer
+        text = normalizer.normalize_str(text) if normalizer else text
+        pieces = [piece for piece, _ in splitter.pre_tokenize_str(text)] if splitter else [text]
+        return [unit for unit in sorted(set("".join(pieces)) - self._vocabulary) if not self._as_bytes(unit)]
+
+    def _as_bytes(self, unit: str) -> bool:
+        return self._falls_back and all(f"<0x{byte:02X}>" in self._vocabulary for byte in unit.encode())
 
 
 def find_eos(tokenizer: "Tokenizer", eos_token: str | None, path: Path) -> str:
@@ -143,6 +182,8 @@ class Encoder:
         tokenizer.encode_special_tokens = True  # "<|endoftext|>" written in a document is text and ends nothing
         description = json.loads(tokenizer.to_str())
         self.lossless = is_byte_level(description)
+        self._entries = EntryCheck(tokenizer) if missing_entries(tokenizer) else None
+        self._path = path
         self.unknown = None if self.lossless else tokenizer.token_to_id(description["model"].get("unk_token") or "")
         self.num_unknown = 0
 
@@ -154,10 +195,17 @@ class Encoder:
             where: Split and domain, for messages.
 
         Raises:
-            InputError: If a text holds the end-of-text token inside.
+            InputError: If a text holds the end-of-text token inside, or something that the tokenizer has no entry for.
             StageError: If a text does not come back from its tokens.
         """
-        encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        if self._entries is not None:
+            self._check_entries(self._entries, texts, where)
+        try:
+            encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as error:  # the binding raises bare Exception, such as for an unknown token without an entry
+            raise InputError(
+                f"{self._path}: the tokenizer fails on the text of {where}: {error}; use another one"
+            ) from None
         documents = [np.array([*encoding.ids, self.eos], dtype=np.int64) for encoding in encodings]
         for text, document in zip(texts, documents, strict=True):
             if np.count_nonzero(document == self.eos) != 1:
@@ -172,3 +220,14 @@ class Encoder:
         if self.unknown is not None:
             self.num_unknown += sum(int(np.count_nonzero(document == self.unknown)) for document in documents)
         return documents
+
+    def _check_entries(self, entries: EntryCheck, texts: list[str], where: str) -> None:
+        """Raise InputError if the tokenizer would drop a part of a text silently."""
+        for text in texts:
+            if dropped := entries.dropped(text):
+                character = next((c for c in text if entries.dropped(c)), dropped[0])
+                raise InputError(
+                    f"{where}: the text {text[:40]!r}... holds {character!r} (U+{ord(character):04X}), and {self._path} has no "
+                    "entry for it and no unknown token, so it would drop it silently; use a tokenizer with all bytes or with "
+                    "byte_fallback, or remove such texts"
+                )
