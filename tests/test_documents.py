@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_preparation.documents.corpus import corpus_files, document_hash, domain_names, read_documents, split_threshold
+from data_preparation.documents.corpus import corpus_files, domain_names, read_documents
+from data_preparation.documents.splitting import document_hash, split_documents
 from proxymix.errors import InputError
 
 TEXTS = ["Grüße", "a\nb", "\u2028 is no line's end", "🙂"]
@@ -209,14 +210,45 @@ def test_copies_of_a_document_are_on_one_side_and_neither_side_is_empty(texts: l
     hashes = np.array([document_hash(text) for text in texts], dtype=np.uint64)
     if len(set(texts)) < 2:
         return
-    threshold = split_threshold(hashes, np.ones(len(texts)), fraction)
-    valid = {text for text, key in zip(texts, hashes, strict=True) if key <= threshold}
+    split = split_documents(hashes, np.ones(len(texts)), fraction)
+    valid = {text for text, key in zip(texts, hashes, strict=True) if split.is_valid(int(key))}
     assert valid and valid != set(texts)
+    assert split.documents == sum(text in valid for text in texts)
     order = np.random.default_rng(0).permutation(len(texts))
-    assert split_threshold(hashes[order], np.ones(len(texts)), fraction) == threshold
+    assert split_documents(hashes[order], np.ones(len(texts)), fraction) == split
 
 
-def test_the_split_goes_by_bytes() -> None:
-    hashes, sizes = np.arange(1000, dtype=np.uint64), np.full(1000, 7)
-    assert split_threshold(hashes, sizes, 0.1) == 99  # documents 0 to 99
-    assert split_threshold(np.arange(3, dtype=np.uint64), np.array([90, 5, 5]), 0.1) == 0
+def valid_sizes(sizes: list[int], fraction: float) -> list[int]:
+    """Sizes of the documents for validation; their hashes are 0, 1, 2, ..."""
+    split = split_documents(np.arange(len(sizes), dtype=np.uint64), np.array(sizes), fraction)
+    valid = [size for key, size in enumerate(sizes) if split.is_valid(key)]
+    assert sum(valid) / sum(sizes) == pytest.approx(split.fraction) and len(valid) == split.documents
+    return valid
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "expected"),
+    [
+        ([7] * 1000, 0.1, [7] * 100),
+        ([3, 3, 3, 3, 8], 0.25, [3, 3]),  # 5 of 20 are wanted: 6 are nearer than 3
+        ([3, 4, 3, 10], 0.2, [3]),  # 4 of 20 are wanted: 3 are nearer than 7
+        ([90, 5, 5], 0.1, [5]),  # the long document has the smallest hash and stays in training
+        ([5, 90, 5, 90, 5, 5], 0.1, [5, 5]),
+        ([1, 1, 1, 1, 1000, 1000], 0.05, [1, 1]),  # short documents are on both sides
+        ([50, 40, 60], 0.01, [40]),  # any is too long: the shortest
+        ([1, 1000], 0.5, [1]),
+        ([10, 10, 10, 70], 0.9, [10, 10, 10]),
+    ],
+)
+def test_validation_has_the_share_of_the_bytes_that_is_nearest_to_what_was_asked(
+    sizes: list[int], fraction: float, expected: list[int]
+) -> None:
+    assert valid_sizes(sizes, fraction) == expected
+
+
+@given(st.lists(st.integers(1, 10_000), min_size=2, max_size=60), st.floats(0.01, 0.5))
+def test_validation_never_has_more_than_twice_what_was_asked_unless_every_document_is_as_long(
+    sizes: list[int], fraction: float
+) -> None:
+    share = sum(valid_sizes(sizes, fraction)) / sum(sizes)
+    assert share <= max(2 * fraction, min(sizes) / sum(sizes)) + 1e-9

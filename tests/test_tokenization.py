@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data_preparation.count import count
-from data_preparation.documents.corpus import document_hash
+from data_preparation.documents.splitting import document_hash
 from data_preparation.tokenization import tokenize
 from data_preparation.tokens.shards import map_shard, read_index
 from data_preparation.tokens.survey import SmallestHashes
@@ -144,7 +144,24 @@ def test_a_domain_without_validation_is_split_aloud_and_loses_nothing(
     train, valid = read_back(tmp_path / "t", "train", "a"), read_back(tmp_path / "t", "valid", "a")
     assert sorted(train + valid) == sorted(texts) and not set(train) & set(valid) and valid
     assert max(map(document_hash, valid)) < min(map(document_hash, train))
-    assert "a: no valid/a.*, so 30.0% of its training text" in capsys.readouterr().err
+    share = sum(len(text.encode()) for text in valid) / sum(len(text.encode()) for text in texts)
+    told = f"a: no valid/a.*, so {share:.1%} of its training text (by document hash: {len(valid)} of {len(texts)} documents)"
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("giants", [1, 4])
+def test_a_domain_with_its_text_in_few_documents_keeps_them_for_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], giants: int
+) -> None:
+    """Books among notes: by the hash alone, a book could become nearly all of the validation split."""
+    for seed in range(8):  # the books' hashes are small in some
+        texts = [*(f"note {i} of {seed}" for i in range(99)), *(f"{seed}{i}" + "word " * 20_000 for i in range(giants))]
+        tokenize(corpus(tmp_path / f"c{seed}", a=texts), tmp_path / "t", vocab_size=257)
+        manifest = read_tokens_manifest(tmp_path / "t")
+        train, valid = (manifest.total(split, "a", "bytes") for split in ("train", "valid"))
+        assert 0 < valid < 0.05 * train
+        assert 1 < manifest.total("valid", "a", "documents") < 99  # notes are on both sides
+        assert "far from the 5.0% asked for" in capsys.readouterr().err
 
 
 def test_documents_without_text_are_left_out_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,6 @@ A file is .jsonl, .jsonl.gz, .jsonl.zst or .parquet; a document is the `text` of
 """
 
 import gzip
-import hashlib
 import io
 import json
 import re
@@ -14,8 +13,6 @@ import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
-
-import numpy as np
 
 from proxymix.errors import InputError
 from proxymix.files import read_json
@@ -33,7 +30,7 @@ Files = dict[str, list[Path]]  # domain -> its files
 def corpus_files(corpus: Path) -> dict[str, Files]:
     """The files of every domain: {"train": {domain: [files]}, "valid": {domain: [files]}}, in order of name.
 
-    Every domain of valid is in train. A domain that is only in train is split later (see `split_threshold`).
+    Every domain of valid is in train. A domain that is only in train is split later (see `splitting.py`).
 
     Raises:
         InputError: If the folder is not laid out so, or a domain is in valid and not in train.
@@ -127,37 +124,6 @@ def read_documents(file: Path, text_key: str = "text") -> Iterator[str]:
         yield text
     if number == 0:
         raise InputError(f"{file}: no documents in it; remove it or write it again")
-
-
-def document_hash(text: str) -> int:
-    """A number in [0, 2**64) that depends on the text alone. Splitting and sampling use it in place of a random number."""
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8"), digest_size=8).digest(), "little")
-
-
-def split_threshold(hashes: np.ndarray, sizes: np.ndarray, fraction: float) -> int:
-    """The largest hash that belongs to validation, so that about `fraction` of the bytes do.
-
-    Because the hash decides, copies of a document are never on both sides, and the order of documents does not matter.
-
-    Args:
-        hashes: `document_hash` of each document, uint64.
-        sizes: Bytes of each document.
-        fraction: Share of the bytes wanted in validation, in (0, 1).
-
-    Returns:
-        The threshold; a document is for validation when its hash is no larger.
-
-    Raises:
-        ValueError: If there are fewer than two different documents.
-    """
-    order = np.argsort(hashes, kind="stable")
-    unique, first = np.unique(np.asarray(hashes)[order], return_index=True)
-    if len(unique) < 2:
-        raise ValueError(f"{len(unique)} document cannot be split into training and validation")
-    until = np.cumsum(np.asarray(sizes, dtype=np.float64)[order])
-    until = np.append(until[first[1:] - 1], until[-1])  # bytes up to and including all copies of each hash
-    cut = np.searchsorted(until, fraction * until[-1])
-    return int(unique[min(int(cut), len(unique) - 2)])
 
 
 def check_fraction(name: str, value: float) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from data_preparation.documents.corpus import MEGABYTE, document_hash, split_threshold
+from data_preparation.documents.corpus import MEGABYTE
 from data_preparation.documents.installed_files import DOMAINS, Source
 from data_preparation.documents.near_duplicates import SeenText
+from data_preparation.documents.splitting import document_hash, split_documents
 from data_preparation.documents.text_extraction import documents_in, read_source
 from proxymix.files import sha256, write_text
 from proxymix.progress import Bar, progress, say
@@ -134,8 +135,8 @@ def write_domain(folder: Path, domain: str, gathered: Gathered, valid_fraction: 
     """
     hashes = np.array(sorted(gathered.documents), dtype=np.uint64)
     sizes = np.array([len(gathered.documents[int(key)][0].encode("utf-8")) for key in hashes])
-    threshold = split_threshold(hashes, sizes, valid_fraction)
-    is_valid = hashes <= np.uint64(threshold)
+    chosen = split_documents(hashes, sizes, valid_fraction)
+    is_valid = np.array([chosen.is_valid(int(key)) for key in hashes])
     entry: dict[str, Any] = {}
     for split, path, rows in (
         ("train", f"train/{domain}_0.jsonl", ~is_valid),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_preparation.documents.corpus import MEGABYTE, Files, document_hash, read_documents, split_threshold
+from data_preparation.documents.corpus import MEGABYTE, Files, read_documents
+from data_preparation.documents.splitting import Split, document_hash, split_documents
 from proxymix.errors import InputError
 from proxymix.progress import Bar, progress, say
 
@@ -21,7 +22,7 @@ class SurveyedDomain:
         documents: Documents with text, in both splits.
         bytes: UTF-8 bytes of these.
         empty: Documents without text.
-        threshold: Training documents with a hash up to this one are for validation; None where nothing is split.
+        split: Which training documents are for validation; None where nothing is split.
         sample: Documents to train a tokenizer on.
     """
 
@@ -29,7 +30,7 @@ class SurveyedDomain:
     documents: int = 0
     bytes: int = 0
     empty: int = 0
-    threshold: int | None = None
+    split: Split | None = None
     sample: list[str] = field(default_factory=list)
 
     def sources(self, split: str) -> list[Path]:
@@ -40,7 +41,7 @@ class SurveyedDomain:
         """The documents of a split; those without text are left out."""
         for file in self.sources(split):
             for text in read_documents(file, text_key):
-                if text and (self.threshold is None or (document_hash(text) <= self.threshold) == (split == "valid")):
+                if text and (self.split is None or self.split.is_valid(document_hash(text)) == (split == "valid")):
                     yield text
 
 
@@ -98,17 +99,29 @@ def _survey_domain(
             raise InputError(f"{paths[0]}: every document of {name} in {split} is empty; add text or remove the domain")
         domain.documents += found
     if must_split:
-        try:
-            domain.threshold = split_threshold(np.array(hashes, dtype=np.uint64), np.array(sizes), valid_fraction)
-        except ValueError:
-            raise InputError(
-                f"{domain.files['train'][0]}: {name} has no validation file, and its one document cannot be split; "
-                f"add valid/{name}.jsonl or more documents"
-            ) from None
-        say(
-            f"{name}: no valid/{name}.*, so {valid_fraction:.1%} of its training text (by document hash) is set aside for validation"
-        )
+        domain.split = _split(name, domain.files["train"][0], hashes, sizes, valid_fraction)
     domain.sample = sample.texts()
+
+
+def _split(name: str, file: Path, hashes: list[int], sizes: list[int], fraction: float) -> Split:
+    """Choose the validation documents of a domain that has no validation file, aloud."""
+    try:
+        split = split_documents(np.array(hashes, dtype=np.uint64), np.array(sizes), fraction)
+    except ValueError:
+        raise InputError(
+            f"{file}: {name} has no validation file, and its one document cannot be split; "
+            f"add valid/{name}.jsonl or more documents"
+        ) from None
+    say(
+        f"{name}: no valid/{name}.*, so {split.fraction:.1%} of its training text (by document hash: {split.documents:,} of "
+        f"{len(hashes):,} documents) is set aside for validation"
+    )
+    if split.is_far_from(fraction):
+        say(
+            f"{name}: that is far from the {fraction:.1%} asked for, because few documents hold most of its text; cut long "
+            f"documents into parts, or add valid/{name}.jsonl"
+        )
+    return split
 
 
 class SmallestHashes:
