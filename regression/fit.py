@@ -65,15 +65,16 @@ def fit(
 
     Args:
         mixtures: Table of the runs' mixtures: index, train_<domain>, ...
-        losses: Table of the runs' losses: index, metric/<domain>_val_loss, ... or any columns of numbers to be low.
+        losses: Table of the runs' losses: index, metric/<domain>_val_loss, ... or columns that are losses by their names
+            (bpb, loss, perplexity); other columns are named in targets. wandb's exports of runs or of a chart are read too.
         out: Folder for the fit.
-        targets: Loss columns or their domains to fit; all that the table holds when left out.
+        targets: Loss columns or their domains to fit; all losses that the table holds when left out.
         model: auto tries every regressor and takes the best, ensemble stacks the best few, and a name such as gp, power
             or lightgbm takes that one (a name that does not exist is answered with a list of all).
         preset: regmix fits as RegMix's notebook does: LightGBM, 1000 rounds at 0.01, one model per target, stopped early
             on the test runs where those are given.
         objective: What is to be low, by which the model is chosen: mean, zscore, worst, a loss column or its domain,
-            {domain: weight}, or a YAML of weights, or of minimise and max_increase.
+            {domain: weight}, or a YAML of weights, or of minimise and max_increase; {maximise: any of these} for scores.
         num_folds: Parts into which the runs are split for cross-validation.
         num_repeats: How often the runs are split anew; 3 when left out, and 2 from 256 runs on.
         allow_missing: Leave out runs without a loss or a mixture, and diverged ones, instead of stopping; they are listed.

@@ -69,7 +69,7 @@ def propose(
         domains: Table of the domains and their tokens (domains.csv), for the prior and the caps.
         constraints: What the mixture must keep.
         objective: What is to be low: mean, zscore, worst, a loss column or its domain, {domain: weight}, or a YAML of
-            weights, or of minimise and max_increase; that of the fit when left out.
+            weights, or of minimise and max_increase; {maximise: any of these} for scores; that of the fit when left out.
         heuristic: A heuristic mixture to compare with.
         tokens: Folder of token shards, whose hashes go into the file.
         details: Folder for the tables; beside the mixture and named after it when left out.

@@ -160,7 +160,7 @@ def test_the_unit_is_that_of_what_is_weighted(spec, unit):
         ({}, "no targets"),
         ("absent.yaml", "absent.yaml: no such file"),
         ({"max_increase": "1%"}, "minimise is missing.*such as minimise: mean"),
-        ({"minimise": "mean", "ceiling": 0.1}, "no key 'ceiling' .* there are minimise and max_increase"),
+        ({"minimise": "mean", "ceiling": 0.1}, "no key 'ceiling' .* there are minimise, maximise and max_increase"),
         ({"minimise": "mean", "max_increase": 1}, "max_increase is 1; a share .* as 0.01 or 1%"),
         ({"minimise": "mean", "max_increase": "a bit"}, "max_increase is 'a bit'"),
         ({"minimise": "mean", "max_increase": {"law": -0.1}}, "max_increase of law is -0.1"),
@@ -193,3 +193,74 @@ def test_z_scores_of_a_loss_that_never_varies_are_refused():
         with pytest.raises(InputError, match=f"{spec} measures .* lambada is 7.1 in all of 2 runs; leave it out"):
             Objective.of(spec, TARGETS, constant)
     assert Objective.of("mean", TARGETS, constant).value(constant[0]) == pytest.approx(18.1 / 3)
+
+
+SCORES = ["arc_acc", "squad/f1", "metric/code_val_loss"]
+MEASURED = np.array([[0.2, 0.5, 3.0], [0.4, 0.9, 2.0]])  # the second run is better in everything
+
+
+def scored(spec, targets=SCORES):
+    return Objective.of(spec, targets, MEASURED[:, [SCORES.index(t) for t in targets]])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"maximise": "arc_acc"},
+        {"maximise": {"arc_acc": 1, "squad/f1": 3}},
+        {"maximise": "arc_acc", "max_increase": {"code": 0.01}},
+    ],
+)
+def test_what_is_maximised_is_low_where_scores_are_high(spec):
+    found = scored(spec)
+    values = found.value(MEASURED)
+    assert values[1] < values[0]
+    np.testing.assert_allclose(found.weights.sum(), -1)
+    np.testing.assert_allclose(np.diff(values), np.diff(MEASURED, axis=0) @ found.slopes(MEASURED)[0])
+    assert "minus" in found.describe()
+    np.testing.assert_array_equal(scored(found.spec).value(MEASURED), values)  # as a fit's folder keeps it
+
+
+@pytest.mark.parametrize("word", ["mean", "zscore", "worst"])
+def test_words_maximise_scores_too(word):
+    found = scored({"maximise": word}, SCORES[:2])
+    values = found.value(MEASURED[:, :2])
+    assert values[1] < values[0] and found.minimise == {"maximise": word}
+    assert (found.slopes(MEASURED[:, :2]) <= 0).all()
+
+
+@pytest.mark.parametrize("spec", ["mean", "arc_acc", {"arc_acc": 1, "code": 1}, "zscore", {"code": 1, "squad/f1": 2}])
+def test_a_score_without_a_direction_is_never_minimised(spec):
+    with pytest.raises(InputError, match=r"(arc_acc|squad/f1).*maximise: "):
+        scored(spec)
+
+
+def test_whoever_says_minimise_means_it_also_when_it_is_read_back():
+    found = scored({"minimise": "arc_acc"})
+    assert found.value(MEASURED)[1] > found.value(MEASURED)[0]
+    np.testing.assert_array_equal(scored(found.spec).weights, found.weights)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"maximise": "code"}, "metric/code_val_loss.*minimise"),
+        ({"maximise": "arc_acc", "minimise": "code"}, "minimise and maximise"),
+        ({"minimise": "mean"}, "would average arc_acc"),
+        ({"minimise": "code", "max_increase": 0.01}, "max_increase bounds arc_acc"),
+        ({"maximise": "arc_acc", "max_increase": {"squad/f1": 0.01}}, "max_increase bounds squad/f1"),
+    ],
+)
+def test_losses_and_scores_are_not_mixed_up(spec, message):
+    with pytest.raises(InputError, match=message):
+        scored(spec)
+
+
+def test_losses_need_no_direction_beside_scores_without_a_weight():
+    assert scored("code").value(MEASURED).tolist() == [3.0, 2.0]
+
+
+@pytest.mark.parametrize("weight", [1e308, float("inf"), 1e300])
+def test_a_weight_that_overflows_is_named(weight):
+    with pytest.raises(InputError, match="weight of code"):
+        objective({"code": weight, "law": weight})

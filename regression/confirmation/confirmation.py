@@ -13,7 +13,7 @@ from regression.search.proposal import Estimate
 
 @dataclass(frozen=True)
 class MinimisedObjective:
-    """What was minimised: in words, its unit, the resolved spec, and the weights of the targets (those above 0)."""
+    """What was minimised: in words, its unit, the resolved spec, and the weights of the targets (those that are not 0)."""
 
     name: str
     unit: str
@@ -23,7 +23,7 @@ class MinimisedObjective:
     @classmethod
     def of(cls, objective: Objective) -> Self:
         """The objective as the file holds it."""
-        weights = {t: float(w) for t, w in zip(objective.targets, objective.weights, strict=True) if w > 0}
+        weights = {t: float(w) for t, w in zip(objective.targets, objective.weights, strict=True) if w != 0}
         return cls(objective.describe(), objective.unit, objective.spec, weights)
 
 

@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mixture_config.files.mixture import train_domain
 from mixture_config.files.mixture_table import KEYS, Key, MixtureTable, row_keys
 from proxymix.errors import InputError
 from proxymix.messages import some
 from proxymix.progress import say
 from proxymix.schemas import is_domain_loss, loss_domain
 from proxymix.tables import read_table
+from regression.data.columns import is_training_loss, kind_of
 from regression.data.divergence import diverged
 from regression.data.runs import LeftOut, Runs, problem_lines, resolve_targets
+from regression.data.wandb_exports import from_export
 
 if TYPE_CHECKING:
     import pandas as pd
+
+OLMIX_KEYS = ("run", "name", "index")
+"""The key columns of Olmix's tables. Their other columns are tasks, in bits per byte."""
 
 
 def read_runs(
@@ -40,23 +46,23 @@ def read_runs(
         mixtures: CSV with `index` (or `run`, `name`) and a column of weights per domain.
         losses: CSV with the same key and a column per target.
         targets: Loss columns, or domain names standing for them; by default every `metric/<domain>_val_loss`, and if
-            there is none, every column of numbers.
+            there is none, every column that is a loss by its name (`kind_of`), or all metrics of a table of Olmix's.
         allow_missing: Leave unusable runs out, and say which.
         renormalise: Whether weights that were rounded to a sum near 1 are made to sum to 1.
 
     Raises:
         InputError: If runs are unusable (all are listed) and may not be left out, none remains, the files share no key,
-            or a weight is not a number from 0 to 1.
+            no column is a loss by its name and no targets are given, or a weight is not a number from 0 to 1.
     """
     mixtures, losses = Path(mixtures), Path(losses)
-    left, right = read_table(mixtures), read_table(losses)
+    left, right = read_table(mixtures), from_export(read_table(losses), losses)
     key = next((k for k in KEYS if k in left.columns and k in right.columns), None)
     if key is None:
         raise InputError(
             f"{losses}: no key column shared with {mixtures}; both need one of {', '.join(KEYS)} "
             f"(found {some(right.columns)} and {some(left.columns)})"
         )
-    columns = _target_columns(right, targets, losses)
+    columns = _target_columns(right, targets, losses, _domains_of(left))
     left, right = _with_keys(left, key), _with_keys(right, key)
     problems = [*_repeated(left, key, mixtures), *_repeated(right, key, losses)]
     left, right = (table[~table[key].isna() & ~table[key].duplicated(keep=False)] for table in (left, right))
@@ -153,17 +159,54 @@ def _check_keys_agree(
                 )
 
 
-def _target_columns(table: "pd.DataFrame", targets: Sequence[str] | None, path: Path) -> list[str]:
+def _domains_of(mixtures: "pd.DataFrame") -> set[str]:
+    """Names that a table's columns of weights may stand for."""
+    return {train_domain(str(column)) or str(column) for column in mixtures.columns if column not in KEYS}
+
+
+def _target_columns(
+    table: "pd.DataFrame", targets: Sequence[str] | None, path: Path, domains: Container[str]
+) -> list[str]:
+    """The loss columns that are asked for, else those that are losses by their names."""
     columns = [str(c) for c in table.columns if c not in KEYS and not str(c).startswith("Unnamed:")]
     if targets is not None:
         found = resolve_targets(targets, columns, str(path))
+        if kept := [c for c in found if kind_of(c) == "bookkeeping"]:
+            raise InputError(f"{path}: {some(kept)} says how a run went, not how good it is; leave it out of --targets")
     else:
-        found = [c for c in columns if is_domain_loss(c)] or [c for c in columns if _holds_numbers(table[c])]
-    if not found:
-        raise InputError(f"{path}: no column of losses (metric/<domain>_val_loss); found {some(table.columns)}")
+        numbers = [c for c in columns if _holds_numbers(table[c])]
+        found = [c for c in columns if is_domain_loss(c)] or _losses_by_name(table, numbers, path, domains)
     empty = [c for c in found if not np.isfinite(_numbers(table, [c])).any()]
     if empty:
         raise InputError(f"{path}: no numbers in {some(empty)}; leave it out with --targets, or remove the column")
+    return found
+
+
+def _losses_by_name(table: "pd.DataFrame", columns: Sequence[str], path: Path, domains: Container[str]) -> list[str]:
+    """Columns of numbers whose names say that they are losses of held-out data, or that have a domain's name.
+
+    Raises:
+        InputError: If there are none.
+    """
+    results = [c for c in columns if kind_of(c) != "bookkeeping"]
+    if all(key in table.columns for key in OLMIX_KEYS):  # names of tasks, with their bits per byte
+        found = results
+    else:
+        found = [c for c in results if kind_of(c) == "loss" and not is_training_loss(c)]
+        found = found or [c for c in results if c in domains and np.nanmax(_numbers(table, [c])) > 1]  # 1: no weights
+    if not found:
+        why = "are no losses by their names" if len(results) > 1 else "is no loss by its name"
+        if not results:
+            raise InputError(f"{path}: no column of losses (metric/<domain>_val_loss); found {some(columns)}")
+        raise InputError(
+            f"{path}: no column is named as the loss of a domain (metric/<domain>_val_loss), and {some(results)} {why}; "
+            f"name what is to be predicted, as --targets {results[0]}, and if more of it is better, add --objective "
+            f"'{{maximise: {results[0]}}}'"
+        )
+    if others := [c for c in results if c not in found]:
+        say(
+            f"{path}: {some(others)} {'is' if len(others) == 1 else 'are'} left out, no loss by name; --targets takes more"
+        )
     return found
 
 

@@ -79,7 +79,7 @@ def _point(
     if len(unseen) < 2:
         return None
     predicted = np.full((len(unseen), len(runs.targets)), np.nan)
-    weighted = np.flatnonzero(objective.weights > 0)
+    weighted = np.flatnonzero(objective.weights)
     with single_thread():
         for t in weighted:
             regressor = unfitted.refit_from_scratch(runs.weights[seen], runs.losses[seen, t])

@@ -21,10 +21,12 @@ class Interval(Protocol):
 
 def objective_phrase(study: StudyResults) -> str:
     """The objective as a sentence uses it: 'validation loss averaged over 10 domains'."""
-    weights = study.objective.weights
-    used = [(loss_domain(t), float(w)) for t, w in zip(study.runs.targets, weights, strict=True) if w > 0]
+    weights, wanted = study.objective.weights, study.objective.minimise
+    used = [(loss_domain(t), abs(float(w))) for t, w in zip(study.runs.targets, weights, strict=True) if w != 0]
     what = "validation loss" if study.of_domains else "metric"
-    if study.objective.minimise in ("zscore", "worst"):
+    if isinstance(wanted, dict) and "maximise" in wanted:
+        what, wanted = "score with its sign reversed", wanted["maximise"]
+    if wanted in ("zscore", "worst"):
         kind = "worst" if study.objective.worst else "mean"
         over = "domains" if study.of_domains else "metrics"
         return f"{kind} z-score over {len(used)} {over} ({what} in standard deviations of the sweep)"

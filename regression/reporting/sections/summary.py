@@ -87,7 +87,7 @@ def _quality(figures: Mapping[str, Figure]) -> list[Tile]:
 def question(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]:
     """What was asked: the objective, the domains, the final training, the proxies and their mixtures."""
     objective = objective_phrase(study)
-    num_used = int((study.objective.weights > 0).sum())
+    num_used = int((study.objective.weights != 0).sum())
     entering = f"({study.objective.unit}; {num_used} of {len(study.runs.targets)} measured losses enter)"
     terms = [Term("Objective", objective, entering)]
     if max_increase := study.objective.describe_max_increase():
