@@ -342,3 +342,52 @@ def test_a_model_that_learnt_nothing_is_found_among_the_published_runs():
         runs = read_runs(SWEEPS / mixtures, SWEEPS / losses)
         runs.losses[3] = np.log(50_432)
         assert {entry.key for entry in diverged(runs)} == {runs.index[3]}
+
+
+def wrong_cell(folder: Path, value: str, column: str = "metric/d0_val_loss") -> tuple[Path, Path]:
+    """A sweep of 24 runs in which one loss is `value`."""
+    runs = sweep(24)
+    targets = [column if t == "metric/d0_val_loss" else t for t in runs.targets]
+    cells = [[f"{v}" for v in row] for row in runs.losses]
+    cells[5][0] = value
+    rows = [f"{i},{','.join(row)}" for i, row in zip(runs.index, cells, strict=True)]
+    weights = [f"{i},{','.join(str(v) for v in row)}" for i, row in zip(runs.index, runs.weights, strict=True)]
+    mixtures = "\n".join([",".join(["index", *(f"train_{d}" for d in runs.domains)]), *weights]) + "\n"
+    return tables(folder, mixtures, "\n".join([",".join(["index", *targets]), *rows]) + "\n")
+
+
+@pytest.mark.parametrize("value", ["0.0", "0", "-5", "-0.001", "1e-300", "0.01", "1e300", "1e-320", "1e150"])
+def test_a_loss_that_cannot_be_is_named_with_its_run(tmp_path, value):
+    files = wrong_cell(tmp_path, value)
+    with pytest.raises(InputError, match=r"losses\.csv.*\n  index 5: metric/d0_val_loss is "):
+        read_runs(*files)
+    assert 5 not in read_runs(*files, allow_missing=True).index
+
+
+@pytest.mark.parametrize("column", ["val_loss", "code_bpb", "ppl"])
+def test_other_losses_cannot_be_zero_either(tmp_path, column):
+    with pytest.raises(InputError, match=f"index 5: {column} is 0"):
+        read_runs(*wrong_cell(tmp_path, "0", column), [column])
+
+
+def test_a_score_may_be_zero(tmp_path):
+    assert len(read_runs(*wrong_cell(tmp_path, "0", "arc_acc"), ["arc_acc"]).index) == 24
+
+
+def test_a_column_of_numbers_that_are_too_small_to_compute_with_leaves_no_run(tmp_path):
+    with pytest.raises(InputError, match="2 of 2 runs"):
+        read_runs(
+            *tables(tmp_path, MIXTURES.rsplit("\n", 2)[0] + "\n", "index,val_loss\n1,1e-300\n2,2e-300\n"),
+            ["val_loss"],
+            True,
+        )
+
+
+def test_a_low_loss_that_much_of_the_domain_explains_is_kept():
+    runs = sweep()
+    runs.weights[:, 0] = 0.1
+    runs.weights[5, 0], runs.losses[5, 0] = 1.0, 0.9
+    runs.losses[:5, 0] = runs.losses[6:, 0] = 2.4
+    assert diverged(runs) == []
+    runs.weights[5, 0] = 0.05
+    assert [entry.key for entry in diverged(runs)] == [5]

@@ -19,7 +19,7 @@ from proxymix.progress import say
 from proxymix.schemas import is_domain_loss, loss_domain
 from proxymix.tables import read_table
 from regression.data.columns import is_training_loss, kind_of
-from regression.data.divergence import diverged
+from regression.data.divergence import diverged, impossible
 from regression.data.runs import LeftOut, Runs, problem_lines, resolve_targets
 from regression.data.wandb_exports import from_export
 
@@ -77,7 +77,10 @@ def read_runs(
     values = _numbers(right, columns)
     problems += _unmeasured(right, values, columns, index)
     measured = Runs(index, table.domains, columns, weights, values)
-    problems += diverged(measured.rows(np.isfinite(values).all(axis=1)))
+    measured = measured.rows(np.isfinite(values).all(axis=1))
+    wrong = impossible(measured)
+    problems += wrong
+    problems += diverged(measured.rows(~np.isin(measured.index, [p.key for p in wrong])))
 
     unusable, num_runs = {p.key for p in problems}, len({*left_rows, *right_rows, *(p.key for p in problems)})
     told = f"{losses}, joined with {mixtures}: {len(unusable)} of {num_runs} runs"
