@@ -188,7 +188,7 @@ def test_every_figure_is_told_in_words(page):
 
 def test_names_from_the_tables_are_text_not_markup(tmp_path):
     rng = np.random.default_rng(0)
-    evil = '<script>alert("x")</script> & $a_b$ {{ 7 * 7 }}'
+    evil = '<script>alert("x")</script> & $a_b$ {{ 7 * 7 }} loss'
     rows = [f"{i},{a},{1 - a},{b}" for i, (a, b) in enumerate(rng.uniform(size=(12, 2)), start=1)]
     write_text(
         tmp_path / "mixtures.csv",
