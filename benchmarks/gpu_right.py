@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gpu_sections import Context, Item, variants_of, write_tokens
+from gpu_cases import FASTEST_WAY, WAYS
+from gpu_sections import TESTS_SO_FAR, Context, Item, WantsGpu, write_tokens
 
 TOLERANCES = {
     "cpu": {"fp32": 2e-3, "bf16": 0.05},  # nats, the largest difference of a training loss in 200 steps
@@ -22,42 +23,43 @@ VOCABULARY = 512
 PRECISIONS = ("fp32", "bf16")
 
 
+STEPS = {"cpu": 200, "usual": 40, "rehearsal": 10}  # Of a training: for the comparison with a CPU, and for all else.
+
+
 def right(context: Context) -> Iterator[Item]:
-    """In order of worth."""
-    test = functools.partial
-    yield "fp32 against the CPU", test(against_cpu, context)
+    """In order of worth: the reference layout, everything at once, single ways, and last what has to be compiled."""
+    check = functools.partial
+    yield "fp32 against the CPU", check(against_cpu, context)
     for precision in PRECISIONS:
-        yield f"{precision}: K = 1, 4, 16", test(neighbours, context, precision)
-    for names in (
-        ("reference", "head fused", "graph", "graph + corpus + fused"),
-        ("corpus on device", "graph + corpus"),
-    ):
-        yield from (way(context, precision, name) for name in names for precision in PRECISIONS)
-        if "reference" in names:
-            yield "a diverging neighbour", test(diverging, context)
-            yield "out of memory", test(out_of_memory, context)
-            for precision in PRECISIONS:
-                yield f"{precision}: validation against float64", test(validation, context, precision)
-    last = ("everything, compiled", "compiled", "head liger", "head cut")
-    yield from (way(context, precision, name) for name in last for precision in PRECISIONS[::-1])
+        yield f"{precision}: K = 1, 4, 16", check(neighbours, context, precision)
+    yield from (way(context, precision, name) for name in ("", "everything") for precision in PRECISIONS)
+    yield "a diverging neighbour", check(diverging, context)
+    yield "out of memory", check(out_of_memory, context)
+    for precision in PRECISIONS:
+        yield f"{precision}: validation against float64", check(validation, context, precision)
+    single = ("head fused", "graph", "optimiser fused", "corpus on device", "graph, corpus")
+    compiled = (FASTEST_WAY, "head cut", "head liger", "compiled")
+    yield from (way(context, precision, name) for name in single for precision in PRECISIONS)
+    yield from (way(context, precision, name) for name in compiled for precision in PRECISIONS[::-1])
 
 
 def way(context: Context, precision: str, name: str) -> Item:
-    """The check of one way."""
-    usual = layout_of(context, precision, 4)
-    layout = {"reference": usual, **variants_of(usual)}[name]
-    return f"{precision}, {name}: agrees, repeats, resumes", functools.partial(agrees, context, precision, layout)
+    """The check of one way; the reference layout is the one without a name."""
+    layout = layout_of(context, precision, 4, **(WAYS[name] if name else {}))
+    return f"{precision}, {name or 'reference'}: agrees, repeats, resumes", functools.partial(
+        agrees, context, precision, layout
+    )
 
 
-def settings_of(context: Context, num_steps: int, **change: Any) -> Any:
-    """A small proxy, whose attention has several blocks of keys."""
+def settings_of(context: Context, num_steps: int = STEPS["usual"], **change: Any) -> Any:
+    """A small proxy, whose attention has several blocks of keys; in a rehearsal smaller, and trained for fewer steps."""
     from proxy_training.runs.settings import TrainSettings
 
-    model, sequence = ("50k", 32) if context.rehearse else ("80k", 256)
-    sequence = change.pop("sequence_length", sequence)
-    tokens = num_steps * 8 * sequence
-    base = TrainSettings(model, sequence_length=sequence, batch_size=8, tokens=tokens, valid_tokens=2048, evaluations=2)
-    return replace(base, **change)
+    model, sequence, scored = ("50k", 32, 256) if context.rehearse else ("80k", 256, 2048)
+    steps = min(num_steps, STEPS["rehearsal"]) if context.rehearse else num_steps
+    shape = {"sequence_length": sequence, "batch_size": 8, **change}
+    tokens = steps * shape["batch_size"] * shape["sequence_length"]
+    return TrainSettings(model, **{"tokens": tokens, "valid_tokens": scored, "evaluations": 2, **shape})
 
 
 def data_of(context: Context, settings: Any) -> Any:
@@ -112,14 +114,14 @@ def verdict(what: str, precision: str, worst: float, **values: Any) -> Mapping[s
 
 
 def against_cpu(context: Context) -> Mapping[str, Any]:
-    """200 steps in float32, without TF32, of four proxies."""
+    """Two proxies train for 200 steps in float32, without TF32, here and on a CPU."""
     import torch
 
     assert not torch.backends.cuda.matmul.allow_tf32
-    settings = settings_of(context, 30 if context.rehearse else 200, sequence_length=32 if context.rehearse else 64)
-    runs = runs_of(4)
-    here = train(context, runs, settings, layout_of(context, "fp32", 4))
-    cpu = train(context, runs, settings, layout_of(context, "fp32", 4, device="cpu"))
+    settings = settings_of(context, STEPS["cpu"], sequence_length=64, batch_size=4)
+    runs = runs_of(2)
+    here = train(context, runs, settings, layout_of(context, "fp32", 2, micro_batch=2))
+    cpu = train(context, runs, settings, layout_of(context, "fp32", 2, micro_batch=2, device="cpu"))
     final = apart([last_only(r) for r in here], [last_only(r) for r in cpu], "metric/d0_val_loss")
     return verdict("cpu", "fp32", apart(here, cpu), final_validation=final, last=here[0].rows[-1]["train_loss"])
 
@@ -130,16 +132,16 @@ def last_only(result: Any) -> Any:
 
 
 def neighbours(context: Context, precision: str) -> Mapping[str, Any]:
-    """The first proxies alone, with three others, and with fifteen."""
-    settings = settings_of(context, 20 if context.rehearse else 100)
+    """The first two proxies: each alone, with three others, and with fifteen."""
+    settings = settings_of(context)
     runs = runs_of(4 if context.rehearse else 16)
     losses: dict[int, list[float]] = {}
     for k in (1, 2, 4) if context.rehearse else (1, 4, 16):
         losses[k] = []
-        for start in range(0, 4, k):
+        for start in range(0, 2, k):
             found = train(context, runs[start : start + k], settings, layout_of(context, precision, k))
             losses[k] += [result.rows[-1]["metric/d0_val_loss"] for result in found]
-    spread = max(max(values) - min(values) for values in zip(*(each[:4] for each in losses.values()), strict=True))
+    spread = max(max(values) - min(values) for values in zip(*(each[:2] for each in losses.values()), strict=True))
     between = max(losses[1]) - min(losses[1])
     return verdict("neighbours", precision, spread, between_runs=between)
 
@@ -147,7 +149,7 @@ def neighbours(context: Context, precision: str) -> Mapping[str, Any]:
 @functools.cache
 def reference(context: Context, precision: str) -> list[Any]:
     """Results of the reference layout."""
-    settings = settings_of(context, 20 if context.rehearse else 100)
+    settings = settings_of(context)
     return train(context, runs_of(4), settings, layout_of(context, precision, 4))
 
 
@@ -159,19 +161,17 @@ def agrees(context: Context, precision: str, layout: Any) -> Mapping[str, Any]:
     """A way's losses against the reference's; the same twice, and stopped in the middle and continued, to the bit."""
     from proxy_training.loop import trainer
 
-    if (context.device == "cpu" and set(layout.record()) & {"graph", "head", "optimizer"}) or (
-        context.device == "cpu" and layout.compile
-    ):
-        raise NotImplementedError("this way wants a GPU")
-    runs, settings = runs_of(4), settings_of(context, 20 if context.rehearse else 100)
+    if context.device == "cpu" and (layout.compile or set(layout.variants) - {"corpus"}):
+        raise WantsGpu("this way wants a GPU")
+    runs, settings = runs_of(4), settings_of(context)
     usual = reference(context, precision)
-    once = train(context, runs, settings, layout)
+    once = train(context, runs, settings, layout) if layout.variants or layout.compile else usual
     twice = train(context, runs, settings, layout)
     state, steps = context.folder / f"{context.section}.state", []
 
     def stop(count: int) -> None:
         steps.append(count)
-        if len(steps) > 7:
+        if sum(steps) > len(runs) * settings.num_steps // 2:
             raise Stop
 
     state.unlink(missing_ok=True)
@@ -194,18 +194,15 @@ def agrees(context: Context, precision: str, layout: Any) -> Mapping[str, Any]:
 
 
 def diverging(context: Context) -> Mapping[str, Any]:
-    """One of four begins with weights that are no numbers; the others end as without."""
+    """One of four begins with weights that are not numbers; the others end as they do beside a sound one."""
     import torch
 
     from proxy_training.loop import trainer
 
-    runs, settings = runs_of(4), settings_of(context, 20 if context.rehearse else 60)
-    ways = {"reference": {}, "corpus on device": {"corpus": "device"}}
-    if context.device == "cuda":
-        ways |= {
-            "graph": {"graph": True},
-            "everything": {"graph": True, "head": "fused", "corpus": "device", "optimizer": "fused"},
-        }
+    runs, settings = runs_of(4), settings_of(context)
+    ways = {"reference": {}, "everything": WAYS["everything"]}
+    if context.device == "cpu":
+        ways["everything"] = {"corpus": "device"}
     build = trainer.build_proxy
     found: dict[str, Any] = {}
     for name, change in ways.items():
@@ -238,7 +235,7 @@ def validation(context: Context, precision: str) -> Mapping[str, Any]:
     from proxy_training.runs.plan import evenly_spaced
     from proxy_training.runs.token_data import plan_of
 
-    settings, runs = settings_of(context, 20 if context.rehearse else 60), runs_of(4)
+    settings, runs = settings_of(context), runs_of(4)
     data, weights = data_of(context, settings), {}
     results = fit(
         runs,
@@ -264,15 +261,15 @@ def validation(context: Context, precision: str) -> Mapping[str, Any]:
 
 
 def out_of_memory(context: Context) -> Mapping[str, Any]:
-    """A batch larger than what this process may take is halved until it fits, and the run ends well."""
+    """A batch that needs more memory than this process may take is halved until it fits, and the run ends well."""
     import torch
 
     from proxy_training.launch.job import TrainingJob
     from proxy_training.launch.train_batch import train_batch
 
+    settings = settings_of(context, 4, sequence_length=64, batch_size=2**14, evaluations=1)
     if context.device != "cuda":
-        raise NotImplementedError("this wants a GPU")
-    settings = settings_of(context, 4, sequence_length=64, batch_size=2**14, tokens=4 * 2**14 * 64, evaluations=1)
+        raise WantsGpu("this wants a GPU")
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.set_per_process_memory_fraction(2**30 / total)
@@ -294,16 +291,15 @@ def out_of_memory(context: Context) -> Mapping[str, Any]:
 
 
 def tests(context: Context) -> Iterator[Item]:
-    """Nothing: `run_tests` does the work."""
-    yield from ()
+    """One item: the file's tests, which are in order of worth."""
+    yield "tests/test_gpu.py", functools.partial(run_tests, context)
 
 
-def run_tests(context: Context) -> None:
-    """tests/test_gpu.py, line by line as it goes."""
+def run_tests(context: Context) -> Mapping[str, Any]:
+    """Run tests/test_gpu.py and record line by line how far it is."""
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", "-p", "no:xdist", "tests/test_gpu.py"]
     environment = {**os.environ, "PROXYMIX_TEST_GPU": "1", **({"CUDA_VISIBLE_DEVICES": ""} if context.rehearse else {})}
-    context.record("tests/test_gpu.py", "started")
     process = subprocess.Popen(
         command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -312,10 +308,12 @@ def run_tests(context: Context) -> None:
     failed: list[str] = []
     for line in process.stdout:
         print(line, end="", flush=True)
+        if found := re.match(r"collecting.* collected (\d+) items", line):
+            counts["tests"] = int(found[1])
         if found := re.match(r"tests/\S+::(.+?) (PASSED|FAILED|ERROR|SKIPPED)", line):
-            counts[found[2]] = counts.get(found[2], 0) + 1
+            counts[found[2].lower()] = counts.get(found[2].lower(), 0) + 1
             if found[2] in ("FAILED", "ERROR"):
                 failed.append(found[1])
-            context.record("tests so far", "done", **counts, failed=failed)
+            context.record(TESTS_SO_FAR, "done", **counts, failed_tests=failed)
     code = process.wait()
-    context.record("tests/test_gpu.py", "done", **counts, failed=failed, right=code in (0, 5))
+    return {**counts, "failed_tests": failed, "right": code in (0, 5)}

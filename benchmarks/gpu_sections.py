@@ -7,16 +7,20 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 Item = tuple[str, Callable[[], Mapping[str, Any]]]
-BEGUN = (
-    "started",
-    "done",
-)  # Results of an earlier run that is resumed are done; those of a crashed process only started.
-FORBIDDEN = ("wandb", "lightgbm")  # Heavy packages that no one needs in order to train.
+# States of items that are not run again: those of an earlier run that is resumed are done, one that crashed is only started.
+BEGUN = ("started", "done")
+FORBIDDEN = ("wandb", "lightgbm")  # Heavy packages that training does not need.
+TESTS_SO_FAR = "tests so far"  # The result that section "tests" records after each test.
+MIN_SECONDS = 3.0  # An item is not started with less time.
+
+
+class WantsGpu(Exception):
+    """An item cannot be measured on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -58,33 +62,35 @@ class Context:
 
 
 def run_section(section: str, out: Path, folder: Path, deadline: float, rehearse: bool) -> None:
-    """Run the items of a section that no earlier process of it has begun."""
+    """Run the items of a section that no earlier process has begun. All items are made before the first one runs."""
+    import gpu_baselines
+    import gpu_card
     import gpu_fast
     import gpu_right
     import gpu_whole
 
     context = Context(section, out, folder, deadline, rehearse)
     items: dict[str, Callable[[Context], Iterator[Item] | Sequence[Item]]] = {
-        "card": gpu_fast.card,
+        "card": gpu_card.card,
         "right": gpu_right.right,
         "tests": gpu_right.tests,
         "compile": gpu_fast.compile_items,
+        "pretrain": gpu_baselines.pretrain_items,
         "fast": gpu_fast.fast,
         "whole": gpu_whole.whole,
     }
     begun = {line["name"] for line in results(out) if line["section"] == section and line["state"] in BEGUN}
-    if section == "tests":
-        gpu_right.run_tests(context)
-        return
-    for name, work in items[section](context):
+    found = list(items[section](context))
+    assert len({name for name, _ in found}) == len(found), "two items have one name"
+    for name, work in found:
         if name in begun:
             continue
-        if context.left < 3:
+        if context.left < MIN_SECONDS:
             context.record(name, "left out", why="no time left")
             continue
         measure(context, name, work)
-    found = [name for name in FORBIDDEN if name in sys.modules]
-    context.record("imports", "failed" if found else "done", imported=found)
+    imported = [name for name in FORBIDDEN if name in sys.modules]
+    context.record("imports", "failed" if imported else "done", imported=imported)
 
 
 def measure(context: Context, name: str, work: Callable[[], Mapping[str, Any]]) -> None:
@@ -93,12 +99,14 @@ def measure(context: Context, name: str, work: Callable[[], Mapping[str, Any]]) 
     context.record(name, "started")
     try:
         context.record(name, "done", **{**work(), "took": round(time.time() - start, 2)})
+    except WantsGpu as error:
+        context.record(name, "wants a GPU", why=str(error))
     except Exception as error:
         traceback.print_exc()
         text = f"{type(error).__name__}: {error}"
         context.record(name, "failed", why=text[:400], took=round(time.time() - start, 2))
         if context.device == "cuda" and "CUDA error" in text and "out of memory" not in text:
-            print("the device answers nothing more to this process", flush=True)
+            print("this process has lost the GPU", flush=True)
             os._exit(3)
     finally:
         gc.collect()
@@ -116,7 +124,7 @@ def results(out: Path) -> list[dict[str, Any]]:
 
 
 def write_tokens(folder: Path, vocabulary: int, num_tokens: int, num_domains: int = 4) -> Path:
-    """Domains that can be learned: the next id is the last one plus the domain's number, but for a tenth of noise."""
+    """Domains that can be learned: in nine of ten steps the next id is the last one plus the domain's number + 1."""
     import numpy as np
 
     from data_preparation.tokens.shards import ShardWriter, token_dtype
@@ -136,27 +144,3 @@ def write_tokens(folder: Path, vocabulary: int, num_tokens: int, num_domains: in
     tokenizer = {"name": "made", "sha256": "0", "vocabulary": vocabulary, "eos": 0, "eos_token": "<eos>"}
     write_json(folder / "manifest.json", {"tokenizer": tokenizer, "dtype": dtype, "settings": {}, **splits})
     return folder
-
-
-def variants_of(layout: Any) -> dict[str, Any]:
-    """A layout -> the faster ways that may be tried on it, each alone and then all together, by name."""
-    on_device = {"graph": True, "corpus": "device"}
-    every = {**on_device, "head": "fused", "optimizer": "fused"}
-    changes: dict[str, dict[str, Any]] = {
-        "head fused": {"head": "fused"},
-        "head liger": {"head": "liger"},
-        "head cut": {"head": "cut"},
-        "corpus on device": {"corpus": "device"},
-        "graph": {"graph": True},
-        "optimiser fused": {"optimizer": "fused"},
-        "compiled": {"compile": True},
-        "head fused, compiled": {"head": "fused", "compile": True},
-        "graph, corpus": on_device,
-        "graph, corpus, head": {**on_device, "head": "fused"},
-        "everything": every,
-        "everything, compiled": {**every, "compile": True},
-        "everything, compiled, batch whole": {**every, "compile": True, "micro_batch": 2 * layout.micro_batch},
-        "everything, compiled, head liger": {**every, "compile": True, "head": "liger"},
-        "everything, compiled, head cut": {**every, "compile": True, "head": "cut"},
-    }
-    return {name: replace(layout, **change) for name, change in changes.items()}

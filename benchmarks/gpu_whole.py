@@ -1,4 +1,4 @@
-"""Section "whole" of gpu.py: what `auto` chooses here, and a sweep through the real launcher, predicted and measured."""
+"""Section "whole" of gpu.py: a sweep through the real launcher, its time predicted, and the layout that `auto` chooses."""
 
 import subprocess
 import sys
@@ -7,19 +7,97 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from gpu_fast import PRICE, REGMIX_RUNS, REGMIX_TOKENS, Case, cases, device_of, fastest
-from gpu_sections import FORBIDDEN, Context, Item, results, write_tokens
+from gpu_card import device_of
+from gpu_cases import FIRST_CASE, Case, cases, fastest, speeds, tokens_of
+from gpu_sections import FORBIDDEN, Context, Item, results
 
 NUM_RUNS = 64
-CALIBRATION_SECONDS = 100.0  # With less time the layout is the fastest that was measured before, not what auto chooses.
+TRAINING_SECONDS = 20.0  # Of all runs together; with its start, validation and files the sweep takes a minute.
+GUESSED_SPEED = {"cuda": 3e6, "cpu": 20_000.0}  # Tokens a second, if "fast" measured nothing.
 
 
 def whole(context: Context) -> Iterator[Item]:
-    """In order of worth."""
-    first = next(iter(cases(context).values()))
-    yield "sweep", lambda: sweep(context, first)
+    """In order of worth; a calibration that takes long can only cost itself."""
+    case = cases(context)[FIRST_CASE]
+    yield "sweep", lambda: sweep(context, case)
+    yield "predicted", lambda: predicted(context, case)
     yield "worker imports", worker_imports
-    yield "RegMix's whole setting", lambda: regmix(context)
+    yield "what auto chose", lambda: automatic(context, case)
+
+
+def settings_of(context: Context, case: Case, tokens: int) -> Any:
+    """How the sweep's proxies are trained."""
+    return replace(case.settings, evaluations=2, tokens=tokens)
+
+
+def sweep(context: Context, case: Case) -> Mapping[str, Any]:
+    """64 proxies, all launched together, in the fastest layout that was measured."""
+    from proxy_training.launch import local
+    from proxy_training.launch.train_runs import train_runs
+    from proxy_training.runs.settings import Run
+    from proxymix.tables import read_table
+
+    count, seconds = (4, 2.0) if context.rehearse else (NUM_RUNS, min(TRAINING_SECONDS, context.left / 5))
+    layout = fastest(context, FIRST_CASE, case)
+    known = [line["tokens_per_second"] for name, line in speeds(context).items() if name.startswith(f"{FIRST_CASE}: K")]
+    speed = max(known, default=GUESSED_SPEED[context.device])
+    settings = settings_of(context, case, max(20 * case.settings.tokens_per_step, int(speed * seconds / count)))
+    mixtures = [{"d0": 0.1 + 0.004 * k, "d1": 0.4 - 0.004 * k, "d2": 0.3, "d3": 0.2} for k in range(count)]
+    runs = [Run(f"n{k:05d}", mixture, seed=0) for k, mixture in enumerate(mixtures)]
+    tokens, out = tokens_of(context, case), context.folder / "sweep"
+    # The sweep is shorter than what a calibration is worth, so it is given the layout.
+    local.chosen_layout = lambda *arguments: layout  # type: ignore[attr-defined]
+    start = time.perf_counter()
+    train_runs(runs, tokens, out, settings, workers=1, wandb="disabled")
+    measured = time.perf_counter() - start
+    losses = [read_table(out / run.id / "losses.csv")["loss_nats"].mean() for run in runs]
+    trained = settings.num_steps * settings.tokens_per_step
+    return {
+        "runs": count,
+        "tokens_each": trained,
+        "seconds": measured,
+        "tokens_per_second": count * trained / measured,
+        "losses": [min(losses), max(losses)],
+        "layout": asdict(layout),
+    }
+
+
+def predicted(context: Context, case: Case) -> Mapping[str, Any]:
+    """What `proxymix cost --calibrate` would have said of the sweep, beside the time that it took."""
+    from proxy_training.device.calibration import predicted_seconds
+    from proxy_training.device.counting import counted, floor_seconds
+    from proxy_training.device.layout import Layout
+    from proxy_training.device.sweep_calibration import calibrated
+
+    done = [line for line in results(context.out) if line["name"] == "sweep" and line["state"] == "done"]
+    if not done:
+        raise RuntimeError("there is no sweep to predict")
+    found, layout = done[-1], Layout(**done[-1]["layout"])
+    settings = settings_of(context, case, found["tokens_each"])
+    device, counts = device_of(context), counted(settings, case.vocabulary, 4, layout.device)
+    start = time.perf_counter()
+    calibration = calibrated(counts, device, layout)
+    training = predicted_seconds(calibration.seconds_per_token, settings, layout, 4, found["runs"])
+    return {
+        "predicted_seconds": training + calibration.startup_seconds,
+        "measured_seconds": found["seconds"],
+        "ratio": (training + calibration.startup_seconds) / found["seconds"],
+        "floor_seconds": found["runs"] * floor_seconds(counts, device),
+        "startup_seconds": calibration.startup_seconds,
+        "calibration_seconds": time.perf_counter() - start,
+    }
+
+
+def automatic(context: Context, case: Case) -> Mapping[str, Any]:
+    """The layout of a sweep that is long enough to be calibrated. A rehearsal measures one layout, and compiles nothing."""
+    from proxy_training.device.calibration import chosen_layout
+
+    settings = settings_of(context, case, 10**9)
+    if context.rehearse:
+        settings = replace(settings, compile=False)
+    start = time.perf_counter()
+    layout = chosen_layout(settings, case.vocabulary, 1 if context.rehearse else NUM_RUNS, 1)
+    return {"layout": layout.record(), "seconds": time.perf_counter() - start}
 
 
 def worker_imports() -> Mapping[str, Any]:
@@ -27,102 +105,3 @@ def worker_imports() -> Mapping[str, Any]:
     code = "import sys, proxy_training.launch.worker; print(*[n for n in sys.argv[1:] if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code, *FORBIDDEN], capture_output=True, text=True, check=True)
     return {"imported": done.stdout.split(), "right": not done.stdout.split()}
-
-
-def sweep(context: Context, case: Case) -> Mapping[str, Any]:
-    """64 proxies of about ten seconds each, all launched together: calibration, prediction, training."""
-    from proxy_training.device.calibration import chosen_layout, predicted_seconds
-    from proxy_training.device.counting import counted, floor_seconds
-    from proxy_training.device.sweep_calibration import calibrated
-    from proxy_training.launch.train_runs import train_runs
-    from proxy_training.runs.settings import Run
-    from proxymix.tables import read_table
-
-    count = 4 if context.rehearse else NUM_RUNS
-    vocabulary = case.vocabulary
-    seconds = 4.0 if context.rehearse else min(35.0, 0.28 * context.left)
-    speed = known_speed(context)
-    settings = replace(case.settings, evaluations=2, valid_tokens=max(case.settings.valid_tokens, 64))
-    tokens_each = max(20 * settings.tokens_per_step, int(speed * seconds / count))
-    settings = replace(settings, tokens=tokens_each)
-    tokens = write_tokens(
-        context.folder / context.section / str(vocabulary), vocabulary, 50_000 if context.rehearse else 2_000_000
-    )
-    runs = [
-        Run(f"n{k:05d}", {"d0": 0.1 + 0.004 * k, "d1": 0.4 - 0.004 * k, "d2": 0.3, "d3": 0.2}, seed=0)
-        for k in range(count)
-    ]
-    device = device_of(context)
-    start = time.perf_counter()
-    if context.rehearse or context.left > CALIBRATION_SECONDS:
-        long = replace(settings, tokens=100 * settings.tokens)  # So that calibration pays, as it does for a real sweep.
-        layout = chosen_layout(settings if context.rehearse else long, vocabulary, count, 1)
-    else:
-        layout = fastest(context, next(iter(cases(context))), case)
-    chosen = time.perf_counter() - start
-    context.record("what auto chose", "done", layout=layout.record(), calibration_seconds=chosen)
-    counts = counted(settings, vocabulary, 4, layout.device)
-    start = time.perf_counter()
-    calibration = calibrated(counts, device, layout)
-    predicted = predicted_seconds(calibration.seconds_per_token, settings, layout, 4, count)
-    predicted += calibration.startup_seconds
-    calibrating = time.perf_counter() - start
-    context.record(
-        "predicted", "done", seconds=predicted, calibration_seconds=calibrating, startup=calibration.startup_seconds
-    )
-    force(layout)
-    start = time.perf_counter()
-    train_runs(runs, tokens, context.folder / "sweep", settings, workers=1, wandb="disabled")
-    measured = time.perf_counter() - start
-    losses = [read_table(context.folder / "sweep" / run.id / "losses.csv")["loss_nats"].mean() for run in runs]
-    return {
-        "runs": count,
-        "tokens_each": settings.num_steps * settings.tokens_per_step,
-        "predicted_seconds": predicted,
-        "measured_seconds": measured,
-        "ratio": predicted / measured,
-        "floor_seconds": count * floor_seconds(counts, device),
-        "tokens_per_second": count * settings.num_steps * settings.tokens_per_step / measured,
-        "losses": [min(losses), max(losses)],
-        "layout": asdict(layout),
-        "calibration_seconds": chosen,
-    }
-
-
-def force(layout: Any) -> None:
-    """Have the sweep take this layout: it is shorter than what calibrating is worth."""
-    from proxy_training.launch import local
-
-    local.chosen_layout = lambda *arguments: layout  # type: ignore[attr-defined]
-
-
-def known_speed(context: Context) -> float:
-    """Tokens a second of the first case's best layout, as "fast" found it; a guess without."""
-    name = next(iter(cases(context)))
-    found = [
-        line["tokens_per_second"]
-        for line in results(context.out)
-        if line["section"] == "fast"
-        and line["state"] == "done"
-        and line["name"].startswith(f"{name}: K = ")
-        and "tokens_per_second" in line
-    ]
-    return max(found, default=20_000.0 if context.rehearse else 3e6)
-
-
-def regmix(context: Context) -> Mapping[str, Any]:
-    """Hours and money of 512 proxies of a billion tokens, at the best speed that "fast" measured for that case."""
-    name = next((name for name in cases(context) if "50k, RegMix" in name), next(iter(cases(context))))
-    speeds = {
-        line["name"]: line["tokens_per_second"]
-        for line in results(context.out)
-        if line["section"] == "fast"
-        and line["state"] == "done"
-        and line["name"].startswith(name)
-        and "floor_share" in line
-    }
-    if not speeds:
-        raise RuntimeError(f"no speed of {name} was measured")
-    best = max(speeds, key=lambda key: speeds[key])
-    hours = REGMIX_RUNS * REGMIX_TOKENS / speeds[best] / 3600
-    return {"layout": best, "hours": hours, "money": hours * PRICE, "price_per_hour": PRICE, "right": True}
