@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from data_preparation import harvest as stage
-from data_preparation.documents.corpus import corpus_files, read_documents
+from data_preparation.documents.corpus import corpus_files
 from data_preparation.documents.gathering import bytes_to_take
 from data_preparation.documents.installed_files import Source, classify, dependencies
 from data_preparation.documents.near_duplicates import SeenText
+from data_preparation.documents.reading import read_documents
 from data_preparation.documents.splitting import document_hash
 from data_preparation.documents.text_extraction import documents_in, parts, sections, split_docstrings
 from data_preparation.harvest import harvest

@@ -1,26 +1,33 @@
-"""A corpus folder in RegMix's layout -> its domains' files, and a file -> its documents.
+"""A corpus folder in RegMix's layout -> its domains' files.
 
     CORPUS/train/<domain>_0.jsonl, <domain>_1.jsonl.gz, ...     CORPUS/valid/<domain>.jsonl
 
 A file is .jsonl, .jsonl.gz, .jsonl.zst or .parquet; a document is the `text` of a line or row.
 """
 
-import gzip
-import io
-import json
 import re
-import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
+from data_preparation.documents.file_names import LAYOUT, domain_names, part_of, presumed_parts
 from proxymix.errors import InputError
 from proxymix.files import read_json
+from proxymix.messages import some
 from proxymix.progress import say
 from proxymix.schemas import check_domain_name
 
 EXTENSIONS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-LAYOUT = "train/<domain>_0.jsonl and valid/<domain>.jsonl (or .jsonl.gz, .jsonl.zst, .parquet)"
+OTHER_DATA = re.compile(
+    r".+\.(jsonl?|ndjson|parquet|pq|txt|text|csv|tsv|arrow|feather|avro|orc|msgpack|tar|zip|warc|wet|ds|bin|npy)"
+    r"(\.(gz|gzip|zst|zstd|bz2|xz|lz4|br|sz|snappy|lzma|zip))?",
+    re.IGNORECASE,
+)
+"""Names of files that hold text or tokens in formats that are not read here."""
+BESIDE_DATA = re.compile(
+    r"(read.?me|licen[cs]e|copying|notice|changelog|dataset_infos?|state|stats|manifest|metadata|_.*)\W.*",
+    re.IGNORECASE,
+)
+"""Names of files that come with data and hold none."""
 
 MEGABYTE = 1e6
 
@@ -33,7 +40,8 @@ def corpus_files(corpus: Path) -> dict[str, Files]:
     Every domain of valid is in train. A domain that is only in train is split later (see `splitting.py`).
 
     Raises:
-        InputError: If the folder is not laid out so, or a domain is in valid and not in train.
+        InputError: If the folder is not laid out so, a domain is in valid and not in train, a text is there twice, or a
+            file cannot be read.
     """
     corpus = Path(corpus)
     if not corpus.is_dir():
@@ -44,86 +52,18 @@ def corpus_files(corpus: Path) -> dict[str, Files]:
     files = {split: _by_stem(corpus / split) for split in ("train", "valid")}
     if not files["train"]:
         raise InputError(f"{corpus}/train: no corpus file; lay the corpus out as {LAYOUT}")
-    names = {split: domain_names(list(files["train"]), list(files["valid"]), split) for split in files}
+    _check_links([*files["train"].values(), *files["valid"].values()])
+    try:
+        names = dict(zip(files, domain_names(list(files["train"]), list(files["valid"])), strict=True))
+    except InputError as error:
+        raise InputError(f"{corpus}/{error}") from None
     found_files: dict[str, Files] = {split: {} for split in files}
     for split, stems in files.items():
         for stem in sorted(stems, key=lambda stem: (names[split][stem], _number(stem))):
-            found_files[split].setdefault(names[split][stem], []).extend(stems[stem])
-    for domain in found_files["train"]:
-        check_domain_name(domain, f"{corpus}/train")
-    unknown = sorted(set(found_files["valid"]) - set(found_files["train"]))
-    if unknown:
-        raise InputError(
-            f"{found_files['valid'][unknown[0]][0]}: the domain {unknown[0]!r} is in valid and not in train "
-            f"(train has {', '.join(found_files['train'])}); add train/{unknown[0]}_0.jsonl or remove the file"
-        )
+            found_files[split].setdefault(names[split][stem], []).append(stems[stem])
+    _check_domains(corpus, found_files)
+    _check_parts(corpus, names, list(files["valid"]))
     return found_files
-
-
-def domain_names(train: Collection[str], valid: Collection[str], split: str) -> dict[str, str]:
-    """The domain that each file of a split belongs to, by the files' names without extension.
-
-    `web_0` is the first part of `web`, but `gutenberg_pg_19` may be a domain of its own. RegMix's layout decides: a
-    validation file has the name of its domain, a training file has that name or the name and a number. So a validation
-    name is a domain if training files have it, with a number or without; other numbers are those of parts.
-
-    Args:
-        train: Names of the training files.
-        valid: Names of the validation files.
-        split: The split whose files are asked about.
-
-    Raises:
-        InputError: If some numbered names are in both splits and some in one, so that there are two readings.
-    """
-    bases = {_base(name) for name in train}  # domains that have numbered training files
-    domains = {name for name in valid if name in train or name in bases}
-    for name in sorted(domains & set(train) - bases):
-        siblings = {other for other in train if _base(other) == _base(name) is not None and other not in bases}
-        if not siblings <= set(valid):
-            odd = sorted(siblings - set(valid), key=_number)[0]
-            raise InputError(
-                f"train/{odd} and valid/{name}: is {odd!r} a domain without validation, or a part of the domain {_base(name)!r}? "
-                f"Name validation files as the domain, and training files as the domain and a number: {LAYOUT}"
-            )
-
-    def domain_of(name: str) -> str:
-        base = _base(name)
-        if name in domains or base is None:
-            return name
-        if split == "valid":
-            return base if base in bases or base in train else name
-        return name if name in bases else base
-
-    return {name: domain_of(name) for name in (train if split == "train" else valid)}
-
-
-def read_documents(file: Path, text_key: str = "text") -> Iterator[str]:
-    """The documents of a file, one at a time.
-
-    Raises:
-        InputError: If the file is empty, truncated or damaged, or a line holds no text; the message names the line.
-    """
-    file = Path(file)
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
-    if file.stat().st_size == 0:
-        raise InputError(f"{file}: the file is empty; remove it or write it again")
-    texts = _parquet_texts(file, text_key) if file.name.endswith(".parquet") else _jsonl_texts(file, text_key)
-    number = 0
-    for number, (where, text) in enumerate(texts, start=1):  # noqa: B007
-        if not isinstance(text, str):
-            raise InputError(f"{where}: {text_key!r} is {text!r:.40}; a string is wanted")
-        if not text.isascii():
-            try:
-                text.encode("utf-8")
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"{where}: character {error.start} of {text_key!r} is {text[error.start]!r}, half of a surrogate pair, "
-                    "which is no text; repair the line"
-                ) from None
-        yield text
-    if number == 0:
-        raise InputError(f"{file}: no documents in it; remove it or write it again")
 
 
 def check_fraction(name: str, value: float) -> None:
@@ -146,93 +86,123 @@ def check_replaceable(out: Path, key: str) -> None:
         )
 
 
-def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """Corpus files by their names without extension. Other files are reported and not read."""
-    stems: dict[str, list[Path]] = {}
+def _by_stem(folder: Path) -> dict[str, Path]:
+    """Corpus files by their names without extension. Files that hold no data are reported and not read.
+
+    Raises:
+        InputError: If a file of data cannot be read: it is not there, or has a format that is not known. Then text would
+            be lost. Or if two files have one name and two extensions: then it would be read twice.
+    """
+    stems: dict[str, Path] = {}
     if not folder.is_dir():
+        if folder.is_symlink() or folder.exists():
+            raise InputError(f"{folder}: not a folder that can be read{_link(folder)}; lay the corpus out as {LAYOUT}")
         return stems
     for path in sorted(folder.iterdir()):
-        extension = next((e for e in EXTENSIONS if path.name.endswith(e)), None)
         if path.name.startswith("."):
             continue
-        if extension is None or not path.is_file():
-            say(f"{path}: not read, because corpus files are named {', '.join('*' + e for e in EXTENSIONS)}")
-            continue
-        stems.setdefault(path.name.removesuffix(extension), []).append(path)
+        extension = next((e for e in EXTENSIONS if path.name.endswith(e)), None)
+        if extension is None:
+            _pass_over(path)
+        elif not path.is_file():
+            raise InputError(
+                f"{path}: not a file that can be read{_link(path)}; bring it back, or remove it to do without"
+            )
+        else:
+            stem = path.name.removesuffix(extension)
+            if stem in stems:
+                raise InputError(
+                    f"{path} and {stems[stem].name}: one name with two extensions, so the same text would be read twice; "
+                    "remove one, or give it another number"
+                )
+            stems[stem] = path
     return stems
 
 
-def _base(name: str) -> str | None:
-    """web_12 -> web; None where no number ends the name."""
-    match = re.fullmatch(r"(.+)_\d+", name)
-    return match[1] if match else None
+def _pass_over(path: Path) -> None:
+    """Report a file that is not read; raise InputError if it holds data."""
+    wanted = f"corpus files are named {', '.join('*' + e for e in EXTENSIONS)}"
+    if path.is_dir():
+        inside = next(
+            (p for p in sorted(path.rglob("*")) if p.name.endswith(EXTENSIONS) and not p.name.startswith(".")), None
+        )
+        if inside is not None:
+            raise InputError(
+                f"{inside}: corpus files lie in {path.parent} itself; move it there as {path.name}_0.jsonl, or remove it"
+            )
+    elif OTHER_DATA.fullmatch(path.name) and not BESIDE_DATA.fullmatch(path.name):
+        remedy = "convert it, or give it another name if it holds no text"
+        if re.search(r"\.(json|ndjson)(\.(gz|zst))?$", path.name):
+            remedy = f"if each line is an object, call it {re.sub(r'[.](json|ndjson)', '.jsonl', path.name)}"
+        elif path.name.lower().endswith(EXTENSIONS):
+            remedy = f"call it {path.name.lower()}"
+        raise InputError(f"{path}: {wanted}, and this file would be left out; {remedy}")
+    say(f"{path}: not read, because {wanted}")
 
 
-def _number(name: str) -> tuple[int, str]:
+def _link(path: Path) -> str:
+    return f" (a link to {path.readlink()}, which is not there)" if path.is_symlink() and not path.exists() else ""
+
+
+def _check_links(files: list[Path]) -> None:
+    """Raise InputError if two names lead to one file: the text would be read twice."""
+    seen: dict[tuple[int, int], Path] = {}
+    for file in files:
+        status = file.stat()
+        other = seen.setdefault((status.st_dev, status.st_ino), file)
+        if other is not file:
+            raise InputError(
+                f"{file} and {other}: one file under two names (a link), so its text would be read twice; remove one"
+            )
+
+
+def _check_domains(corpus: Path, files: dict[str, Files]) -> None:
+    """Raise InputError if a domain has no usable name, or is in valid and not in train."""
+    for domain in files["train"]:
+        check_domain_name(domain, f"{corpus}/train")
+    unknown = sorted(set(files["valid"]) - set(files["train"]))
+    if unknown:
+        raise InputError(
+            f"{files['valid'][unknown[0]][0]}: the domain {unknown[0]!r} is in valid and not in train "
+            f"(train has {', '.join(files['train'])}); add train/{unknown[0]}_0.jsonl or remove the file"
+        )
+
+
+def _check_parts(corpus: Path, names: dict[str, dict[str, str]], valid: list[str]) -> None:
+    """Say what was taken for parts and which parts are not there; raise InputError if a part is there twice."""
+    for split, named in names.items():
+        seen: dict[tuple[str, int], str] = {}
+        for stem, domain in named.items():
+            part = part_of(stem)
+            if part and stem != domain and (other := seen.setdefault((domain, part.number), stem)) != stem:
+                raise InputError(
+                    f"{corpus}/{split}: {other} and {stem} are both part {part.number} of the domain {domain!r}; remove the one "
+                    "that is an older copy, or give it another number"
+                )
+        for domain, missing in _missing_parts(named):
+            say(f"{corpus}/{split}: {len(missing)} parts of {domain} are not there: {some(missing)}")
+    for domain, stems in presumed_parts(names["train"], valid).items():
+        say(
+            f"{corpus}/train: {some(sorted(stems, key=_number), 3)} are read as parts of one domain, {domain}; name files "
+            f"<name>_0.jsonl where each is a domain of its own"
+        )
+
+
+def _missing_parts(named: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+    """Domain -> the names that are wanting among its `web-00000-of-00003`."""
+    families: dict[tuple[str, str, str], list[str]] = {}
+    for stem, domain in named.items():
+        if match := re.fullmatch(r"(.+[-_.])(\d+)([-_]of[-_]\d+)", stem):
+            families.setdefault((domain, match[1], match[3]), []).append(match[2])
+    for (domain, before, after), numbers in families.items():
+        total = int(re.findall(r"\d+", after)[-1])
+        first = 0 if total not in map(int, numbers) else 1  # some tools count from 1
+        expected = [str(number).zfill(len(numbers[0])) for number in range(first, first + min(total, 100_000))]
+        if missing := [f"{before}{number}{after}" for number in expected if number not in set(numbers)]:
+            yield domain, missing
+
+
+def _number(stem: str) -> tuple[int, str]:
     """Sorts web_2 before web_10."""
-    match = re.search(r"_(\d+)$", name)
-    return (int(match[1]) if match else -1, name)
-
-
-def _jsonl_texts(file: Path, key: str) -> Iterator[tuple[str, object]]:
-    number = 0
-    try:
-        with _open_lines(file) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.isspace():
-                    continue
-                try:
-                    value = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
-                except UnicodeDecodeError as error:
-                    raise InputError(f"{file}:{number}: not UTF-8 text (byte {error.start} of the line)") from None
-                except (json.JSONDecodeError, RecursionError) as error:
-                    cause = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-                    hint = "" if line.endswith(b"\n") else " (the last line: the file may be cut short)"
-                    raise InputError(f"{file}:{number}: not JSON: {cause}{hint}") from None
-                if not isinstance(value, dict) or key not in value:
-                    found = (
-                        f"the keys {', '.join(map(str, value))}"
-                        if isinstance(value, dict)
-                        else f"a {type(value).__name__}"
-                    )
-                    raise InputError(f"{file}:{number}: an object with the key {key!r} is wanted, found {found}")
-                yield f"{file}:{number}", value[key]
-    except (
-        EOFError,
-        OSError,
-        zlib.error,
-    ) as error:  # gzip.BadGzipFile and Arrow's "Truncated compressed stream" are OSErrors
-        raise InputError(
-            f"{file}: truncated or damaged after line {number:,} ({error}); write or download it again"
-        ) from None
-
-
-def _open_lines(file: Path) -> BinaryIO:
-    if file.name.endswith(".gz"):
-        return io.BufferedReader(gzip.open(file, "rb"))
-    if file.name.endswith(".zst"):
-        import pyarrow
-
-        return io.BufferedReader(pyarrow.input_stream(str(file), compression="zstd"))
-    return file.open("rb")
-
-
-def _parquet_texts(file: Path, key: str) -> Iterator[tuple[str, object]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    row = 0
-    try:
-        with pyarrow.parquet.ParquetFile(file) as table:
-            columns = table.schema_arrow.names
-            if key not in columns:
-                raise InputError(f"{file}: no column {key!r}; found {', '.join(columns) or 'none'}")
-            for batch in table.iter_batches(batch_size=256, columns=[key]):
-                for text in batch.column(0).to_pylist():
-                    row += 1
-                    yield f"{file}: row {row}", text
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        cause = str(error).splitlines()[0]
-        raise InputError(
-            f"{file}: truncated or damaged after row {row:,} ({cause}); write or download it again"
-        ) from None
+    part = part_of(stem)
+    return (part.number if part else -1, stem)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_preparation.documents.corpus import MEGABYTE, Files, read_documents
+from data_preparation.documents.corpus import MEGABYTE, Files
+from data_preparation.documents.reading import read_documents
 from data_preparation.documents.splitting import Split, document_hash, split_documents
 from proxymix.errors import InputError
 from proxymix.progress import Bar, progress, say
