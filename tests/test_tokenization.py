@@ -164,6 +164,17 @@ def test_a_domain_with_its_text_in_few_documents_keeps_them_for_training(
         assert "far from the 5.0% asked for" in capsys.readouterr().err
 
 
+def test_files_that_share_documents_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus(
+        tmp_path / "c", a=CODE, valid_a=PROSE[:1], b=[*PROSE[1:], *CODE[:3]], valid_b=["x"], d=["d"], valid_d=["y", "d"]
+    )
+    tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
+    said = [line for line in capsys.readouterr().err.splitlines() if " share " in line]
+    assert len(said) == 2
+    assert "a_0.jsonl and" in said[0] and "b_0.jsonl share 3 documents; each copy counts" in said[0]
+    assert "d.jsonl share 1 document: losses on text that was trained on" in said[1]
+
+
 def test_documents_without_text_are_left_out_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokenize(corpus(tmp_path / "c", a=["", *CODE, ""], valid_a=PROSE), tmp_path / "t", vocab_size=300)
     assert read_back(tmp_path / "t", "train", "a") == CODE

@@ -1,6 +1,7 @@
 """The files of a corpus -> what one reading of each domain finds: counts, where to split, a sample for the tokenizer."""
 
 import heapq
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 
 from data_preparation.documents.corpus import MEGABYTE, Files
 from data_preparation.documents.reading import read_documents
+from data_preparation.documents.shared_documents import say_shared_documents
 from data_preparation.documents.splitting import Split, document_hash, split_documents
 from proxymix.errors import InputError
 from proxymix.progress import Bar, progress, say
@@ -66,48 +68,52 @@ def survey(
         for name, paths in files["train"].items()
     }
     total = sum(path.stat().st_size for domain in domains.values() for paths in domain.files.values() for path in paths)
+    hashes: dict[Path, np.ndarray] = {}
     with progress("read the corpus", total / MEGABYTE, "MB") as bar:
         for name, domain in domains.items():
-            _survey_domain(name, domain, text_key, valid_fraction, sample_bytes / len(domains), bar)
+            hashes |= _survey_domain(name, domain, text_key, valid_fraction, sample_bytes / len(domains), bar)
+    say_shared_documents(hashes, {path for paths in files["valid"].values() for path in paths})
     return domains
 
 
 def _survey_domain(
     name: str, domain: SurveyedDomain, text_key: str, valid_fraction: float, sample_bytes: float, bar: Bar
-) -> None:
-    """Fill in what one reading of a domain finds."""
-    hashes, sizes = [], []
+) -> dict[Path, np.ndarray]:
+    """Fill in what one reading of a domain finds. Returns the hashes of each file's documents."""
+    hashes: dict[Path, np.ndarray] = {}
+    sizes = array("Q")  # of the training documents
     sample = SmallestHashes(sample_bytes)
-    must_split = not domain.files["valid"]
     for split, paths in domain.files.items():
         found = 0
         for path in paths:
+            keys = array("Q")
             for text in read_documents(path, text_key):
                 if not text:
                     domain.empty += 1
                     continue
-                found += 1
                 size = len(text.encode("utf-8"))
                 domain.bytes += size
-                if split == "train" and (must_split or sample_bytes):
-                    key = document_hash(text)
-                    sample.offer(key, size, text)
-                    if must_split:
-                        hashes.append(key)
-                        sizes.append(size)
+                keys.append(document_hash(text))
+                if split == "train":
+                    sample.offer(keys[-1], size, text)
+                    sizes.append(size)
+            hashes[path] = np.array(keys, dtype=np.uint64)
+            found += len(keys)
             bar.advance(path.stat().st_size / MEGABYTE)
         if paths and not found:
             raise InputError(f"{paths[0]}: every document of {name} in {split} is empty; add text or remove the domain")
         domain.documents += found
-    if must_split:
-        domain.split = _split(name, domain.files["train"][0], hashes, sizes, valid_fraction)
+    if not domain.files["valid"]:
+        train = np.concatenate([hashes[path] for path in domain.files["train"]])
+        domain.split = _split(name, domain.files["train"][0], train, np.array(sizes), valid_fraction)
     domain.sample = sample.texts()
+    return hashes
 
 
-def _split(name: str, file: Path, hashes: list[int], sizes: list[int], fraction: float) -> Split:
+def _split(name: str, file: Path, hashes: np.ndarray, sizes: np.ndarray, fraction: float) -> Split:
     """Choose the validation documents of a domain that has no validation file, aloud."""
     try:
-        split = split_documents(np.array(hashes, dtype=np.uint64), np.array(sizes), fraction)
+        split = split_documents(hashes, sizes, fraction)
     except ValueError:
         raise InputError(
             f"{file}: {name} has no validation file, and its one document cannot be split; "
