@@ -180,7 +180,7 @@ def test_stopped_and_continued_on_two_and_divergence_stops_both(tokens, tmp_path
     ]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     ranks = [torch.load(tmp_path / f"rank{rank}", weights_only=True) for rank in range(2)]
-    assert ranks[0]["first"] == ranks[1]["first"] == 7, "it began anew"
+    assert ranks[0]["first"] == ranks[1]["first"] == 7, "it started from the beginning"
     assert ranks[0] == ranks[1]
     assert "lower train.learning_rate" in ranks[0]["diverged"] and ranks[0]["before"] < TINY.num_steps
     run = Run("x", MIXTURE, 0)

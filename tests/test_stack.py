@@ -1,4 +1,4 @@
-"""Proxies trained together are what they are alone: to the bit, whatever their neighbours do and wherever they were stopped."""
+"""Proxies that train together get the losses that they get alone, to the bit, whatever their neighbours are."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -101,10 +101,10 @@ def test_stopped_anywhere_and_continued_it_ends_with_the_same_losses(data, tmp_p
     take = trainer.Training.take_step
     monkeypatch.setattr(trainer.Training, "take_step", lambda self: (taken.append(self.step), take(self)))
     found = fit(RUNS[:2], data, on_rows=lambda k, rows: again.extend(rows), state=state)
-    assert taken[0] == after, "it began anew"
+    assert taken[0] == after, "it started from the beginning"
     assert [r.rows for r in found] == [r.rows for r in wanted]
     assert [r.tokens_fed for r in found] == [r.tokens_fed for r in wanted]
-    assert len(again) == 2 * TINY.num_steps, "a mirror must get the rows of both attempts"
+    assert len(again) == 2 * TINY.num_steps, "the tracker must get the rows of both attempts"
 
 
 def test_states_do_not_wait_for_reports(data, tmp_path, monkeypatch):
@@ -178,7 +178,7 @@ def test_in_bf16_neighbours_move_a_loss_by_far_less_than_a_seed(data):
     assert together == pytest.approx(alone, abs=0.01)
 
 
-def test_a_bundle_of_which_some_are_done_trains_the_same_and_leaves_the_done_alone(data, tmp_path):
+def test_a_run_batch_of_which_some_runs_are_done_trains_the_same_and_does_not_touch_those(data, tmp_path):
     layout = layout_of(replace(TINY, models_per_process=3), VOCABULARY)
     train_together(RUNS[:3], data, tmp_path / "whole", TINY, layout)
     wanted = contents(tmp_path / "whole")

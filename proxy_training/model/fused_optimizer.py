@@ -1,7 +1,8 @@
 """Gradients of K stacked proxies -> moved weights: clipping and AdamW in two passes over memory, by Triton.
 
-torch clips by reading the gradients for their norm, then reads and writes them scaled, and AdamW reads them again: 40 bytes
-per parameter and step. Here the norm is one pass (4 bytes), and AdamW scales what it reads (28 bytes).
+torch reads the gradients for their norm, then reads them again and writes them scaled, and AdamW reads them a third time:
+40 bytes per parameter and step. Here the norm is one pass (4 bytes), and AdamW scales the gradients as it reads them
+(28 bytes).
 """
 
 from collections.abc import Iterable
@@ -15,11 +16,11 @@ BLOCK = 2048
 
 
 class FusedAdamW(torch.optim.Optimizer):
-    """AdamW as torch's, with the clipping of each proxy's gradient inside its step.
+    """The same AdamW as torch's, with the clipping of each proxy's gradient inside its step.
 
     Args:
         parameters: Each of shape (K, ...), contiguous, float32.
-        lr: A number on the device, so that a CUDA graph may read it.
+        lr: A number on the device, so that a CUDA graph can read it.
         betas: Decay of the mean of gradients, and of their squares.
         weight_decay: Decoupled decay.
         eps: Added to the root of the mean square.
@@ -99,7 +100,7 @@ def _adamw(  # type: ignore[no-untyped-def]
     w = tl.load(weight + at, mask=inside, other=0.0)
     m = m + (g - m) * (1.0 - beta1)
     v = beta2 * v + (1.0 - beta2) * g * g
-    # beta ** t, since the moments begin at zero
+    # The moments start at zero, so they are divided by 1 - beta ** t.
     correction1 = 1.0 - tl.exp(t * tl.log(tl.full((), beta1, tl.float32)))
     correction2 = 1.0 - tl.exp(t * tl.log(tl.full((), beta2, tl.float32)))
     w = w * (1.0 - lr * weight_decay) - lr / correction1 * m / (tl.sqrt(v) / tl.sqrt(correction2) + eps)

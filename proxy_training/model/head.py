@@ -1,9 +1,10 @@
-"""Hidden states and the heads' weights of K proxies -> cross entropy, without ever holding all logits.
+"""Hidden states and the heads' weights of K proxies -> cross entropy, without holding all logits at once.
 
-At a vocabulary of 4,096 and width 64 the logits are by far the largest tensor of a step. The head takes them in pieces,
-and each piece's gradient at once and in place. On a CPU, pieces that stay in the cache take .7 to .9 of the time of the
-whole (benchmarks/README.md). On a GPU the passes over the logits between the matrix products cost most, hence the
-variants: one kernel of ours ("fused"), or Liger's or cut-cross-entropy's, which take one proxy at a time.
+At a vocabulary of 4,096 and width 64 the logits are by far the largest tensor of a step. The head therefore computes them
+in pieces, and replaces each piece by its gradient at once. On a CPU, pieces that stay in the cache take .7 to .9 of the time
+of whole logits (benchmarks/README.md). On a GPU the passes over the logits between the matrix products cost most. Faster
+ways put these passes into one kernel: ours ("fused"), or those of Liger and cut-cross-entropy, which compute one proxy at a
+time.
 """
 
 import functools
@@ -13,8 +14,8 @@ from typing import Any
 import torch
 
 CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**30}  # Logits of a piece, in float32.
-FUSED_CHUNK = 4  # Times as many logits at once where only the products' own dtype is held, never float32.
-CHUNK_ROWS = 128  # At least: with fewer rows a matrix product waits for the weights.
+FUSED_CHUNK = 4  # Factor on CHUNK_BYTES for the fused kernel, which holds no float32 copy of the logits.
+CHUNK_ROWS = 128  # Smallest piece, in tokens: with fewer rows, reading the weights bounds a matrix product.
 
 
 def linear_cross_entropy(
@@ -23,11 +24,12 @@ def linear_cross_entropy(
     """Mean cross entropy of `hidden @ weight.T` per proxy, in nats, shape (K,); differentiable in hidden and weight.
 
     Args:
-        hidden: Shape (K, num_tokens, width); its dtype is that of the matrix products (losses are taken in float32).
+        hidden: Shape (K, num_tokens, width). Its dtype is that of the matrix products; losses are computed in float32.
         weight: Shape (K, vocabulary, width), float32.
         targets: Ids, shape (K, num_tokens).
-        head: What lies between the matrix products. "pieces" is plain torch, in place. "compiled" is the same as one
-            kernel by torch.compile, "fused" as one kernel of ours; both want a GPU. "liger" and "cut" are those libraries.
+        head: How the work between the matrix products is done: "pieces" by plain torch, in place; "compiled" by one
+            kernel of torch.compile; "fused" by one kernel of ours; "liger" and "cut" by those libraries. All except
+            "pieces" need a GPU.
     """
     if head in ("liger", "cut"):
         loss = _liger() if head == "liger" else _cut()
@@ -58,7 +60,7 @@ class _MeanLoss(torch.autograd.Function):
             grad_hidden[ks, rows] = torch.bmm(gradient, weight_cast[ks])
             if hidden.dtype == weight.dtype:
                 grad_weight[ks].baddbmm_(gradient.transpose(1, 2), hidden[ks, rows])
-            else:  # Sums over many pieces lose too much in bf16.
+            else:  # The sum over pieces is kept in float32, because in bf16 it would lose too much.
                 grad_weight[ks] += torch.bmm(gradient.transpose(1, 2), hidden[ks, rows])
         ctx.save_for_backward(grad_hidden, grad_weight)
         return losses.mean(dim=1)
@@ -78,7 +80,10 @@ def _in_torch() -> LossesAndGradient:
 
 
 def _losses_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of each token, float32, and the gradient of their sum by the logits, in their place and dtype."""
+    """The loss of each token in float32, and the gradient of the sum of losses by the logits, in the logits' dtype.
+
+    In float32 the gradient overwrites the logits.
+    """
     wide = logits.float()
     torch.log_softmax(wide, dim=2, out=wide)
     losses = _nats(wide, targets)
@@ -88,7 +93,7 @@ def _losses_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> tuple[t
 
 
 def _as_one_kernel(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """`_losses_and_gradient` without a step that a compiler cannot fuse."""
+    """`_losses_and_gradient` by operations that a compiler can fuse: nothing in place, no gather, no scatter."""
     wide = logits.float()
     total = torch.logsumexp(wide, dim=2, keepdim=True)
     is_target = torch.arange(logits.shape[2], device=logits.device) == targets[..., None]
@@ -110,7 +115,7 @@ def _fused() -> LossesAndGradient:
 
 @functools.cache
 def _liger() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Liger's fused linear cross entropy of one model; the weights are cast as autocast would."""
+    """Liger's fused linear cross entropy of one model; the weights are cast as autocast would cast them."""
     from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
 
     loss = LigerFusedLinearCrossEntropyLoss(accum_dtype=torch.float32)
@@ -137,7 +142,7 @@ def _nats(log_probabilities: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
 
 
 def _chunks(hidden: torch.Tensor, weight: torch.Tensor, times: int = 1) -> Iterator[tuple[slice, slice]]:
-    """Proxies and tokens whose logits fit together; on a CPU one proxy at a time, in pieces of its cache."""
+    """Slices of proxies and of tokens whose logits fit into CHUNK_BYTES; on a CPU each slice has one proxy."""
     (k, num_tokens, _), vocabulary = hidden.shape, weight.shape[1]
     rows = max(CHUNK_ROWS, times * CHUNK_BYTES[hidden.device.type] // (4 * vocabulary))
     together = max(1, rows // num_tokens) if hidden.is_cuda else 1

@@ -1,7 +1,8 @@
-"""Logits -> losses, and the gradient in the logits' place, by one Triton kernel: for a GPU.
+"""Logits -> losses, with the gradient in place of the logits, by one Triton kernel for a GPU.
 
-Written once by a product, the logits are read twice here (the second time from the cache, as a program works on one row) and
-written once. Liger's and cut-cross-entropy's kernels move as little, but take one model at a time; ours takes K.
+A matrix product writes the logits; this kernel reads them twice and writes them once. Each program works on one row, so the
+second reading comes from the cache if the rows of all programs in flight fit there. Liger's kernel moves as much, for one
+model at a time; this one works on the rows of K models.
 """
 
 import torch

@@ -1,8 +1,8 @@
 """The name of a proxy and a vocabulary -> a litgpt.GPT with litgpt's own initialisation; its weights -> a checkpoint.
 
-All proxies are RegMix's architecture: pre-norm RMSNorm, rotary positions on the whole head, SwiGLU, no biases, a head
-that is not tied to the embedding. The vocabulary is not padded: a padded row would take part in the softmax, and the
-loss would be over ids that no text has.
+All proxies have RegMix's architecture: pre-norm RMSNorm, rotary positions on the whole head, SwiGLU, no biases, a head
+that is not tied to the embedding. The vocabulary is not padded, because a padded row would take part in the softmax and
+change the loss.
 """
 
 import shutil
@@ -24,7 +24,7 @@ def proxy_config(model: str, vocabulary: int, sequence_length: int) -> "Config":
 
     shape = SHAPES[model]
     return Config(
-        # Always a name of ours: litgpt switches behaviour on substrings of it (gemma, olmo, phi, qwen).
+        # The name starts with proxymix, because litgpt changes its behaviour for names with gemma, olmo, phi or qwen.
         name=f"proxymix-{model}",
         block_size=sequence_length,
         vocab_size=vocabulary,
@@ -43,12 +43,12 @@ def proxy_config(model: str, vocabulary: int, sequence_length: int) -> "Config":
 
 
 def build_proxy(config: "Config", seed: int) -> "GPT":
-    """A freshly initialised model on the CPU; the same seed gives the same weights on every machine."""
+    """A newly initialised model on the CPU; the same seed gives the same weights on every machine."""
     import torch
     from litgpt import GPT
     from litgpt.pretrain import initialize_weights
 
-    class OneDevice:  # all that litgpt asks of a Fabric here is whether its strategy is FSDP
+    class OneDevice:  # litgpt asks the Fabric only whether its strategy is FSDP.
         strategy = None
 
     with torch.random.fork_rng(devices=[]):
@@ -65,19 +65,19 @@ def write_checkpoint(
     tokens: Path,
     tokenizer: Mapping[str, Any],
 ) -> None:
-    """Write a folder that litgpt loads (generate, evaluate, finetune, convert_from_litgpt), whole or not at all.
+    """Write a folder that litgpt loads (generate, evaluate, finetune, convert_from_litgpt), completely or not at all.
 
-    litgpt chooses its conversion to Hugging Face by the name and the MLP: ours is no family's name and LLaMAMLP, so it
-    takes LLaMA's, which splits the joined query, key and value. config.json says the same to Hugging Face, whose
-    LlamaForCausalLM then takes the converted weights as they are; `litgpt evaluate` copies it along.
+    litgpt chooses its conversion to Hugging Face by the name of the model and the class of its MLP. The name here is not that
+    of a family and the MLP is LLaMAMLP, so litgpt converts the model like a LLaMA, and splits the joined query, key and
+    value. config.json makes Hugging Face load the converted weights as LlamaForCausalLM; `litgpt evaluate` copies it.
 
     Args:
-        folder: What becomes lit_model.pth, model_config.yaml, config.json and the tokenizer's two files.
-        config: The model's.
-        weights: Its state dict, as litgpt.GPT has it.
-        tokens: The folder of the shards, whose tokenizer.json goes along; without one litgpt loads the model, but reads
-            no text.
-        tokenizer: What the shards' manifest says of it: eos and eos_token end a document.
+        folder: Gets lit_model.pth, model_config.yaml, config.json and the tokenizer's two files.
+        config: The model's configuration.
+        weights: The model's state dict, as litgpt.GPT has it.
+        tokens: The folder of the shards, whose tokenizer.json is copied. Without that file litgpt loads the model, but
+            cannot tokenize text.
+        tokenizer: The tokenizer as the shards' manifest records it; eos and eos_token end a document.
     """
     import torch
     from litgpt.utils import save_config
@@ -128,6 +128,6 @@ def total_parameters(model: str, vocabulary: int) -> int:
 
 
 def activation_bytes(model: str) -> int:
-    """What a token keeps for the backward pass in float32, within 1% of measured."""
+    """Bytes that a token keeps for the backward pass in float32; measurements agree within 1%."""
     shape = SHAPES[model]
     return 4 * (shape.layers * (13 * shape.width + 4 * shape.mlp) + 2 * shape.width)

@@ -1,8 +1,9 @@
-"""K litgpt models of one architecture <-> one model that trains them all at once, each on its own batch.
+"""K litgpt models of one architecture <-> one model that trains all of them at once, each on its own batch.
 
-Every parameter keeps its name and gets a leading dimension of K. GPT.forward is litgpt's own: it sees the K batches as one
-batch of K * B sequences. Only its leaves (Linear, Embedding, RMSNorm) treat the K parts apart, as batched matrix products,
-so what a proxy computes does not depend on its neighbours. One proxy is the case K = 1.
+Every parameter keeps its name and gets a leading dimension of K. GPT.forward is litgpt's own; it sees the K batches as one
+batch of K * B sequences. Only the leaf modules (Linear, Embedding, RMSNorm) are replaced. They apply each model's weights
+to its own part of the batch, by batched matrix products, so a proxy's results do not depend on its neighbours. A single
+proxy is the case K = 1.
 """
 
 from collections.abc import Sequence
@@ -28,10 +29,10 @@ class StackedLinear(torch.nn.Module):
 
 
 class StackedHead(StackedLinear):
-    """The head in training. It returns the hidden states; `head.linear_cross_entropy` multiplies them by the weight."""
+    """The head during training. It returns the hidden states, because `head.linear_cross_entropy` applies the weight."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The hidden states."""
+        """Return the hidden states as they are."""
         return x
 
 
@@ -51,7 +52,7 @@ class StackedEmbedding(torch.nn.Module):
 
 
 class StackedRMSNorm(torch.nn.Module):
-    """K RMSNorms as litgpt computes them (in float32), weight of shape (K, width)."""
+    """K RMSNorms, computed in float32 as litgpt does; weight of shape (K, width)."""
 
     def __init__(self, weight: torch.Tensor, eps: float) -> None:
         super().__init__()
@@ -59,7 +60,7 @@ class StackedRMSNorm(torch.nn.Module):
         self.eps = eps
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Shape (K * B, T, width), kept."""
+        """Shape (K * B, T, width) -> the same shape."""
         flat = x.float().view(len(self.weight), -1, x.shape[-1])
         size = torch.mean(flat * flat, dim=-1, keepdim=True)
         return (flat * torch.rsqrt(size + self.eps) * self.weight[:, None]).to(x.dtype).view(x.shape)
@@ -69,7 +70,10 @@ def stacked(models: Sequence["GPT"]) -> "GPT":
     """Models of one configuration -> one model that holds all of them and returns hidden states (see StackedHead).
 
     Args:
-        models: At least one; their weights are copied.
+        models: At least one model; the weights are copied.
+
+    Raises:
+        NotImplementedError: If a model has a module with parameters that is not one of the leaves above.
     """
     from litgpt import GPT
     from litgpt.model import RMSNorm
@@ -99,7 +103,7 @@ def stacked(models: Sequence["GPT"]) -> "GPT":
 
 
 def weights_of(stack: torch.nn.Module, position: int) -> dict[str, torch.Tensor]:
-    """The state dict of one proxy, as a litgpt.GPT of its configuration loads it (copies on the CPU)."""
+    """The state dict of one proxy as litgpt.GPT loads it; the tensors are copies on the CPU."""
     return {name: p.detach()[position].cpu().clone() for name, p in stack.named_parameters()}
 
 
