@@ -14,6 +14,7 @@ from litgpt.data import DataModule
 from torch.utils.data import DataLoader
 
 from data_preparation.tokens.shards import TokenDomain, open_domain
+from data_preparation.tokens.verified_once import verify_once
 from mixture_config.files.mixture import Mixture, train_column
 from proxy_training.runs.plan import evenly_spaced, training_plan
 from proxy_training.runs.plan_loader import PlanItems, PlanLoader, rank_and_world_size
@@ -69,11 +70,12 @@ class MixtureData(DataModule):
         """Map the shards and plan the stream; `self.plan` then has its quotas and epochs.
 
         Raises:
-            InputError: If the shards or the mixture are invalid or do not fit each other, or if train_tokens or a domain
-                with a weight is too short for the sequence length and batch.
+            InputError: If the shards or the mixture are invalid, changed, or do not fit each other, or if train_tokens or a
+                domain with a weight is too short for the sequence length and batch.
         """
         length = self.sequence_length
         self.manifest = read_tokens_manifest(self.tokens)
+        verify_once(self.tokens, self.manifest)
         self.weights = Mixture.read(self.mixture).weights
         self.train: dict[str, TokenDomain] = {
             name: self._training_blocks(name) for name, weight in self.weights.items() if weight > 0

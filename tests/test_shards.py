@@ -1,5 +1,7 @@
 """Shards hold documents in datatrove's format, are read in blocks, and a damaged one is found."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_preparation.check import check
+from data_preparation.tokens import verified_once
 from data_preparation.tokens.shards import ShardWriter, TokenDomain, map_shard, open_domain, token_dtype
+from data_preparation.tokens.verified_once import SAMPLE_BYTES, SAMPLES, verify_once
 from proxymix.errors import InputError, StageError
-from proxymix.files import write_json, write_text
-from proxymix.schemas import Shard
+from proxymix.files import sha256, write_json, write_text
+from proxymix.schemas import Shard, read_tokens_manifest
 
 EOS = 9
 
@@ -139,6 +143,108 @@ def test_every_damaged_file_is_named(tmp_path: Path, file: str, content: list[in
         check(tmp_path)
     assert message in str(error.value) and file in str(error.value)
     assert f"{tmp_path / 'valid/a/00000.ds'}: 0 bytes" in str(error.value)
+
+
+LARGE = [[n % 9 for n in range(SAMPLES * SAMPLE_BYTES)] + [EOS]]  # two bytes a token: twice what the samples read
+
+
+def overwrite(path: Path, at: int, content: bytes, keep_time: bool) -> None:
+    """Change bytes of a file in place, as a failing disk does, or a careless program."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+    if keep_time:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("keep_time", [False, True])
+@pytest.mark.parametrize(
+    ("documents", "at", "content"),
+    [
+        ([[1, 2, EOS], [3, EOS]], 2, b"\x03"),
+        (LARGE, 0, bytes(100)),
+        (LARGE, 2 * SAMPLES * SAMPLE_BYTES - 100, bytes(100)),
+        (LARGE, 300_000, bytes(2 * SAMPLE_BYTES * 2)),
+    ],
+    ids=["small", "first bytes", "last bytes", "zeros inside"],
+)
+def test_a_shard_that_changed_is_not_read_from(
+    tmp_path: Path, own_cache: Path, documents: list[list[int]], at: int, content: bytes, keep_time: bool
+) -> None:
+    tokens = write_tokens(tmp_path / "t", documents)
+    verify_once(tokens, read_tokens_manifest(tokens))
+    overwrite(tokens / "train/a/00000.ds", at, content, keep_time)
+    for _ in range(2):  # what failed once is not trusted the next time
+        with pytest.raises(InputError, match=r"train/a/00000\.ds: changed since.*proxymix tokenize"):
+            verify_once(tokens, read_tokens_manifest(tokens))
+
+
+def test_a_changed_shard_is_noticed_the_first_time_it_is_read(tmp_path: Path, own_cache: Path) -> None:
+    tokens = write_tokens(tmp_path / "t", LARGE)
+    overwrite(tokens / "valid/a/00000.ds", 10_000, b"\x08", keep_time=True)
+    with pytest.raises(InputError, match=r"valid/a/00000\.ds: changed since"):
+        verify_once(tokens, read_tokens_manifest(tokens))
+    (tokens / "train/a/00000.ds").write_bytes(b"1234")
+    with pytest.raises(InputError, match=r"train/a/00000\.ds: 4 bytes, but manifest"):
+        verify_once(tokens, read_tokens_manifest(tokens))
+
+
+def test_all_bytes_are_hashed_once_and_again_only_where_a_file_is_another(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr(verified_once, "sha256", lambda path: hashed.append(path.name) or sha256(path))
+    tokens = write_tokens(tmp_path / "t", [[1, 2, EOS], [3, EOS]], shard_tokens=3)
+    for _ in range(3):
+        verify_once(tokens, read_tokens_manifest(tokens))
+    assert sorted(hashed) == ["00000.ds"] * 2 + ["00001.ds"] * 2
+    os.utime(tokens / "train/a/00001.ds")
+    verify_once(tokens, read_tokens_manifest(tokens))
+    assert hashed[4:] == ["00001.ds"]
+    for record in (own_cache / "proxymix/verified").iterdir():
+        record.write_text("[1")
+    verify_once(tokens, read_tokens_manifest(tokens))
+    assert len(hashed) == 9
+
+
+def test_folders_that_are_gone_are_forgotten(tmp_path: Path, own_cache: Path) -> None:
+    for name in ("one", "two", "three"):
+        tokens = write_tokens(tmp_path / name, [[1, EOS]])
+        verify_once(tokens, read_tokens_manifest(tokens))
+        if name != "two":
+            shutil.rmtree(tokens)
+    assert len(list((own_cache / "proxymix/verified").iterdir())) == 2  # of two and three: one was gone before
+
+
+def test_without_a_place_to_remember_shards_are_verified_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    tokens = write_tokens(tmp_path / "t", [[1, EOS]])
+    verify_once(tokens, read_tokens_manifest(tokens))
+    overwrite(tokens / "train/a/00000.ds", 0, b"\x02", keep_time=True)
+    with pytest.raises(InputError, match="changed since"):
+        verify_once(tokens, read_tokens_manifest(tokens))
+
+
+def test_training_does_not_begin_on_a_changed_shard(tmp_path: Path, own_cache: Path) -> None:
+    from proxy_training.runs.settings import TrainSettings
+    from proxy_training.runs.token_data import TokenData
+
+    tokens = write_tokens(tmp_path / "t", [[1, 2, 3, 4, 5, EOS]])
+    settings = TrainSettings(model="50k", sequence_length=2, tokens=16, batch_size=1, valid_tokens=2)
+    TokenData.open(tokens, settings)
+    overwrite(tokens / "train/a/00000.ds", 0, bytes(4), keep_time=False)
+    with pytest.raises(InputError, match=r"train/a/00000\.ds: changed since"):
+        TokenData.open(tokens, settings)
 
 
 def test_a_folder_without_a_manifest_is_no_tokens(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_preparation.tokens.shards import TokenDomain, open_domain
+from data_preparation.tokens.verified_once import verify_once
 from proxy_training.runs.plan import Plan, training_plan
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
@@ -35,9 +36,10 @@ class TokenData:
         """Map all shards into memory.
 
         Raises:
-            InputError: If files are missing, or a validation domain holds no whole block.
+            InputError: If files are missing or changed, or a validation domain holds no whole block.
         """
         manifest = read_tokens_manifest(folder)
+        verify_once(folder, manifest)
         # A proxy that simulates a longer training sees a part of each domain, so that domains repeat as often as there.
         fractions = {"train": settings.tokens / (settings.simulated_budget or settings.tokens), "valid": 1.0}
         splits = {
