@@ -16,6 +16,9 @@ from proxymix.errors import InputError
 from proxymix.files import replacing, write_json
 from proxymix.progress import say
 
+OWN_FILES = rf"manifest\.json|train/({'|'.join(DOMAINS)})_0\.jsonl|valid/({'|'.join(DOMAINS)})\.jsonl"
+"""Pattern of the files that are written."""
+
 
 def harvest(
     out: Path,
@@ -42,7 +45,7 @@ def harvest(
         raise InputError(
             f"minimum_megabytes is {minimum_megabytes:g}; a number above 0 and up to megabytes ({megabytes:g}) is wanted"
         )
-    check_replaceable(out, "domains")
+    check_replaceable(out, OWN_FILES)
     versions = dependencies("proxymix")
     sources = _sources(versions)
     available = {domain: sum(source.bytes for source in found) for domain, found in sources.items() if found}

@@ -30,6 +30,9 @@ from proxymix.schemas import TokensManifest
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+OWN_FILES = r"(manifest|tokenizer)\.json|(train|valid)/[^/]+/\d{5,}\.ds(\.index)?"
+"""Pattern of the files that are written."""
+
 
 def tokenize(
     input: Path,
@@ -63,7 +66,7 @@ def tokenize(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     if input.resolve().is_relative_to(out.resolve()):
         raise InputError(f"{out}: the corpus {input} is in there and would be replaced; choose another folder for out")
-    check_replaceable(out, "dtype")
+    check_replaceable(out, OWN_FILES)
     files = corpus_files(input)
     # A given tokenizer is read before the corpus, so that a fault in it shows at once.
     given = load_tokenizer(tokenizer, eos_token) if tokenizer else None

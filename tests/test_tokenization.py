@@ -380,3 +380,23 @@ def test_no_folder_but_an_earlier_result_is_ever_replaced(tmp_path: Path) -> Non
     tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
     tokenize(tmp_path / "c", tmp_path / "t", vocab_size=270)
     assert read_tokens_manifest(tmp_path / "t").tokenizer["vocabulary"] == 270
+
+
+@pytest.mark.parametrize("content", [None, "", "\0" * 40, "{", '{"dtype": 7}'])
+def test_a_damaged_result_can_be_made_again(tmp_path: Path, content: str | None) -> None:
+    corpus(tmp_path / "c", a=CODE, valid_a=CODE)
+    tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
+    manifest = tmp_path / "t/manifest.json"
+    before = manifest.read_bytes()
+    manifest.unlink() if content is None else manifest.write_text(content)
+    tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
+    assert manifest.read_bytes() == before
+
+
+def test_a_file_of_somebody_elses_beside_the_tokens_is_not_deleted(tmp_path: Path) -> None:
+    corpus(tmp_path / "c", a=CODE, valid_a=CODE)
+    tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
+    (tmp_path / "t/train/a/notes.txt").write_text("precious")
+    with pytest.raises(InputError, match=r"t: exists and is not .*train/a/notes\.txt"):
+        tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
+    assert (tmp_path / "t/train/a/notes.txt").exists()

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from data_preparation.documents.file_names import LAYOUT, domain_names, part_of, presumed_parts
 from proxymix.errors import InputError
-from proxymix.files import read_json
 from proxymix.messages import some
 from proxymix.progress import say
 from proxymix.schemas import check_domain_name
@@ -72,17 +71,27 @@ def check_fraction(name: str, value: float) -> None:
         raise InputError(f"{name} is {value:g}; a number between 0 and 1 (both excluded) is wanted")
 
 
-def check_replaceable(out: Path, key: str) -> None:
-    """Refuse to replace a folder of somebody else's: `out` is absent, empty, or has a manifest.json with `key` in it.
+def check_replaceable(out: Path, own_files: str) -> None:
+    """Refuse to replace what is not this command's: `out` is absent or empty, or holds its files and nothing else.
+
+    What the files hold does not matter, so that a damaged result can be made again.
+
+    Args:
+        out: The folder that is to be replaced.
+        own_files: Pattern of the files that the command writes, relative to the folder; manifest.json among them.
 
     Raises:
         InputError: If it is a file or holds other things.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / "manifest.json").is_file() or key not in read_json(out / "manifest.json"):
+    found = [path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()] if out.is_dir() else []
+    visible = [name for name in found if not re.search(r"(^|/)\.", name)]
+    foreign = sorted(name for name in visible if not re.fullmatch(own_files, name))
+    if foreign or not {"manifest.json", "tokenizer.json"} & set(visible):
         raise InputError(
-            f"{out}: exists and is not from an earlier run of this command; choose another folder or remove it"
+            f"{out}: exists and is not from an earlier run of this command (it holds {some(foreign, 3) or 'no manifest.json'}); "
+            "choose another folder or remove it"
         )
 
 

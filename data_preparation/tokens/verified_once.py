@@ -39,7 +39,7 @@ def verify_once(tokens: Path, manifest: TokensManifest) -> None:
     for shard in shards:
         map_shard(tokens, shard, manifest.dtype)
     record = _record_path(tokens, shards)
-    known = _read(record).get("shards") or {}
+    known = _read(record).get("shards", {})
     seen = {shard.path: _appearance(tokens / shard.path) for shard in shards}
     changed = [shard for shard in shards if known.get(shard.path) != seen[shard.path]]
     if not changed:
@@ -70,7 +70,10 @@ def _read(record: Path) -> dict[str, Any]:
         content = json.loads(record.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    is_sound = (
+        isinstance(content, dict) and isinstance(content.get("folder"), str) and isinstance(content.get("shards"), dict)
+    )
+    return content if is_sound else {}
 
 
 def _forget_removed_folders(records: Path) -> None:
