@@ -16,7 +16,9 @@ from proxy_training.runs.planned_runs import planned_runs, runs_to_train
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
 from proxy_training.tracking.wandb_log import WandbMode
-from proxymix.errors import InputError
+from proxymix.errors import InputError, StageError
+from proxymix.locks import locked
+from proxymix.messages import some
 from proxymix.progress import progress, say
 
 
@@ -67,21 +69,35 @@ def train(
         _check_devices(train, size)
         if done := [run.id for run in wanted if run not in todo]:
             say(f"{', '.join(done)}: done already")
-        with progress("train proxies", len(todo) * train.num_steps, "steps") as bar:
-            if _by_torchrun():
-                diverged = _train_with_torchrun(todo, data, job, bar.advance)
-            elif size > 1:
-                from proxy_training.loop.distributed import train_on
-
-                diverged = train_on(size, todo, job.message(), bar.advance, say)
-            else:
-                diverged = {}
-                layout = layout_of(train, data.vocabulary)
-                for start in range(0, len(todo), layout.models_per_process):
-                    batch = todo[start : start + layout.models_per_process]
-                    diverged |= train_batch(batch, data, layout, job, bar.advance)
+        if not todo:
+            return
+        with locked(Path(out)) if rank == 0 else nullcontext():
+            diverged = _train(wanted, todo, data, job, size)
+        if missing := runs_to_train(todo, data, Path(out), train, save) if rank == 0 else []:
+            raise StageError(f"{some([run.id for run in missing])}: no result is in {out}; run the same command again")
         for name, what in diverged.items():
             say(f"{name}: {what}")
+
+
+def _train(wanted: Sequence[Run], todo: Sequence[Run], data: TokenData, job: TrainingJob, size: int) -> dict[str, str]:
+    """Train what is to be done of the runs that are wanted; returns the runs that diverged, each with what happened."""
+    if size > 1 or _by_torchrun():  # Each run is a batch of its own.
+        with progress("train proxies", len(todo) * job.settings.num_steps, "steps") as bar:
+            if _by_torchrun():
+                return _train_with_torchrun(todo, data, job, bar.advance)
+            from proxy_training.loop.distributed import train_on
+
+            return train_on(size, todo, job.message(), bar.advance, say)
+    layout = layout_of(job.settings, data.vocabulary)
+    diverged: dict[str, str] = {}
+    # The batches are those of all runs that are wanted, so that they are the same however often the command is begun.
+    count = layout.models_per_process
+    batches = [wanted[start : start + count] for start in range(0, len(wanted), count)]
+    batches = [batch for batch in batches if any(run in todo for run in batch)]
+    with progress("train proxies", sum(map(len, batches)) * job.settings.num_steps, "steps") as bar:
+        for batch in batches:
+            diverged |= train_batch(batch, data, layout, job, bar.advance)
+    return diverged
 
 
 def _by_torchrun() -> bool:

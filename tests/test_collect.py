@@ -142,11 +142,12 @@ def test_a_run_trained_on_another_mixture_than_the_table_says_is_an_error(traine
 def test_a_loss_that_is_no_number_names_its_file_unless_the_run_diverged(trained, tmp_path):
     folder = RunFolder(tmp_path / "n00001")
     shutil.copytree(trained / "proxies" / "n00001", folder.path)
-    folder.losses_path.write_text("domain,loss_nats,bpb,tokens\na,nan,1,64\nb,2.5,1,64\n")
+    losses = [("a", math.nan, 1.0, 64), ("b", 2.5, 1.0, 64)]
+    manifest = folder.manifest()
+    folder.write([{"step": 1}], ["step"], losses, manifest)
     with pytest.raises(InputError, match=r"n00001/losses\.csv: 'nan'"):
         collect(tmp_path, tmp_path / "out")
-    with folder.manifest_path.open("a") as file:
-        file.write("diverged: the loss is nan\n")
+    folder.write([{"step": 1}], ["step"], losses, manifest | {"diverged": "the loss is nan"})
     assert all(map(math.isnan, folder.result().losses.values()))
 
 

@@ -100,7 +100,11 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
             most = min(share, fitting_models_per_process(settings, vocabulary, available))
             counts = sorted({k for k in TRIED_MODELS_PER_PROCESS if k <= most} | {usual.models_per_process})
         tried = [layout_of(replace(settings, models_per_process=k), vocabulary, available) for k in counts]
-        reference = _fastest(tried, speeds.costs(tried))
+        try:
+            reference = _fastest(tried, speeds.costs(tried))
+        except StageError as error:
+            say(f"the sweep is laid out by rule, because speeds cannot be measured: {error}")
+            return usual
         # ---- 2. Faster ways to do the same. Their losses are compared with those of the reference layout.
         best = reference
         for group in FASTER_WAYS[device]:

@@ -1,13 +1,14 @@
 """The launcher for this machine: a worker process per physical core that memory allows, or per GPU."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from proxy_training.device.calibration import chosen_layout
 from proxy_training.device.layout import ACTIVATION_BYTES, PEAK_STATE_BYTES, Layout, num_gpus
 from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.launcher import Outcome, RunBatch
 from proxy_training.launch.worker_pool import WorkerPool
+from proxy_training.launch.worker_process import MAX_SILENT_SECONDS
 from proxy_training.model.proxy import activation_bytes, total_parameters
 from proxy_training.runs.settings import TrainSettings
 
@@ -15,8 +16,15 @@ IMPORT_BYTES = 600 * 2**20
 """Memory of a worker before it has a model: 430 MiB were measured, and wandb's service runs beside it."""
 
 
+@dataclass(frozen=True)
 class LocalLauncher:
-    """Workers are processes of this machine."""
+    """Workers are processes of this machine.
+
+    Attributes:
+        max_silent_seconds: How long a worker may give no sign of life before another takes its batch.
+    """
+
+    max_silent_seconds: int = MAX_SILENT_SECONDS
 
     def num_workers(self, settings: TrainSettings, vocabulary: int) -> int:
         """One process per GPU; without GPUs, one per physical core that this process may use and memory allows."""
@@ -43,4 +51,4 @@ class LocalLauncher:
     ) -> Outcome:
         """Train the batches in worker processes."""
         message = {**job.message(), "layout": asdict(layout)}
-        return WorkerPool(message, batches, job.settings.num_steps, advance).train(workers)
+        return WorkerPool(message, batches, job.settings.num_steps, advance, self.max_silent_seconds).train(workers)

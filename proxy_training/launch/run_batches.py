@@ -4,13 +4,17 @@ Which runs share a process must not depend on which worker is free. A sweep that
 therefore trains the same batches and ends with the same bytes.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from proxy_training.device.layout import Layout, device_here
+from proxy_training.runs.run_folder import RunFolder
+from proxy_training.runs.sealed import read_sealed, write_sealed
 from proxy_training.runs.settings import LAYOUT, Run, TrainSettings
-from proxymix.files import read_yaml, write_yaml
+from proxymix.errors import InputError
+from proxymix.progress import say
 
 NAME = "bundles.yaml"
 FILE_KEYS = {"models_per_process": "stack"}  # the name that this setting has in the file, older sweeps' among them
@@ -27,7 +31,7 @@ def planned_batches(
 ) -> tuple[Layout, list[list[Run]]]:
     """The layout, and the batches that hold the runs to train: those that OUT/bundles.yaml records, then new ones.
 
-    New batches are added to the file before anything is trained.
+    New batches are added to the file before anything is trained. Where the file is lost or damaged, it is written anew.
 
     Args:
         out: The folder of the runs.
@@ -41,38 +45,78 @@ def planned_batches(
     path, by_id = out / NAME, {run.id: run for run in runs}
     identity = {"settings": settings.identity, "tokens_manifest_sha256": tokens_sha256, "device": device_here()}
     asked = _in_file({key: getattr(settings, key) for key in LAYOUT if getattr(settings, key) != "auto"})
-    recorded = read_yaml(path) if path.exists() else {}
-    known: list[list[str]] = []
-    if _is_of(recorded, identity, asked):
-        in_code = {file_key: key for key, file_key in FILE_KEYS.items()}
-        layout = Layout(**{in_code.get(key, key): value for key, value in recorded["layout"].items()})
-        known = recorded["bundles"]
-    else:
-        layout = choose_layout()
+    try:
+        recorded = read_sealed(path) if path.exists() else None
+        layout = _recorded_layout(recorded or {}, identity, asked)
+        known = _names(recorded["bundles"]) if recorded and layout else []
+    except (InputError, KeyError, TypeError) as error:
+        say(f"{path} cannot be read ({error}); it is written anew, from the manifests of the runs that are done")
+        recorded, layout = None, None
+    if recorded is None:
+        known = _batches_of_manifests(out, runs, identity)
+    layout = layout or choose_layout()
     wanted = {run.id for run in todo}
     old = [names for names in known if wanted & set(names) and set(names) <= set(by_id)]
     new = _even([run.id for run in todo if not any(run.id in names for names in old)], workers, layout)
-    if new:
+    if new or recorded is None:
         regrouped = {name for names in new for name in names}
         kept = [names for names in known if not regrouped & set(names)]
         content = {**identity, "asked": asked, "layout": _in_file(layout.record()), "bundles": [*kept, *new]}
-        write_yaml(path, content)
+        write_sealed(path, content)
     return layout, [[by_id[name] for name in names] for names in [*old, *new]]
+
+
+def are_recorded(out: Path) -> bool:
+    """Whether the batches of a folder are written down, in a file that can be read."""
+    try:
+        return bool(read_sealed(out / NAME))
+    except InputError:
+        return False
+
+
+def _recorded_layout(
+    recorded: Mapping[str, Any], identity: Mapping[str, Any], asked: Mapping[str, Any]
+) -> Layout | None:
+    """A file's layout, if it is of these settings, and has what is asked for now or had it asked for then."""
+    if not recorded or any(recorded.get(key) != value for key, value in identity.items()):
+        return None
+    had = {**recorded["layout"], **recorded.get("asked", {})}
+    if any(had[key] != value for key, value in asked.items()):
+        return None
+    in_code = {file_key: key for key, file_key in FILE_KEYS.items()}
+    return Layout(**{in_code.get(key, key): value for key, value in recorded["layout"].items()})
+
+
+def _names(batches: Any) -> list[list[str]]:
+    """The names of runs by batch.
+
+    Raises:
+        TypeError: If it is something else.
+    """
+    if not isinstance(batches, list) or not all(isinstance(names, list) for names in batches):
+        raise TypeError("bundles is no list of lists")
+    return batches
+
+
+def _batches_of_manifests(out: Path, runs: Sequence[Run], identity: Mapping[str, Any]) -> list[list[str]]:
+    """The batches that are named by the manifests of the runs that are done with these settings."""
+    found: dict[tuple[str, ...], None] = {}
+    for run in runs:
+        with contextlib.suppress(InputError):  # There is none, or it is damaged.
+            manifest = RunFolder(out / run.id).manifest()
+            together = manifest.get("stack")
+            if isinstance(together, list) and manifest.get("settings") == identity["settings"]:
+                found[tuple(map(str, together))] = None
+    return [list(names) for names in found]
 
 
 def _even(names: Sequence[str], workers: int, layout: Layout) -> list[list[str]]:
     """Batches that are as even as possible, as many for each process."""
+    if not names:
+        return []
     count = -(-len(names) // (workers * layout.models_per_process)) * workers
     size = max(1, -(-len(names) // max(1, count)))
     return [list(names[start : start + size]) for start in range(0, len(names), size)]
-
-
-def _is_of(recorded: Mapping[str, Any], identity: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-    """Whether a file's layout is of these settings, and has what is asked for now or had it asked for then."""
-    if any(recorded.get(key) != value for key, value in identity.items()):
-        return False
-    had = {**recorded["layout"], **recorded.get("asked", {})}
-    return all(had[key] == value for key, value in asked.items())
 
 
 def _in_file(values: Mapping[str, Any]) -> dict[str, Any]:

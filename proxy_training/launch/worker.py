@@ -1,6 +1,7 @@
 """The worker program: it trains run batches one after another, so that torch and litgpt are imported once for all.
 
-It reads JSON lines (a job, then run batches) and answers in JSON lines. When its input ends it exits at once, even in the
+It reads JSON lines (a job, then run batches) and answers in JSON lines. A line now and then says only that it is alive, so
+that its parent can tell a long step from a process that was stopped. When its input ends it exits at once, even in the
 middle of a run, so that no worker outlives the process that started it.
 """
 
@@ -10,6 +11,7 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +26,7 @@ from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
 
 Message = dict[str, Any]
+ALIVE_EVERY_SECONDS = 1.0
 
 
 def main() -> None:
@@ -38,8 +41,20 @@ def main() -> None:
             lines.put(line)
         os._exit(0)
 
-    threading.Thread(target=listen, daemon=True).start()
-    serve(lambda: json.loads(lines.get()), lambda answer: print(json.dumps(answer), file=answers))
+    speaking = threading.Lock()
+
+    def answer(message: Message) -> None:
+        with speaking:
+            print(json.dumps(message), file=answers)
+
+    def stay_in_touch() -> None:
+        while True:
+            answer({"alive": True})
+            time.sleep(ALIVE_EVERY_SECONDS)
+
+    for task in (listen, stay_in_touch):
+        threading.Thread(target=task, daemon=True).start()
+    serve(lambda: json.loads(lines.get()), answer)
 
 
 def serve(read: Callable[[], Message], answer: Callable[[Message], None]) -> None:

@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -24,9 +26,15 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": "0",
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
     "MALLOC_TOP_PAD_": str(2**26),
+    # Modules are not taken from the folder that the command is run in, by the worker or by processes that it starts.
+    "PYTHONSAFEPATH": "1",
     # cuBLAS reads this before its first product; with it, sums have the same order each time.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
+START_SECONDS = 600
+"""Longest time until a worker's first sign of life: importing torch from a network disk takes minutes."""
+MAX_SILENT_SECONDS = 300
+"""Longest time without a sign of life afterwards. Workers give one every second (worker.py)."""
 
 
 class Worker:
@@ -35,14 +43,25 @@ class Worker:
     Args:
         job: The first message.
         variables: Environment variables of this worker alone.
+        max_silent_seconds: How long it may give no sign of life before it is given up.
     """
 
-    def __init__(self, job: dict[str, Any], variables: Mapping[str, str] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        job: dict[str, Any],
+        variables: Mapping[str, str] = MappingProxyType({}),
+        max_silent_seconds: int = MAX_SILENT_SECONDS,
+    ) -> None:
+        self._max_silent_seconds = max_silent_seconds
+        self._received = b""
+        self._problem = ""  # Why it was given up.
+        self._has_spoken = False
         # A worker ends without cleaning up, so wandb's temporary files go into a folder that is removed with the worker.
         self._scratch = tempfile.TemporaryDirectory(prefix="proxymix-", ignore_cleanup_errors=True)
         self._stderr = Path(self._scratch.name) / "stderr"
         root = str(Path(__file__).resolve().parents[2])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+        # An empty entry would be the folder that the command is run in.
+        paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
         environment = {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name, **_compiler_cache()}
         with self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
@@ -51,7 +70,6 @@ class Worker:
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env={**os.environ, **WORKER_ENVIRONMENT, **environment, **variables},
-                text=True,
             )
         self.send(job)
 
@@ -60,7 +78,8 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # A process that waits for a dead disk cannot be killed.
+            self._process.wait(timeout=10)
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
@@ -68,16 +87,48 @@ class Worker:
 
     def send(self, message: dict[str, Any]) -> None:
         """Hand over a message. If the worker is dead, the next answer says so."""
+        # A stopped worker does not read. A long message would then be waited for here, so a thread writes it.
+        threading.Thread(target=self._write, args=(json.dumps(message).encode() + b"\n",), daemon=True).start()
+
+    def _write(self, line: bytes) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(message) + "\n")
+        with contextlib.suppress(OSError, ValueError):  # The worker is dead, or its `with` block has ended.
+            self._process.stdin.write(line)
             self._process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """Wait for the next answer; it is empty when the worker is dead."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        return json.loads(line) if line.endswith("\n") else {}
+        """Wait for the next answer; it is empty when the worker is dead, or was given up because it was silent."""
+        while True:
+            line, newline, rest = self._received.partition(b"\n")
+            if newline:
+                self._received = rest
+                try:
+                    answer: dict[str, Any] = json.loads(line)
+                except ValueError:
+                    return self._give_up(f"its answer cannot be read: {line[:60]!r}")
+                if "alive" not in answer:
+                    return answer
+            else:
+                limit = self._max_silent_seconds if self._has_spoken else START_SECONDS
+                if not self._can_read(limit):
+                    return self._give_up(f"it gave no sign of life for {limit} s, so it was stopped or hangs")
+                assert self._process.stdout is not None
+                data = os.read(self._process.stdout.fileno(), 2**16)
+                if not data:
+                    return {}
+                self._received += data
+                self._has_spoken = True
+
+    def _can_read(self, seconds: int) -> bool:
+        """Wait for output. Short waits are counted, not the clock: this process may be suspended for a while itself."""
+        poll = select.poll()
+        poll.register(self._process.stdout, select.POLLIN)  # type: ignore[arg-type]
+        return any(poll.poll(1000) for _ in range(seconds))
+
+    def _give_up(self, problem: str) -> dict[str, Any]:
+        self._problem = problem
+        self._process.kill()
+        return {}
 
     @property
     def has_ended(self) -> bool:
@@ -85,11 +136,20 @@ class Worker:
         return self._process.poll() is not None
 
     def exit_reason(self) -> str:
-        """How the process ended: its exit status and the last line that it wrote to stderr."""
-        code = self._process.wait()
+        """Why it was given up, or how the process ended: its exit status and the last line that it wrote to stderr."""
+        if self._problem:
+            return self._problem
+        try:
+            code = self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return "it closed its output and did not end"
         if code == -signal.SIGKILL:
             return "it was killed, perhaps because memory ran out (then use fewer workers)"
-        lines = self._stderr.read_text(errors="replace").strip().splitlines()
+        try:
+            lines = self._stderr.read_text(errors="replace").strip().splitlines()
+        except OSError as error:
+            lines = [f"what it wrote to stderr is gone ({error.strerror})"]
         return f"exit status {code}{': ' + lines[-1] if lines else ''}"
 
 

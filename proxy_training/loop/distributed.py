@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 
-from proxy_training.device.layout import Layout, has_gpu, layout_of
+from proxy_training.device.layout import Layout, has_gpu, is_out_of_memory, layout_of
 from proxy_training.launch.worker_process import Worker
 from proxy_training.model.stack import clip_each, weights_of
 from proxy_training.runs.settings import Run, TrainSettings
@@ -84,8 +84,8 @@ class OneDevice:
         self, path: Path, who: list[Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str
     ) -> dict[str, Any]:
         """Load a state of training and return its content. A state that is not of `who` is not loaded; returns {}."""
-        content = torch.load(path, map_location=device, weights_only=True)
-        if content["who"] != who:
+        content = _load(path, device)
+        if content.get("who") != who:
             return {}
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
@@ -145,8 +145,8 @@ class SeveralDevices(OneDevice):
 
     def read(self, path: Path, who: list[Any], model: Any, optimizer: Any, device: str) -> dict[str, Any]:
         # Read without Fabric first: weights_only makes sure that the file holds tensors, numbers and texts alone.
-        content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-        if content["who"] != who:
+        content = _load(path, "cpu", mmap=True)
+        if content.get("who") != who:
             return {}
         self.fabric.load(path, {"model": model, "optimizer": optimizer})
         return {**content, "losses": content["losses"].to(device)}
@@ -159,6 +159,17 @@ class SeveralDevices(OneDevice):
             wrapped, options=StateDictOptions(full_state_dict=True, cpu_offload=True)
         )
         return {name.removeprefix("stack."): value[position].clone() for name, value in whole.items()}
+
+
+def _load(path: Path, device: str, mmap: bool = False) -> dict[str, Any]:
+    """The content of a state; {} if it is damaged, so that training begins again."""
+    try:
+        content = torch.load(path, map_location=device, mmap=mmap, weights_only=True)
+    except Exception as error:  # torch raises errors of a dozen kinds for a damaged file.
+        if is_out_of_memory(error):
+            raise
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def join(rendezvous: Path | None = None) -> SeveralDevices:

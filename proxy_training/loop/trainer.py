@@ -166,6 +166,7 @@ class Training:
         devices: OneDevice,
     ) -> None:
         self.runs, self.settings, self.layout, self.devices, self.k = runs, settings, layout, devices, len(runs)
+        self.data_identity = [data.sha256, data.vocabulary]
         config = proxy_config(settings.model, data.vocabulary, settings.sequence_length)
         # A sweep's runs share a seed, and to build a model takes longer than to copy it.
         first_weights = {seed: build_proxy(config, seed) for seed in dict.fromkeys(run.seed for run in runs)}
@@ -290,6 +291,7 @@ class Training:
     def _who(self) -> list[Any]:
         return [[run.id, run.seed, run.weights] for run in self.runs] + [
             self.settings.identity,
+            self.data_identity,
             self.devices.depends_on(self.layout),
         ]
 

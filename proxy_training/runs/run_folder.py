@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from proxy_training.runs.sealed import read_sealed, write_sealed
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
-from proxymix.files import read_text, read_yaml, remove, write_yaml
+from proxymix.files import read_text, remove, sha256
 from proxymix.tables import read_table, write_table
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ class RunFolder:
         """What manifest.yaml holds.
 
         Raises:
-            InputError: If there is none.
+            InputError: If there is none, or it is damaged.
         """
-        return read_yaml(self.manifest_path)
+        return read_sealed(self.manifest_path)
 
     def metrics(self) -> "pd.DataFrame":
         """What metrics.csv holds: step, tokens, learning_rate, train_loss, and the loss columns where it was evaluated."""
@@ -80,18 +81,41 @@ class RunFolder:
         """The mixture and the final losses; None where the run is not finished.
 
         Raises:
-            InputError: If a loss is no finite number, although the run did not diverge.
+            InputError: If a file is not as the run left it, or a loss is no finite number although the run did not diverge.
         """
         if not self.is_finished:
             return None
-        manifest = self.manifest()
-        rows = csv.DictReader(io.StringIO(read_text(self.losses_path)))
-        losses = {row["domain"]: math.nan if "diverged" in manifest else self._loss(row["loss_nats"]) for row in rows}
-        return FinishedRun(manifest["weights"], losses)
-
-    def _loss(self, text: str | None) -> float:
+        again = "run `proxymix sweep` again, which trains only what is damaged"
         try:
-            value = float(text or "")
+            manifest = self.manifest()
+        except InputError as error:
+            raise InputError(f"{error}; {again}") from None
+        if damaged := self._damaged(manifest):
+            raise InputError(f"{damaged}: missing, or not as the run left it (its sha256 differs); {again}")
+        weights = manifest.get("weights")
+        if not isinstance(weights, dict) or not all(isinstance(weight, int | float) for weight in weights.values()):
+            raise InputError(f"{self.manifest_path}: weights is {weights!r:.60}, and a mixture is wanted; {again}")
+        rows = [tuple(row) for row in csv.reader(io.StringIO(read_text(self.losses_path)))]
+        if rows[:1] != [LOSSES_HEADER] or any(len(row) != len(LOSSES_HEADER) for row in rows):
+            raise InputError(f"{self.losses_path}: not a table of {', '.join(LOSSES_HEADER)}; {again}")
+        diverged = "diverged" in manifest
+        losses = {domain: math.nan if diverged else self._loss(nats) for domain, nats, *_ in rows[1:]}
+        return FinishedRun(weights, losses)
+
+    def _damaged(self, manifest: Mapping[str, Any]) -> Path | None:
+        """A result that is missing, or is not the one whose hash the manifest holds; None if all are whole.
+
+        Manifests of older versions hold no hashes.
+        """
+        recorded = manifest.get("files")
+        for path in (self.losses_path, self.metrics_path):
+            if not path.is_file() or (isinstance(recorded, dict) and recorded.get(path.name) != sha256(path)):
+                return path
+        return None
+
+    def _loss(self, text: str) -> float:
+        try:
+            value = float(text)
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
@@ -99,7 +123,7 @@ class RunFolder:
         return value
 
     def holds(self, run: Run, settings: TrainSettings, tokens_sha256: str, checkpoint: bool = False) -> bool:
-        """Whether the folder holds the result of exactly this run.
+        """Whether the folder holds the result of exactly this run, and all of it is as the run left it.
 
         Args:
             run: The run.
@@ -109,8 +133,13 @@ class RunFolder:
         """
         if not self.is_finished:
             return False
-        manifest = self.manifest()
+        try:
+            manifest = self.manifest()
+        except InputError:  # What cannot be read is trained again.
+            return False
         if any(manifest.get(key) != value for key, value in identity(run, settings, tokens_sha256).items()):
+            return False
+        if self._damaged(manifest):
             return False
         return not checkpoint or "diverged" in manifest or self.checkpoint_path.exists()
 
@@ -127,7 +156,7 @@ class RunFolder:
         losses: Sequence[tuple[str, float, float, int]],
         manifest: Mapping[str, Any],
     ) -> None:
-        """Write a result: metrics.csv, losses.csv, and manifest.yaml last.
+        """Write a result: metrics.csv, losses.csv, and manifest.yaml with their hashes last.
 
         Args:
             metrics: A row per step.
@@ -137,7 +166,8 @@ class RunFolder:
         """
         write_table(self.metrics_path, columns, [[row.get(name, "") for name in columns] for row in metrics])
         write_table(self.losses_path, LOSSES_HEADER, losses)
-        write_yaml(self.manifest_path, dict(manifest))
+        files = {path.name: sha256(path) for path in (self.losses_path, self.metrics_path)}
+        write_sealed(self.manifest_path, {**manifest, "files": files})
 
 
 def identity(run: Run, settings: TrainSettings, tokens_sha256: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from proxymix.app.config import Config
 from proxymix.app.stages import Training
 from proxymix.app.study import Study
+from proxymix.errors import StageError
 from proxymix.progress import duration, say
 from proxymix.schemas import read_tokens_manifest
 
@@ -57,7 +58,11 @@ def say_duration(study: Study, config: Config) -> None:
     if not sweeps:
         return
     train = TrainSettings(**config.section("train"))
-    seconds = estimate_seconds(sweeps, train, int(config["tokenize.vocab_size"]), config["workers"])
+    try:
+        seconds = estimate_seconds(sweeps, train, int(config["tokenize.vocab_size"]), config["workers"])
+    except (StageError, OSError) as error:  # What is only told must not fail what is to be done.
+        say(f"{sum(sweeps)} proxies to train; how long that takes cannot be told: {error}")
+        return
     say(
         f"{sum(sweeps)} proxies of {train.tokens:,} tokens to train: about {duration(seconds)}, and a minute for the rest"
     )
