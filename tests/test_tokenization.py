@@ -368,6 +368,13 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, content: str) -> N
         tokenize(corpus(tmp_path / "c", a=CODE), tmp_path / "t", tokenizer=tmp_path / "x.json")
 
 
+def test_what_never_ends_is_not_read_as_a_tokenizer(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/zero"), tmp_path / "pipe"):
+        with pytest.raises(InputError, match=f"{path}: a device or a pipe"):
+            tokenize(corpus(tmp_path / "c", a=CODE), tmp_path / "t", tokenizer=path)
+
+
 def test_no_folder_but_an_earlier_result_is_ever_replaced(tmp_path: Path) -> None:
     corpus(tmp_path / "c", a=CODE, valid_a=CODE)
     with pytest.raises(InputError, match="would be replaced"):

@@ -62,6 +62,8 @@ def load_tokenizer(path: Path, eos_token: str | None) -> "Tokenizer":
     """
     from tokenizers import Tokenizer
 
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path}: a device or a pipe, and the file tokenizer.json is wanted here")
     read_json(path)
     try:
         tokenizer = Tokenizer.from_file(str(path))
