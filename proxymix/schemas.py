@@ -4,8 +4,6 @@ In files a domain carries RegMix's prefixes (`train_<domain>`, `metric/<domain>_
 meet by run id (`n00001`), which files hold as `index` (1).
 """
 
-import csv
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -16,12 +14,14 @@ from typing import Any, Self
 import numpy as np
 
 from proxymix.errors import InputError
-from proxymix.files import read_json, read_text, write_json
+from proxymix.files import read_json, write_json
 from proxymix.messages import some
-from proxymix.tables import write_table
+from proxymix.tables import Cells, write_table
 
 MAX_COUNT = 1e18
 """Most tokens, documents or bytes of a domain. A larger count is a mistake, and sums of smaller ones are finite."""
+THOUSANDS = re.compile(r"\d{1,3}([.,' \u00a0\u202f]\d{3})+")
+"""A count with separators: 150.000 may be 150 or 150 thousand, so that it is not guessed at."""
 DOMAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -107,19 +107,20 @@ class Domains:
         Raises:
             InputError: If a column is missing, a name is repeated, or a count is not a whole number >= 0.
         """
-        rows = list(csv.DictReader(io.StringIO(read_text(path))))
-        if not rows:
-            raise InputError(f"{path}: no rows; a CSV with the columns domain,tokens is wanted")
+        cells = Cells.read(path)
         for column in ("domain", "tokens"):
-            if column not in rows[0]:
-                raise InputError(f"{path}: no column {column!r}; found {', '.join(map(str, rows[0]))}")
+            if column not in cells.header:
+                raise InputError(f"{path}: no column {column!r}; found {', '.join(cells.header)}")
+        if not cells.rows:
+            raise InputError(f"{path}: no rows; a CSV with the columns domain,tokens is wanted")
         counts: dict[str, tuple[int, ...]] = {}
-        for line, row in enumerate(rows, start=2):
-            name = check_domain_name((row["domain"] or "").strip(), f"{path}:{line}")
+        for line, cell in zip(cells.lines, cells.rows, strict=True):
+            row = dict(zip(cells.header, cell, strict=True))
+            name = check_domain_name(row["domain"], f"{path}:{line}")
             if name in counts:
                 raise InputError(f"{path}:{line}: the domain {name!r} is there twice")
             keys = ("tokens", "documents", "bytes")
-            counts[name] = tuple(_count(row.get(key) or "0", f"{path}:{line}: {key}") for key in keys)
+            counts[name] = tuple(_count(row.get(key, "0"), f"{path}:{line}: {key}") for key in keys)
         tokens, documents, num_bytes = np.array(list(counts.values()), dtype=np.int64).T
         if not tokens.any():
             raise InputError(f"{path}: no domain has any tokens")
@@ -166,8 +167,12 @@ def positions(found: Sequence[str], wanted: Sequence[str], where: object) -> lis
 
 
 def _count(text: str, where: str) -> int:
+    if not text:
+        raise InputError(f"{where}: the field is empty; write the count, or 0 where there is none")
+    if THOUSANDS.fullmatch(text):
+        raise InputError(f"{where} is {text!r}; write it without separators: {re.sub(r'[^0-9]', '', text)}")
     try:
-        value = float(text.replace("_", "")) if not text.isdigit() else int(text)
+        value = float(text.replace("_", "")) if not text.isdecimal() else int(text)
     except ValueError:
         value = math.nan
     if not 0 <= value <= MAX_COUNT or value != int(value):

@@ -168,7 +168,7 @@ def test_weights_that_are_no_mixture_are_refused(tmp_path, train, message):
         (f"domain,tokens\na,{10**400}\n", r":2: tokens is '1000.*a whole number from 0 to 1e\+18 is wanted"),
         ("domain,tokens\na,1e308\nb,1e308\n", ":2: tokens is '1e308'"),
         ("domain,tokens\na,0\n", "no domain has any tokens"),
-        ("", "no rows"),
+        ("", "the file is empty"),
     ],
 )
 def test_bad_counts_are_named_with_their_line(tmp_path, text, message):

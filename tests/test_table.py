@@ -88,7 +88,7 @@ def test_exact_weights_are_read_without_a_word(tmp_path, capsys):
         (MIXTURES.replace("\n", "\nn", 3).rstrip("n"), LOSSES, r"cannot meet 'n1' in .*mixtures\.csv"),
         (MIXTURES, LOSSES.replace("\n2,", "\nx2,"), r"the key 'x2' cannot meet 1 in .*mixtures\.csv"),
         (MIXTURES.replace("train_law", "train_code"), LOSSES, r"mixtures\.csv: two columns are named 'train_code'"),
-        ("", LOSSES, r"mixtures\.csv: not a CSV table"),
+        ("", LOSSES, r"mixtures\.csv: the file is empty"),
     ],
 )
 def test_what_cannot_be_read_names_the_file_and_the_rows(tmp_path, mixtures, losses, message):

@@ -22,7 +22,7 @@ from proxymix.files import read_yaml
 from proxymix.messages import some
 from proxymix.progress import progress, say
 from proxymix.schemas import positions
-from proxymix.tables import read_table, write_table
+from proxymix.tables import line_of, read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,10 +170,10 @@ def run_key(stem: str) -> Key:
 
 
 def row_keys(table: "pd.DataFrame", key: str, path: Path) -> list[Key]:
-    """The column `key` of a table, if it tells its rows apart."""
+    """The column `key` of a table of `read_table`, if it tells its rows apart."""
     column = table[key]
     if column.isna().any():
-        raise InputError(f"{path}: {_rows(np.flatnonzero(column.isna()))} no {key!r}; fill it in or remove the row")
+        raise InputError(f"{path}: {_rows(table, np.flatnonzero(column.isna()))} no {key!r}; fill it in or remove the row")
     index: list[Key] = [int(v) for v in column] if column.dtype.kind in "iu" else [str(v).strip() for v in column]
     twice = [run for run, count in Counter(index).items() if count > 1]
     if twice:
@@ -198,6 +198,6 @@ def _numbers(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key]
     return values
 
 
-def _rows(rows: np.ndarray) -> str:
-    lines = [int(row) + 2 for row in rows]  # the header is line 1
+def _rows(table: "pd.DataFrame", rows: np.ndarray) -> str:
+    lines = [line_of(table, int(row)) for row in rows]
     return f"line {some(lines)} has" if len(lines) == 1 else f"lines {some(lines)} have"

@@ -17,7 +17,7 @@ from proxymix.errors import InputError
 from proxymix.messages import some
 from proxymix.progress import say
 from proxymix.schemas import is_domain_loss, loss_domain
-from proxymix.tables import read_table
+from proxymix.tables import line_of, read_table
 from regression.data.columns import is_training_loss, kind_of
 from regression.data.divergence import diverged, impossible
 from regression.data.runs import LeftOut, Runs, problem_lines, resolve_targets
@@ -115,7 +115,7 @@ def _rows_by_key(table: "pd.DataFrame", key: str, path: Path) -> dict[Key, int]:
 
 def _repeated(table: "pd.DataFrame", key: str, path: Path) -> list[LeftOut]:
     """Rows without a key, and keys that are there more than once."""
-    unnamed = [int(row) + 2 for row in np.flatnonzero(table[key].isna())]  # the header is line 1
+    unnamed = [line_of(table, int(row)) for row in np.flatnonzero(table[key].isna())]
     counts = Counter(table[key].dropna().tolist())
     return [LeftOut(f"(line {line})", "", "", f"the key is empty in {path.name}") for line in unnamed] + [
         LeftOut(run, "", "", f"more than one row in {path.name}") for run, count in counts.items() if count > 1
