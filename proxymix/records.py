@@ -13,6 +13,14 @@ from proxymix.errors import InputError
 
 T = TypeVar("T")
 
+SCALARS: dict[Any, tuple[tuple[type, ...], str]] = {
+    float: ((int, float), "a number"),
+    int: ((int,), "a whole number"),
+    str: ((str,), "text"),
+    bool: ((bool,), "true or false"),
+}
+"""What may stand where a field is of one of these types, and what it is called."""
+
 
 def to_mapping(value: Any) -> Any:
     """A dataclass as a mapping; mappings and lists with their values converted; all else as it is."""
@@ -33,8 +41,8 @@ def from_mapping(kind: type[T], content: Any, where: str) -> T:
         where: The file, for messages.
 
     Raises:
-        InputError: If a field that may not be None is missing, or something else stands where a mapping or a list is
-            wanted.
+        InputError: If a field that may not be None is missing, or something else stands where a mapping, a list, a
+            number, text or a truth value is wanted.
     """
     return typing.cast(T, _read(kind, content, where))
 
@@ -61,6 +69,10 @@ def _read(kind: Any, content: Any, where: str) -> Any:
         if not isinstance(content, list | tuple):
             raise InputError(f"{where}: {content!r:.60} where a list is wanted")
         return origin(_read(inner[0], value, where) for value in content)
+    if kind in SCALARS:
+        allowed, what = SCALARS[kind]
+        if not isinstance(content, allowed) or (isinstance(content, bool) and kind is not bool):
+            raise InputError(f"{where}: {content!r:.60} where {what} is wanted")
     return content
 
 

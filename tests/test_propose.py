@@ -336,3 +336,18 @@ def test_the_verdict_is_a_sentence_whatever_was_shown():
     assert "better than the prior" in verdict(["prior"], [], True) and "not" not in verdict(["prior"], [], True)
     assert verdict([], ["prior"], True).startswith("not shown")
     assert verdict(["prior"], [], False).startswith("not better than any baseline")
+
+
+@pytest.mark.parametrize("budget", [None, 10_000])
+def test_a_domain_without_tokens_gets_no_weight_and_is_named(folder, tmp_path, capsys, budget):
+    write_catalogue(tmp_path / "domains.csv", np.where(np.arange(4) == 1, 0, 1_000_000))
+    propose(
+        folder / "fit",
+        tmp_path / "p.yaml",
+        tmp_path / "domains.csv",
+        Constraints(budget=budget),
+        num_curves=0,
+        num_splits=0,
+    )
+    assert Mixture.read(tmp_path / "p.yaml").weights[DOMAINS[1]] == 0
+    assert f"{DOMAINS[1]} has 0 tokens" in capsys.readouterr().err

@@ -46,6 +46,7 @@ class Constraints:
         Args:
             names: The domains.
             counts: Unique training tokens per domain, shape (num_domains,). They are needed only for a budget.
+                A domain of 0 tokens can take no weight.
             where: The file that holds the counts, for messages.
 
         Raises:
@@ -62,6 +63,8 @@ class Constraints:
                 epochs = epoch_bounds(counts, self.budget, self.max_epochs)
             except InputError as error:
                 raise InputError(f"{where}: {error}") from None
+        if counts is not None:
+            epochs = np.where(np.asarray(counts) > 0, epochs, 0.0)  # a domain without tokens feeds no weight
         return limits_of(names, self.limits or {}, self.groups or {}, epochs, np.ones(len(names)))
 
 

@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
+from proxymix.messages import some
 from proxymix.records import from_mapping, to_mapping
+from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
 from regression.confirmation.paired import Difference
 from regression.data.objective import Objective, Spec
 from regression.search.proposal import Estimate
@@ -166,7 +169,17 @@ class Confirmation:
         Raises:
             InputError: If there is no such file, or something is missing in it.
         """
-        return from_mapping(cls, read_yaml(path), str(path))
+        found = from_mapping(cls, read_yaml(path), str(path))
+        names, compared = {*found.mixtures}, {*found.differences}
+        unknown = (names | compared) - {PROPOSAL, *BASELINE_PHRASES}
+        told = [*found.better_than, *found.no_better_than, *found.worse_than]
+        same = {mixture.same_as for mixture in found.mixtures.values()} - {None}
+        if unknown or PROPOSAL not in names or compared - names or sorted(told) != sorted(compared) or same - names:
+            raise InputError(
+                f"{path}: the verdict, the differences ({some(compared)}) and the mixtures ({some(names)}) do not name the same "
+                "baselines, so this is not as `proxymix confirm` wrote it; run that again"
+            )
+        return found
 
     def write(self, path: Path) -> None:
         """Write the confirmation as YAML."""

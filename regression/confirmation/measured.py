@@ -7,6 +7,7 @@ import numpy as np
 
 from proxy_training.runs.run_folder import RunFolder
 from proxymix.errors import InputError
+from proxymix.messages import some
 from proxymix.schemas import loss_domain
 from regression.confirmation.confirmation import CeilingResult, Measurement, Noise, NoiseRatio
 from regression.confirmation.paired import t_interval
@@ -16,9 +17,17 @@ from regression.search.proposal import Estimate
 
 
 def read_losses(folder: Path, columns: Sequence[str]) -> np.ndarray:
-    """The final losses of a finished run in the order of loss columns, shape (num_columns,)."""
+    """The final losses of a finished run in the order of loss columns, shape (num_columns,).
+
+    Raises:
+        InputError: If one is missing.
+    """
     run = RunFolder(folder).result()
     assert run is not None, f"{folder} is done and holds no losses"
+    if lacking := [column for column in columns if loss_domain(column) not in run.losses]:
+        raise InputError(
+            f"{folder / 'losses.csv'}: no loss of {some(map(loss_domain, lacking))}; remove {folder} and confirm again"
+        )
     return np.array([run.losses[loss_domain(column)] for column in columns])
 
 

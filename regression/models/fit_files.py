@@ -25,6 +25,8 @@ from regression.models.threads import single_thread
 KEYS: tuple[str, ...] = ("model", "preset", "objective", "domains", "targets", "inputs", "files")
 KEYS += ("std_scale", "std_constant", "correlation", "ranks")
 """Keys of fit.json that `load_fit` needs."""
+NEEDED = ("runs.csv", "models.json")
+"""The files that a fitted model is rebuilt from. The hashes of the other tables are for those who read them."""
 
 
 def load_fit(folder: Path) -> FittedModel:
@@ -41,8 +43,8 @@ def load_fit(folder: Path) -> FittedModel:
         raise InputError(
             f"{folder / 'fit.json'}: no {lacking[0]}, so another version wrote it; run `proxymix fit` again"
         )
-    for name, digest in content["files"].items():
-        if not (folder / name).exists() or sha256(folder / name) != digest:
+    for name in NEEDED:
+        if not (folder / name).exists() or sha256(folder / name) != content["files"].get(name):
             raise InputError(f"{folder / name}: not as `proxymix fit` wrote it; run `proxymix fit` again")
     runs = _read_runs_table(folder / "runs.csv", content["domains"], content["targets"])
     texts = json.loads(read_text(folder / "models.json"))
@@ -82,6 +84,12 @@ def save_fit(
         settings: What the fit was asked for.
     """
     runs = fitted.runs
+    written = [
+        "runs.csv",
+        "models.json",
+        "predictions.csv",
+        *(f"{name}.csv" for name, table in tables.items() if table),
+    ]
     remove(folder / "fit.json")
     for name, table in tables.items():
         if table:
@@ -106,7 +114,7 @@ def save_fit(
         "targets": runs.targets,
         "settings": settings,
         "inputs": fitted.inputs,
-        "files": {name: sha256(folder / name) for name in ("runs.csv", "models.json")},
+        "files": {name: sha256(folder / name) for name in written},
         "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "scikit-learn", "lightgbm")},
         "std_scale": fitted.std_scale.tolist(),
         "std_constant": fitted.std_constant.tolist(),

@@ -1,5 +1,6 @@
 """A study folder -> what it holds, for the report: every stage's files, each read once, or the lack of them."""
 
+from collections.abc import Iterable
 from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -7,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mixture_config.files.mixture import Mixture, train_column
+from mixture_config.files.mixture import Mixture, train_column, train_domain
+from mixture_config.files.mixture_table import MixtureTable, run_key
 from mixture_config.geometry.tolerances import SAME_WEIGHT
 from proxy_training.runs.run_folder import RunFolder
 from proxymix.errors import InputError
-from proxymix.files import read_json, read_yaml, sha256
+from proxymix.files import read_json, read_text, read_yaml, sha256
+from proxymix.messages import some
+from proxymix.progress import say
 from proxymix.schemas import Domains, is_domain_loss, loss_column
 from proxymix.tables import read_table
 from regression.confirmation.compared import PROPOSAL
@@ -22,9 +26,25 @@ from regression.data.runs_table import read_runs
 from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
 from regression.search.proposal import Proposal
+from regression.selection.metrics import OBJECTIVE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+TABLES: dict[str, tuple[str, str, str]] = {
+    "regression/scores.csv": ("fit", "model target", "spearman spearman_sd rmse r2 regret"),
+    "regression/predictions.csv": ("fit", "index target", "measured predicted std"),
+    "regression/learning_curve.csv": ("fit", "", "num_runs repeat spearman regret"),
+    "regression/effects.csv": ("fit", "target domain", "correlation effect"),
+    "proposal/candidates.csv": ("propose", "", "objective"),
+    "proposal/gains.csv": ("propose", "baseline", "gain judged low high"),
+    "proposal/line.csv": ("propose", "", "step mean low high"),
+    "proposal/epochs.csv": ("propose", "domain", "tokens weight epochs cap"),
+    "proposal/weights.csv": ("propose", "domain", "prior weight low high"),
+    "proposal/near_optimal.csv": ("propose", "", "objective gain"),
+    "confirmation.csv": ("confirm", "mixture", "seed objective mean"),
+}
+"""File -> the stage that wrote it, its columns of names, and those of numbers that the report needs."""
 
 HASHED: tuple[str, ...] = (
     "study.yaml",
@@ -139,8 +159,13 @@ class StudyResults:
 
     @cached_property
     def run_folders(self) -> list[RunFolder]:
-        """The finished runs of the sweep."""
-        return RunFolder.finished_in(self.folder / "proxies", "*")
+        """The finished runs of the sweep: those that the table of mixtures has. Other folders are named."""
+        known = {str(key) for key in MixtureTable.read(self.folder / "mixtures.csv").index}
+        found = RunFolder.finished_in(self.folder / "proxies", "*")
+        runs = [run for run in found if {run.path.name, str(run_key(run.path.name))} & known]
+        if strays := [run.path.name for run in found if run not in runs]:
+            say(f"{self.folder / 'proxies'}: {some(strays)} not in mixtures.csv, left out of the report")
+        return runs
 
     @cached_property
     def first_manifest(self) -> dict[str, Any]:
@@ -178,7 +203,12 @@ class StudyResults:
     @property
     def out_of_fold(self) -> "pd.DataFrame | None":
         """Predictions of runs by fits that have not seen them."""
-        return self._table("regression/predictions.csv")
+        table = self._table("regression/predictions.csv")
+        if table is not None and self.fit:
+            pairs = table[["index", "target"]].astype(str).itertuples(index=False, name=None)
+            wanted = {(str(run), target) for run in self.runs.index for target in (*self.runs.targets, OBJECTIVE)}
+            self._check_rows("regression/predictions.csv", pairs, wanted)
+        return table
 
     @property
     def learning_curve(self) -> "pd.DataFrame | None":
@@ -230,7 +260,16 @@ class StudyResults:
             return None
         first = candidates.iloc[0]  # the mixture that was proposed
         deviation = [abs(first.get(train_column(d), 0.0) - weight) for d, weight in self.optimum.items()]
-        return self._table(f"proposal/{name}.csv") if all(d < SAME_WEIGHT for d in deviation) else None
+        if not all(d < SAME_WEIGHT for d in deviation):
+            return None
+        table = self._table(f"proposal/{name}.csv")
+        if table is not None and "domain" in table.columns:
+            self._check_rows(f"proposal/{name}.csv", zip(table["domain"].astype(str)), {(d,) for d in self.domains})
+        if table is not None and name == "gains" and self.proposal.baselines:
+            self._check_rows("proposal/gains.csv", zip(table["baseline"]), {(b,) for b in self.proposal.baselines})
+        if table is not None and name == "line":
+            self._check_rows("proposal/line.csv", zip(table["step"].iloc[[0, -1]].astype(str)), {("0.0",), ("1.0",)})
+        return table
 
     # ---- The confirmation
 
@@ -255,7 +294,18 @@ class StudyResults:
     @property
     def confirmed(self) -> "pd.DataFrame | None":
         """confirmation.csv."""
-        return self._table("confirmation.csv") if self.confirmation else None
+        table, found = self._table("confirmation.csv") if self.confirmation else None, self.confirmation
+        if table is not None and found is not None:
+            pairs = table[["mixture", "seed"]].astype(str).itertuples(index=False, name=None)
+            wanted = {(name, str(seed)) for name in found.mixtures for seed in found.seeds}
+            self._check_rows("confirmation.csv", pairs, wanted)
+            for name, mean in table.groupby("mixture")["objective"].mean().to_dict().items():
+                if abs(mean - (told := found.mixtures[str(name)].measured.mean)) > 1e-9 * max(abs(told), 1.0):
+                    raise InputError(
+                        f"{self.folder / 'confirmation.csv'}: the objective of {name} is {mean:.6g} in the mean, and "
+                        f"confirmation.yaml says {told:.6g}; run `proxymix confirm` again"
+                    )
+        return table
 
     def confirmation_runs(self, mixture: str) -> list[RunFolder]:
         """The runs that confirmed a mixture, one for each seed; those of the mixture that it equals, if it was not trained."""
@@ -287,11 +337,65 @@ class StudyResults:
 
     # ---- Reading
 
+    @cached_property
+    def _fitted_files(self) -> dict[str, str]:
+        """Table of the fit -> its SHA-256, as fit.json has it; older fits have it for few of the tables."""
+        path = self.folder / "regression" / "fit.json"
+        files = read_json(path).get("files") if path.exists() else None
+        return {f"regression/{name}": digest for name, digest in files.items()} if isinstance(files, dict) else {}
+
     def _table(self, name: str) -> "pd.DataFrame | None":
         if name not in self._tables:
-            path = self.folder / name
-            self._tables[name] = read_table(path) if path.exists() else None
+            self._tables[name] = self._read_table(name) if (self.folder / name).exists() else None
         return self._tables[name]
+
+    def _read_table(self, name: str) -> "pd.DataFrame":
+        """A table that a stage wrote.
+
+        Raises:
+            InputError: If a column is missing, or words or nothing stand where it holds numbers.
+        """
+        import pandas as pd
+
+        path, (stage, names, numbers) = self.folder / name, TABLES[name]
+        again = f"not as `proxymix {stage}` wrote it; run that again"
+        if name in self._fitted_files and self._fitted_files[name] != sha256(path):
+            raise InputError(f"{path}: {again} (its sha256 differs from fit.json's)")
+        try:
+            if not read_text(path).endswith("\n"):
+                raise InputError(f"{path}: cut short, its last line has no end")
+            table = read_table(path)
+        except InputError as error:
+            raise InputError(f"{error}; {again}") from None
+        weights = [column for column in table.columns if train_domain(str(column)) is not None]
+        for column in (*names.split(), *numbers.split()):
+            if column not in table.columns:
+                raise InputError(f"{path}: no column {column}, {again}")
+        for column in (*numbers.split(), *weights):
+            values = pd.to_numeric(table[column], errors="coerce")
+            if not (wrong := table[column][values.isna() & (table[column].notna() | (column in weights))]).empty:
+                raise InputError(f"{path}: {column} is {wrong.iloc[0]!r:.40} where a number is wanted, {again}")
+        if table[names.split()].isna().any(axis=None):
+            raise InputError(f"{path}: a row without {' or '.join(names.split())}, {again}")
+        return table
+
+    def _check_rows(self, name: str, found: Iterable[tuple[str, ...]], wanted: Iterable[tuple[str, ...]]) -> None:
+        """Check that a table has exactly the rows that are wanted, by their keys.
+
+        Raises:
+            InputError: If it has not, as after a write that was cut short.
+        """
+        rows, wanted = list(found), set(wanted)
+        if lacking := sorted(wanted - set(rows)):
+            raise InputError(
+                f"{self.folder / name}: no row of {', '.join(lacking[0])} (and {len(lacking) - 1} more), not as `proxymix "
+                f"{TABLES[name][0]}` wrote it; run that again"
+            )
+        if len(rows) > len(wanted):
+            raise InputError(
+                f"{self.folder / name}: {len(rows)} rows where {len(wanted)} are wanted, not as `proxymix "
+                f"{TABLES[name][0]}` wrote it; run that again"
+            )
 
 
 def _in_order_of_making(records: list[dict[str, Any]]) -> list[dict[str, Any]]:

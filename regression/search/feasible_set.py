@@ -15,6 +15,7 @@ from mixture_config.geometry.limits import Limits, rounded_up
 from mixture_config.geometry.tolerances import FEASIBLE
 from proxymix.errors import InputError
 from proxymix.messages import some
+from proxymix.progress import say
 from regression.search.linear_program import LinearProgram
 from regression.search.projection import Projection, tree_of
 
@@ -69,6 +70,10 @@ class FeasibleSet:
             InputError: If no mixture is allowed.
         """
         bounds = constraints.bounds(names, counts, where)
+        if counts is not None and (empty := [name for name, count in zip(names, counts, strict=True) if count == 0]):
+            say(
+                f"{where}: {some(empty)} {'has' if len(empty) == 1 else 'have'} 0 tokens, so no mixture gives weight to it"
+            )
         return cls(bounds, prior, constraints.max_distance, constraints.max_domains)
 
     # ---- What is allowed
