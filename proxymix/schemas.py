@@ -16,6 +16,7 @@ import numpy as np
 from proxymix.errors import InputError
 from proxymix.files import read_json, write_json
 from proxymix.messages import some
+from proxymix.records import from_mapping
 from proxymix.tables import Cells, write_table
 
 MAX_COUNT = 1e18
@@ -247,18 +248,59 @@ def read_tokens_manifest(folder: Path) -> TokensManifest:
         raise InputError(f"{path}: no such file, so {folder} holds no finished token shards; run `proxymix tokenize`")
     content = read_json(path)
     try:
-        return TokensManifest(
-            tokenizer=content["tokenizer"],
-            dtype=content["dtype"],
+        splits = {
+            split: from_mapping(dict[str, dict[str, Any]], content.get(split), split) for split in ("train", "valid")
+        }
+        manifest = TokensManifest(
+            tokenizer=_tokenizer_record(content.get("tokenizer")),
+            dtype=content.get("dtype", ""),
             splits={
-                split: {
-                    domain: tuple(Shard(**shard) for shard in entry["shards"])
-                    for domain, entry in content[split].items()
-                }
-                for split in ("train", "valid")
+                split: {d: _shards(entry, f"{split}: {d}") for d, entry in found.items()}
+                for split, found in splits.items()
             },
-            sources={s: {d: entry["source"] for d, entry in content[s].items()} for s in ("train", "valid")},
-            settings=content["settings"],
+            sources={
+                split: {
+                    d: from_mapping(list[str], entry.get("source"), f"{split}: {d}: source")
+                    for d, entry in found.items()
+                }
+                for split, found in splits.items()
+            },
+            settings=from_mapping(dict[str, Any], content.get("settings"), "settings"),
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not a token manifest ({error}); run `proxymix tokenize` again") from None
+        if manifest.dtype not in ("uint16", "uint32"):
+            raise InputError(f"dtype is {manifest.dtype!r:.60}; uint16 or uint32 is wanted")
+    except InputError as error:
+        raise InputError(f"{path}: not a token manifest: {error}; run `proxymix tokenize` again") from None
+    return manifest
+
+
+def _tokenizer_record(content: Any) -> dict[str, Any]:
+    """What a manifest says of its tokenizer."""
+    record = {"file": "tokenizer.json"} | from_mapping(dict[str, Any], content, "tokenizer")
+    for key, kind in {"name": str, "sha256": str, "vocabulary": int, "eos": int, "eos_token": str, "file": str}.items():
+        if not isinstance(record.get(key), kind) or isinstance(record[key], bool):
+            raise InputError(f"tokenizer: {key} is {record.get(key)!r:.60}")
+    if not 0 <= record["eos"] < record["vocabulary"] <= MAX_COUNT:
+        raise InputError(f"tokenizer: eos is {record['eos']} in a vocabulary of {record['vocabulary']}")
+    _check_inside(record["file"], "tokenizer: file")
+    return record
+
+
+def _shards(entry: Mapping[str, Any], where: str) -> tuple[Shard, ...]:
+    """The shards of a domain in a split."""
+    check_domain_name(where.rpartition(": ")[2], where)
+    shards = from_mapping(tuple[Shard, ...], entry.get("shards"), f"{where}: shards")
+    for shard in shards:
+        _check_inside(shard.path, f"{where}: path")
+        for count in (shard.tokens, shard.documents, shard.bytes):
+            if not isinstance(count, int) or not 0 <= count <= MAX_COUNT:
+                raise InputError(f"{where}: {shard.path}: {count!r:.60} where a count is wanted")
+        if not isinstance(shard.sha256, str):
+            raise InputError(f"{where}: {shard.path}: sha256 is {shard.sha256!r:.60}")
+    return shards
+
+
+def _check_inside(path: Any, where: str) -> None:
+    """Raise InputError unless this is the path of a file inside of the folder that it belongs to."""
+    if not isinstance(path, str) or not path or "\0" in path or Path(path).is_absolute() or ".." in Path(path).parts:
+        raise InputError(f"{where} is {path!r:.60}; the path of a file in the same folder is wanted")

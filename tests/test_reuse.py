@@ -160,7 +160,8 @@ def manifest(
     def split(entries):
         return {name: {"source": [], "shards": [shard(h) for h in hashes]} for name, hashes in entries.items()}
 
-    content = {"tokenizer": {"sha256": tokenizer}, "dtype": "uint16", "settings": {}}
+    record = {"name": "t", "sha256": tokenizer, "vocabulary": 9, "eos": 0, "eos_token": "<e>"}
+    content = {"tokenizer": record, "dtype": "uint16", "settings": {}}
     write_json(folder / "manifest.json", content | {"train": split(domains), "valid": split(valid or {})})
     return folder
 

@@ -1,8 +1,11 @@
 """Shards hold documents in datatrove's format, are read in blocks, and a damaged one is found."""
 
+import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_preparation.check import check
+from data_preparation.count import count
 from data_preparation.tokens import verified_once
 from data_preparation.tokens.shards import ShardWriter, TokenDomain, map_shard, open_domain, token_dtype
 from data_preparation.tokens.verified_once import SAMPLE_BYTES, SAMPLES, verify_once
@@ -255,3 +259,50 @@ def test_a_folder_without_a_manifest_is_no_tokens(tmp_path: Path) -> None:
 def test_a_shard_is_mapped_and_not_read(tmp_path: Path) -> None:
     write_tokens(tmp_path, [[1, EOS]])
     assert isinstance(map_shard(tmp_path, Shard("train/a/00000.ds", 2, 1, 2, ""), "uint16"), np.memmap)
+
+
+def broken_manifests(content: dict) -> Iterator[str]:
+    """A manifest with each of its values left out, or replaced by something of another kind."""
+    places = [[]]
+    for place in places:
+        value = at(content, place)
+        keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+        places += [[*place, key] for key in keys]
+    for place in places[1:]:
+        for wrong in ("left out", None, [], {}, "x", -1, 1.5, True, [[1]], "../x", 10**30):
+            copy = json.loads(json.dumps(content))
+            holder = at(copy, place[:-1])
+            if wrong == "left out":
+                del holder[place[-1]]
+            else:
+                holder[place[-1]] = wrong
+            yield json.dumps(copy)
+
+
+def at(value: Any, place: list) -> Any:
+    for key in place:
+        value = value[key]
+    return value
+
+
+def test_a_manifest_of_any_other_shape_is_refused_or_fits_the_files(tmp_path: Path, own_cache: Path) -> None:
+    from proxy_training.runs.settings import TrainSettings
+    from proxy_training.runs.token_data import TokenData
+
+    tokens = write_tokens(tmp_path / "t", [[1, 2, 3, EOS]])
+    settings = TrainSettings(model="50k", sequence_length=2, tokens=16, batch_size=1, valid_tokens=2)
+    good = json.loads((tokens / "manifest.json").read_text())
+    refused = []
+    for text in broken_manifests(good):
+        (tokens / "manifest.json").write_text(text)
+        for read in (
+            lambda: check(tokens),
+            lambda: TokenData.open(tokens, settings),
+            lambda: count(tokens, tmp_path / "d"),
+        ):
+            try:
+                read()
+            except (InputError, StageError) as error:
+                refused.append(str(error))
+    assert len(refused) > 300
+    assert all(str(tokens) in message for message in refused)
