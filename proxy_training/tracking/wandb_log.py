@@ -1,23 +1,64 @@
 """A run's metrics -> wandb, under RegMix's names. metrics.csv is the record; wandb shows it, and never stops training."""
 
+import contextlib
+import functools
 import os
+import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 PROJECT = "proxymix"
 WandbMode = Literal["offline", "online", "disabled"]
+MAX_WAIT_SECONDS = 100.0
+"""Longest wait for wandb. A service that has not answered then is ended, and training goes on without it."""
+CONNECT_SECONDS = 60.0
+"""Longest wait for wandb's server at the start of a run. A process waits once; its later runs write files only."""
 NAMES = {"train_loss": "metric/train_loss", "learning_rate": "lr"}
 """Names of our metrics that RegMix calls otherwise."""
 
 
-class WandbLog:
-    """The wandb run of one proxy. After wandb's first failure, which is reported, it does nothing more."""
+@dataclass
+class WandbService:
+    """What this process has found out about wandb, whose service all its runs share.
 
-    def __init__(self, run: str, start: Callable[[], Any] | None, warn: Callable[[str], None]) -> None:
+    Attributes:
+        hangs: It did not answer, so no further run is logged.
+        has_server: Its server could be reached; otherwise further runs write files only.
+    """
+
+    hangs: bool = False
+    has_server: bool = True
+
+
+SERVICE = WandbService()
+
+
+class WandbLog:
+    """The wandb run of one proxy. After wandb's first failure, which is reported, it does nothing more.
+
+    Args:
+        run: The run's name.
+        mode: See `open_wandb_log`.
+        start: Starts the wandb run in a mode.
+        warn: Called with a message about each failure.
+    """
+
+    def __init__(
+        self, run: str, mode: WandbMode, start: Callable[[WandbMode], Any], warn: Callable[[str], None]
+    ) -> None:
         self._run, self._warn = run, warn
-        self._wandb: Any = None if start is None else self._guarded(start)
+        self._wandb: Any = None
+        if mode == "online" and SERVICE.has_server:
+            self._wandb = self._guarded(lambda: start("online"))
+            if self._wandb is None and not SERVICE.hangs:
+                SERVICE.has_server = False
+                warn(f"{run}: wandb writes the files of this and later runs only; `wandb sync` sends them")
+        if self._wandb is None and mode != "disabled":
+            self._wandb = self._guarded(lambda: start("offline"))
 
     def log(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Log the last of some rows. A call costs half a millisecond, so about a hundred rows a run are logged."""
@@ -32,12 +73,51 @@ class WandbLog:
             self._guarded(lambda: self._wandb.finish(exit_code=int(failed)))
 
     def _guarded(self, action: Callable[[], Any]) -> Any:
+        if SERVICE.hangs:
+            return None
         try:
-            return action()
+            return _within(MAX_WAIT_SECONDS, action)
+        except queue.Empty:
+            SERVICE.hangs = True
+            _end_service()
+            self._warn(
+                f"{self._run}: wandb failed (no answer for {MAX_WAIT_SECONDS:.0f} s) and is left out from here on; "
+                "losses.csv and metrics.csv hold everything"
+            )
         except Exception as error:  # Whatever goes wrong in wandb, training goes on.
             self._warn(f"{self._run}: wandb failed and is left out of this run ({type(error).__name__}: {error})")
-            self._wandb = None
-            return None
+        self._wandb = None
+        return None
+
+
+def _within(seconds: float, action: Callable[[], Any]) -> Any:
+    """What an action returns or raises, or queue.Empty if that takes longer; it is left behind in a thread of its own."""
+    ended: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            result = action()
+        except BaseException as error:
+            ended.put(functools.partial(_raise, error))
+        else:
+            ended.put(lambda: result)
+
+    threading.Thread(target=work, daemon=True).start()
+    return ended.get(timeout=seconds)()
+
+
+def _raise(error: BaseException) -> None:
+    raise error
+
+
+def _end_service() -> None:
+    """Kill wandb's service: this process would wait for it at its own end."""
+    import psutil
+
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if process.name().startswith("wandb"):
+                process.kill()
 
 
 @contextmanager
@@ -60,7 +140,7 @@ def open_wandb_log(
         warn: Called once with a message if wandb fails.
     """
 
-    def start() -> Any:
+    def start(mode: WandbMode) -> Any:
         os.environ.setdefault("WANDB_SILENT", "true")
         import wandb
 
@@ -73,6 +153,7 @@ def open_wandb_log(
             x_disable_machine_info=True,
             x_save_requirements=False,  # This costs a tenth of a second a run; the manifest holds the versions.
             silent=True,
+            init_timeout=CONNECT_SECONDS,
         )
         return wandb.init(
             project=PROJECT,
@@ -85,7 +166,7 @@ def open_wandb_log(
             reinit="create_new",  # Each proxy of a run batch has a wandb run of its own.
         )
 
-    log = WandbLog(run, None if mode == "disabled" else start, warn)
+    log = WandbLog(run, mode, start, warn)
     failed = True
     try:
         yield log
