@@ -1,16 +1,18 @@
 """A study knows what is done, what is stale, and whose configuration it answers."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from data_preparation.tokenization import tokenize
 from proxymix.app.config import Config, study_settings
 from proxymix.app.stages import RENAMED, Stage, stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError, StageError
-from proxymix.files import write_text
+from proxymix.files import sha256, write_text
 
 
 def upper(text: Path, out: Path, times: int = 1) -> None:
@@ -116,6 +118,105 @@ def test_a_large_file_changed_in_place_is_noticed_despite_the_kept_hash(study):
     assert study.digest(path) != before
 
 
+def test_what_lies_behind_a_linked_folder_counts_and_a_loop_of_links_ends(study, tmp_path):
+    real = tmp_path / "elsewhere" / "train"
+    write_text(real / "web_0.jsonl", "1")
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "train").symlink_to(real)
+    (real / "up").symlink_to(corpus)
+    before = study.digest(corpus)
+    assert study.digest(corpus) == before
+    write_text(real / "web_0.jsonl", "2")
+    assert study.digest(corpus) != before
+
+
+def test_a_folder_without_files_has_no_digest(study):
+    (study.path / "empty" / "train").mkdir(parents=True)
+    assert study.digest(study.path / "empty") is None
+
+
+def test_a_link_that_leads_nowhere_counts_as_where_it_leads(study):
+    folder = study.path / "folder"
+    folder.mkdir()
+    (folder / "a").symlink_to("nowhere")
+    before = study.digest(folder)
+    (folder / "a").unlink()
+    (folder / "a").symlink_to("elsewhere")
+    assert before is not None and study.digest(folder) != before
+
+
+@pytest.mark.parametrize("manifest", ["{}", '{"train": {}, "valid": {}}', "no JSON", '{"version": 3}'])
+def test_a_corpus_with_a_manifest_of_its_own_is_what_its_files_hold(study, manifest):
+    corpus = study.path / "corpus"
+    write_text(corpus / "manifest.json", manifest)
+    write_text(corpus / "train" / "web_0.jsonl", "1")
+    before = study.digest(corpus)
+    write_text(corpus / "train" / "web_0.jsonl", "2")
+    assert study.digest(corpus) != before
+
+
+def test_a_large_file_changed_with_its_size_and_time_kept_is_noticed(study):
+    path = study.path / "big.bin"
+    path.write_bytes(bytes(3 << 20))
+    status, before = path.stat(), study.digest(path)
+    path.write_bytes(b"x" * (3 << 20))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert study.digest(path) != before
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", "{", "", "\0\0", '{"%s": 3}', '{"%s": [1, 2, 3]}', "[" * 10**5])
+def test_kept_hashes_that_cannot_be_read_are_found_again(study, content):
+    path = study.path / "big.bin"
+    path.write_bytes(bytes(2 << 20))
+    digest = study.digest(path)
+    (study.path / ".digests.json").write_text(content.replace("%s", str(path)))
+    assert study.digest(path) == digest
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "index", "remove", "tokenizer", "manifest"])
+def test_damaged_token_shards_are_not_what_they_were(study, tmp_path, damage):
+    for split in ("train", "valid"):
+        write_text(tmp_path / "c" / split / "web.jsonl", '{"text": "some words to read"}\n' * 9)
+    tokens = study.path / "tokens"
+    tokenize(tmp_path / "c", tokens, vocab_size=257)
+    before = study.digest(tokens)
+    assert before == sha256(tokens / "manifest.json")
+    shard, index = tokens / "train" / "web" / "00000.ds", tokens / "train" / "web" / "00000.ds.index"
+    if damage == "remove":
+        shard.unlink()
+    else:
+        named = {"index": index, "tokenizer": tokens / "tokenizer.json", "manifest": tokens / "manifest.json"}
+        path = named.get(damage, shard)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content[:-2] if damage == "cut" else content)
+    assert study.digest(tokens) not in (before, None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\0",
+        '{"settings": 3, "inputs": [], "outputs": "x"}',
+        '{"settings": {"a": 3}}',
+        "[" * 10**5,
+    ],
+)
+def test_a_record_that_cannot_be_read_makes_its_stage_stale_and_is_written_again(study, content):
+    study.perform(STAGE, upper, call(study))
+    record = study.path / "stages" / "upper.json"
+    whole = record.read_bytes()
+    record.write_text(content)
+    assert study.state(STAGE, call(study)) == "stale"
+    study.perform(STAGE, upper, call(study))
+    assert record.read_bytes() == whole
+
+
 def test_another_configuration_is_refused_with_what_differs(tmp_path):
     study = Study(tmp_path / "s")
     study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 512, "workers": 1}), update=False)
@@ -139,7 +240,7 @@ def test_two_processes_cannot_work_on_one_study(tmp_path):
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=-1, stdout=-1, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(StageError, match=rf"process {other.pid}\) works on this study"), Study(tmp_path).locked():
+        with pytest.raises(StageError, match=rf"process {other.pid}\) works here"), Study(tmp_path).locked():
             pass
         other.kill()
     with Study(tmp_path).locked():  # a killed holder holds nothing

@@ -40,7 +40,7 @@ def verify_once(tokens: Path, manifest: TokensManifest) -> None:
         map_shard(tokens, shard, manifest.dtype)
     record = _record_path(tokens, shards)
     known = _read(record).get("shards", {})
-    seen = {shard.path: _appearance(tokens / shard.path) for shard in shards}
+    seen = {shard.path: appearance(tokens / shard.path) for shard in shards}
     changed = [shard for shard in shards if known.get(shard.path) != seen[shard.path]]
     if not changed:
         return
@@ -83,7 +83,7 @@ def _forget_removed_folders(records: Path) -> None:
             record.unlink(missing_ok=True)
 
 
-def _appearance(path: Path) -> dict[str, Any]:
+def appearance(path: Path) -> dict[str, Any]:
     """A file's size, its time of change, and a hash of windows at equal distances, the first and the last bytes among them."""
     status = path.stat()
     digest = hashlib.sha256()

@@ -1,10 +1,17 @@
-"""Files and folders -> hashes of what they hold. Hashes of large files are kept, so that asking again costs nothing."""
+"""Files and folders -> hashes of what they hold. Hashes of large files are kept, so that asking again costs little."""
 
+import contextlib
 import hashlib
 import json
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from proxymix.errors import InputError
 from proxymix.files import sha256, write_json
+from proxymix.schemas import Shard, TokensManifest, read_tokens_manifest
 
 SMALL_BYTES = 1 << 20
 """A file smaller than this is hashed each time: that is faster than looking up its hash."""
@@ -14,39 +21,104 @@ class Digests:
     """Hashes of what is on disk.
 
     Args:
-        kept: The JSON file that keeps the hashes of large files, by their size and time of change.
+        kept: The JSON file that keeps the hashes of large files, by their size, time of change and a sample of their bytes.
     """
 
     def __init__(self, kept: Path) -> None:
         self._kept = kept
 
     def digest(self, path: Path) -> str | None:
-        """What a file or folder holds, as a hash; None when it is not there.
+        """What a file or folder holds, as a hash; None when it is not there, or is a folder without files.
 
-        A folder with a manifest.json is what its manifest says, which holds the hashes of the folder's files. In other
-        folders every file counts, except for those that hold clocks.
+        A folder of token shards is what its manifest says, as long as its files are what the manifest says. In other folders
+        every file counts, behind links too, except for those that hold clocks.
         """
         if path.is_dir():
-            if (path / "manifest.json").exists():
-                return self.digest(path / "manifest.json")
-            files = sorted(p for p in path.rglob("*") if p.is_file() and not _holds_clocks(p.relative_to(path)))
-            lines = [f"{file.relative_to(path).as_posix()} {self.digest(file)}\n" for file in files]
-            return hashlib.sha256("".join(lines).encode()).hexdigest()
-        if not path.exists():
-            return None
-        return sha256(path) if path.stat().st_size < SMALL_BYTES else self._digest_large(path)
+            manifest = _tokens_manifest(path)
+            if manifest is not None and self._is_sound(path, manifest):
+                return sha256(path / "manifest.json")
+            files = [
+                (name, self._digest_entry(path / name)) for name in sorted(_files(path)) if not _holds_clocks(name)
+            ]
+            lines = [f"{name.as_posix()} {found}\n" for name, found in files]
+            return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else None
+        return self._digest_file(path) if path.exists() else None
 
-    def _digest_large(self, path: Path) -> str:
-        status = path.stat()
-        key, stamp = str(path.resolve()), [status.st_size, status.st_mtime_ns]
-        try:
-            kept = json.loads(self._kept.read_text())
-        except (OSError, ValueError):
-            kept = {}
-        if kept.get(key, [None])[0] != stamp:
-            kept[key] = [stamp, sha256(path)]
+    def _digest_entry(self, path: Path) -> str:
+        """The hash of a file in a folder. A link that leads nowhere is where it leads."""
+        return self._digest_file(path) if path.is_file() else hashlib.sha256(os.fsencode(path.readlink())).hexdigest()
+
+    def _digest_file(self, path: Path) -> str:
+        if path.stat().st_size < SMALL_BYTES:
+            return sha256(path)
+        return self._found(path, _appearance(path), lambda: sha256(path))
+
+    def _is_sound(self, tokens: Path, manifest: TokensManifest) -> bool:
+        """Whether a folder of token shards holds what its manifest says."""
+        from data_preparation.tokens.verification import tokenizer_faults
+
+        if any(tokenizer_faults(tokens, manifest)):
+            return False
+        for shard in (shard for domains in manifest.splits.values() for found in domains.values() for shard in found):
+            path = tokens / shard.path
+            index = path.with_name(path.name + ".index")
+            if not path.is_file() or not index.is_file():
+                return False
+            stamp = [shard.sha256, _appearance(path), _appearance(index)]
+            if self._found(path, stamp, partial(_first_fault, tokens, shard, manifest)):
+                return False
+        return True
+
+    def _found(self, path: Path, stamp: Any, find: Callable[[], str]) -> str:
+        """What is kept of a file that looks as it did (its stamp); otherwise it is found, and kept."""
+        kept, key = self._read_kept(), str(path.resolve())
+        entry = kept.get(key)
+        if isinstance(entry, list) and len(entry) == 2 and entry[0] == stamp and isinstance(entry[1], str):
+            return entry[1]
+        kept[key] = [stamp, found := find()]
+        with contextlib.suppress(OSError):  # what cannot be kept is found again next time
             write_json(self._kept, kept)
-        return str(kept[key][1])
+        return found
+
+    def _read_kept(self) -> dict[str, Any]:
+        try:
+            content = json.loads(self._kept.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+
+def _appearance(path: Path) -> dict[str, Any]:
+    from data_preparation.tokens.verified_once import appearance
+
+    return appearance(path)
+
+
+def _first_fault(tokens: Path, shard: Shard, manifest: TokensManifest) -> str:
+    from data_preparation.tokens.verification import shard_faults
+
+    return next(shard_faults(tokens, shard, manifest), "")
+
+
+def _tokens_manifest(folder: Path) -> TokensManifest | None:
+    """The manifest of a folder of token shards; None for every other folder, also one with a manifest.json of its own."""
+    try:
+        manifest = read_tokens_manifest(folder) if (folder / "manifest.json").is_file() else None
+    except InputError:
+        return None
+    return manifest if manifest is not None and any(manifest.splits.values()) else None
+
+
+def _files(folder: Path, inside: tuple[str, ...] = (), relative: Path = Path()) -> Iterator[Path]:
+    """All files below a folder, relative to it. Linked folders are entered, but never from within themselves."""
+    here = os.path.realpath(folder)
+    if here in inside:
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path, (*inside, here), relative / path.name)
+        elif path.is_file() or (path.is_symlink() and not path.exists()):  # no pipes, no devices
+            yield relative / path.name
 
 
 def _holds_clocks(relative: Path) -> bool:

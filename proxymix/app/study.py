@@ -5,11 +5,9 @@ Comparing these with the files at hand tells done, stale or missing. Nothing in 
 wandb folders and what begins with a dot. So a study that was killed and continued ends with the same bytes.
 """
 
-import fcntl
 import importlib.metadata
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +17,9 @@ from proxymix.app.digests import Digests
 from proxymix.app.old_names import renamed_record
 from proxymix.app.parameters import build_arguments, parameters
 from proxymix.app.stages import STAGES, Stage
-from proxymix.errors import InputError, StageError
+from proxymix.errors import InputError
 from proxymix.files import read_json, write_json, write_yaml
+from proxymix.locks import locked
 from proxymix.messages import some
 from proxymix.schemas import Domains
 
@@ -88,27 +87,13 @@ class Study:
             )
         write_yaml(path, content)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the study for this process alone.
 
         Raises:
             StageError: If another process holds it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "?"
-                raise StageError(
-                    f"{self.path}: another proxymix command (process {holder}) works on this study; wait until it ends, or stop it"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+        return locked(self.path)
 
     def stages(self, config: Config) -> list[Stage]:
         """The stages that this study needs, in order."""
@@ -166,10 +151,10 @@ class Study:
         path = self._record_path(stage)
         if not path.exists():
             return "missing"
-        recorded, now = read_json(path), self._record(stage, values)
-        settings = renamed_record(recorded.get("settings") or {}, stage.settings_section)
-        same = settings == now["settings"] and recorded.get("inputs") == now["inputs"]
-        return "done" if same and recorded.get("outputs") == self._outputs(stage) else "stale"
+        recorded, now = self._read_record(stage), self._record(stage, values)
+        settings = renamed_record(recorded["settings"], stage.settings_section)
+        same = settings == now["settings"] and recorded["inputs"] == now["inputs"]
+        return "done" if same and recorded["outputs"] == self._outputs(stage) else "stale"
 
     def digest(self, path: Path) -> str | None:
         """What a file or folder holds, as a hash; None when it is not there."""
@@ -177,6 +162,15 @@ class Study:
 
     def _record_path(self, stage: Stage) -> Path:
         return self.path / "stages" / f"{stage.name}.json"
+
+    def _read_record(self, stage: Stage) -> dict[str, dict[str, Any]]:
+        """A stage's record. One that cannot be read, or has another shape, says nothing, so that its stage is stale."""
+        try:
+            content = read_json(self._record_path(stage))
+        except InputError:
+            content = {}
+        parts = {name: content.get(name) for name in ("settings", "inputs", "outputs")}
+        return {name: part if isinstance(part, dict) else {} for name, part in parts.items()}
 
     def _record(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
         not_recorded = {*stage.files, *EXECUTION_SETTINGS, *stage.display_only}
