@@ -1,6 +1,7 @@
 """Run folders and offline wandb files -> the same two tables."""
 
 import csv
+import json
 import math
 import re
 import shutil
@@ -204,3 +205,72 @@ def test_the_manifest_of_a_run_that_was_logged_to_wandb_does_not_mention_it(trai
     manifest = read_yaml(trained / "proxies" / "n00001" / "manifest.yaml")
     assert "wandb" not in str(manifest)
     assert replace(TINY, **manifest["settings"]) == TINY
+
+
+def write_wandb_run(folder: Path, config: dict, history: list[dict] | None = None) -> Path:
+    """An offline file of a run that ended well, without wandb's service."""
+    from wandb.proto import wandb_internal_pb2 as schema
+
+    started, row, ended = schema.Record(), schema.Record(), schema.Record()
+    for key, value in config.items():
+        started.run.config.update.add(key=key, value_json=json.dumps(value))
+    for key, value in (history or [{"metric/a_val_loss": 3.0}])[-1].items():
+        row.history.item.add(key=key, value_json=json.dumps(value))
+    ended.exit.exit_code = 0
+    return write_log(folder, [record.SerializeToString() for record in (started, row, ended)])
+
+
+def write_log(folder: Path, parts: list[bytes]) -> Path:
+    """An offline file of short records."""
+    path = folder / "n00001" / "wandb" / "offline-run-1" / "run-1.wandb"
+    path.parent.mkdir(parents=True)
+    chunks = [CHUNK_HEADER.pack(zlib.crc32(b"\x01" + part), len(part), 1) + part for part in parts]
+    path.write_bytes(FILE_HEADER + b"".join(chunks))
+    return path
+
+
+OURS = {"mixture": {"a": 1.0}, "train_domains": ["a"], "valid_domains": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"lr": 1e-3},
+        {"mixture": "60/40", "train_domains": ["a"], "valid_domains": ["a"]},
+        OURS | {"train_domains": ["b"]},
+        OURS | {"valid_domains": None},
+        OURS | {"train_domains": [["a"]]},
+    ],
+)
+def test_a_wandb_run_of_another_trainer_is_named_with_what_to_do(tmp_path, config):
+    write_wandb_run(tmp_path, config)
+    with pytest.raises(InputError, match=r"(?s)run-1\.wandb: .*mixture.*`proxymix fit"):
+        collect(tmp_path, tmp_path, source="wandb")
+
+
+@pytest.mark.parametrize("value", ["high", None, [1.0], True])
+def test_a_logged_loss_that_is_no_number_is_named(tmp_path, value):
+    write_wandb_run(tmp_path, OURS, [{"metric/a_val_loss": value}])
+    with pytest.raises(InputError, match=r"run-1\.wandb: metric/a_val_loss is "):
+        collect(tmp_path, tmp_path, source="wandb")
+
+
+def test_a_loss_that_wandb_could_not_write_as_a_number_is_that_of_a_diverged_run(tmp_path):
+    write_wandb_run(tmp_path, OURS, [{"metric/a_val_loss": "NaN"}])
+    collect(tmp_path, tmp_path, source="wandb")
+    assert (tmp_path / "losses.csv").read_text() == "index,metric/a_val_loss\n1,nan\n"
+
+
+@pytest.mark.parametrize("record", [b"\xff\xff\xff", bytes([0x12, 0x05]) + b"abc"])
+def test_a_record_that_is_no_message_of_wandbs_is_an_error_of_the_file(tmp_path, record):
+    path = write_log(tmp_path, [record])
+    with pytest.raises(InputError, match=r"run-1\.wandb: record 1 .*--source folders"):
+        read_wandb_file(path)
+
+
+def test_mixtures_with_more_fields_than_the_header_are_named_by_their_line(tmp_path):
+    write_wandb_run(tmp_path / "runs", OURS)
+    (tmp_path / "m.csv").write_text("index,train_a,train_b\n1,0.5,0.5,0.1\n")
+    with pytest.raises(InputError, match=r"m\.csv:2: "):
+        collect(tmp_path / "runs", tmp_path, mixtures=tmp_path / "m.csv")

@@ -235,6 +235,17 @@ def test_the_train_stage_trains_the_listed_runs_and_skips_what_is_done(tmp_path,
         train(tmp_path / "nowhere", tokens, tmp_path / "out", ["n00001"], TINY, wandb="disabled")
 
 
+def test_train_reads_the_same_files_of_a_folder_as_other_commands(tmp_path):
+    tokens = write_tokens(tmp_path / "tokens", {"a": 500, "b": 500})
+    mixtures = write_mixtures(tmp_path / "mixtures", [{"a": 0.5, "b": 0.5}])
+    (mixtures / "n00001.yaml").rename(mixtures / "n00001.yml")
+    train(mixtures, tokens, tmp_path / "out", train=TINY, wandb="disabled")
+    assert RunFolder(tmp_path / "out" / "n00001").is_finished
+    write_mixtures(tmp_path / "mixtures", [{"a": 1.0, "b": 0.0}])
+    with pytest.raises(InputError, match=r"n00001\.y.*n00001\.y.*same run"):
+        train(mixtures, tokens, tmp_path / "out", train=TINY, wandb="disabled")
+
+
 def test_a_run_is_done_only_for_the_same_settings_seed_mixture_and_tokens(data, tmp_path):
     folder = tmp_path / "n00001"
     train_run(EVEN, data, folder, TINY)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mixture_config.files.mixture import Mixture
+from mixture_config.files.mixture_table import mixture_files
 from proxy_training.runs.run_folder import RunFolder
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
@@ -23,10 +24,10 @@ def planned_runs(mixtures: Path, seed: int, only: Sequence[str] | None = None) -
     Raises:
         InputError: If there is no mixture, or no mixture of a name in `only`.
     """
-    found = [Path(mixtures)] if Path(mixtures).is_file() else sorted(Path(mixtures).glob("*.yaml"))
+    found = [Path(mixtures)] if Path(mixtures).is_file() else mixture_files(Path(mixtures))
     paths = {path.stem: path for path in found}
-    if not paths:
-        raise InputError(f"{mixtures}: no mixtures (n00001.yaml, ...); run `proxymix synthesize`")
+    if twice := [path for path in found if paths[path.stem] != path]:
+        raise InputError(f"{twice[0]} and {paths[twice[0].stem]} name the same run; remove or rename one")
     for name in only or ():
         if name not in paths:
             raise InputError(

@@ -1,7 +1,5 @@
 """A run's folder <-> what it holds: manifest, loss curve, final losses, wandb files, checkpoint."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from proxy_training.runs.sealed import read_sealed, write_sealed
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
-from proxymix.files import read_text, remove, sha256
-from proxymix.tables import read_table, write_table
+from proxymix.files import remove, sha256
+from proxymix.tables import Cells, read_table, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,11 +93,11 @@ class RunFolder:
         weights = manifest.get("weights")
         if not isinstance(weights, dict) or not all(isinstance(weight, int | float) for weight in weights.values()):
             raise InputError(f"{self.manifest_path}: weights is {weights!r:.60}, and a mixture is wanted; {again}")
-        rows = [tuple(row) for row in csv.reader(io.StringIO(read_text(self.losses_path)))]
-        if rows[:1] != [LOSSES_HEADER] or any(len(row) != len(LOSSES_HEADER) for row in rows):
-            raise InputError(f"{self.losses_path}: not a table of {', '.join(LOSSES_HEADER)}; {again}")
+        table = Cells.read(self.losses_path)
+        if tuple(table.header) != LOSSES_HEADER:
+            raise InputError(f"{self.losses_path}: the columns are not {', '.join(LOSSES_HEADER)}; {again}")
         diverged = "diverged" in manifest
-        losses = {domain: math.nan if diverged else self._loss(nats) for domain, nats, *_ in rows[1:]}
+        losses = {domain: math.nan if diverged else self._loss(nats) for domain, nats, *_ in table.rows}
         return FinishedRun(weights, losses)
 
     def _damaged(self, manifest: Mapping[str, Any]) -> Path | None:

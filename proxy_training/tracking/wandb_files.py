@@ -16,6 +16,7 @@ from typing import Any
 
 from proxy_training.runs.run_folder import FinishedRun
 from proxymix.errors import InputError
+from proxymix.messages import some
 from proxymix.schemas import loss_column
 
 FILE_HEADER = b":W&B" + struct.pack("<HB", 0xBEE1, 0)
@@ -47,21 +48,25 @@ def read_wandb_file(path: Path) -> WandbRun:
     Raises:
         InputError: If it is not such a file, or is damaged. A file that ends early, as after a kill, is read up to its end.
     """
+    from google.protobuf.message import DecodeError
     from wandb.proto import wandb_internal_pb2 as schema
 
     run = WandbRun()
-    for data in records(path):
-        record = schema.Record.FromString(data)  # type: ignore[attr-defined]
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            run.name = record.run.display_name
-            run.config |= _items(record.run.config.update)
-        elif kind == "config":
-            run.config |= _items(record.config.update)
-        elif kind == "history":
-            run.history.append(_items(record.history.item))
-        elif kind == "exit":
-            run.exit_code = record.exit.exit_code
+    for number, data in enumerate(records(path), start=1):
+        try:
+            record = schema.Record.FromString(data)  # type: ignore[attr-defined]
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                run.name = record.run.display_name
+                run.config |= _items(record.run.config.update)
+            elif kind == "config":
+                run.config |= _items(record.config.update)
+            elif kind == "history":
+                run.history.append(_items(record.history.item))
+            elif kind == "exit":
+                run.exit_code = record.exit.exit_code
+        except (DecodeError, ValueError, RecursionError) as error:  # ValueError: a value that is no JSON.
+            raise InputError(f"{path}: record {number} cannot be read ({error}); use --source folders") from None
     return run
 
 
@@ -69,18 +74,41 @@ def finished_run(folder: Path) -> FinishedRun | None:
     """The mixture and the final losses of the run whose wandb files are in a folder; None if no run there ended well.
 
     Raises:
-        InputError: If a file is damaged.
+        InputError: If a file is damaged, or its run was not trained by proxymix.
     """
     for path in sorted(folder.glob("*run-*/run-*.wandb")):
         run = read_wandb_file(path)
         last = run.history[-1] if run.history else {}
         if run.exit_code == 0 and last:
-            weights, targets = run.config["mixture"], run.config["valid_domains"]
-            return FinishedRun(
-                {domain: weights[domain] for domain in run.config["train_domains"]},
-                {domain: float(last.get(loss_column(domain), math.nan)) for domain in targets},
-            )
+            return _finished(run.config, last, path)
     return None
+
+
+def _finished(config: dict[str, Any], last: dict[str, Any], path: Path) -> FinishedRun:
+    """The mixture of a run's configuration, and the losses of its last row."""
+    weights, domains, targets = config.get("mixture"), _names(config, "train_domains"), _names(config, "valid_domains")
+    if not (isinstance(weights, dict) and domains and targets and set(domains) <= set(weights)):
+        raise InputError(
+            f"{path}: this run was not trained by proxymix: its configuration needs mixture, train_domains and "
+            f"valid_domains, and holds {some(config) or 'nothing'}. Losses of another trainer: export its runs from wandb "
+            "as a CSV, and call `proxymix fit --mixtures mixtures.csv --losses losses.csv`"
+        )
+    found = {
+        **{d: weights[d] for d in domains},
+        **{loss_column(d): last.get(loss_column(d), math.nan) for d in targets},
+    }
+    for name, value in found.items():
+        if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity"):  # As wandb writes these.
+            found[name] = math.nan
+        elif isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{path}: {name} is {value!r:.60}, and a number is wanted; use --source folders")
+    return FinishedRun({d: found[d] for d in domains}, {d: float(found[loss_column(d)]) for d in targets})
+
+
+def _names(config: dict[str, Any], key: str) -> list[str]:
+    """The names that a configuration lists; none if it holds something else."""
+    found = config.get(key)
+    return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else []
 
 
 def records(path: Path) -> Iterator[bytes]:
