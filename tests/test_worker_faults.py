@@ -174,6 +174,7 @@ def test_two_commands_do_not_write_to_one_folder(tokens, mixtures, tmp_path, com
         command(mixtures, tokens, tmp_path, train=TINY, wandb="disabled")
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_needs_no_lock_because_it_writes_nothing(tokens, mixtures, undisturbed):
     with locked(undisturbed):
         sweep(mixtures, tokens, undisturbed, SETTINGS, workers=1, wandb="disabled")
@@ -274,6 +275,7 @@ def leave_a_state(data: TokenData, out: Path, monkeypatch) -> None:
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_a_state_is_not_taken_up_on_other_tokens(tokens, tmp_path, monkeypatch):
     other = TokenData.open(write_tokens(tmp_path / "tokens", {"b": 2000, "a": 1000}), SETTINGS)
     run = Run("n00001", MIXTURES[0], 0)
@@ -283,6 +285,7 @@ def test_a_state_is_not_taken_up_on_other_tokens(tokens, tmp_path, monkeypatch):
     assert contents(tmp_path / "out") == contents(tmp_path / "clean")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "empty", "zeros", "noise"])
 def test_a_damaged_state_is_begun_again(tokens, tmp_path, monkeypatch, damage):
     data, run = TokenData.open(tokens, SETTINGS), Run("n00001", MIXTURES[0], 0)
