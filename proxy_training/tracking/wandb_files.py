@@ -48,7 +48,7 @@ def read_wandb_file(path: Path) -> WandbRun:
     Raises:
         InputError: If it is not such a file, or is damaged. A file that ends early, as after a kill, is read up to its end.
     """
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from wandb.proto import wandb_internal_pb2 as schema
 
     run = WandbRun()
