@@ -382,7 +382,7 @@ def test_a_fit_that_lacks_a_file_or_is_of_another_version_says_so(fitted_folder,
     content = json.loads((tmp_path / "fit" / "fit.json").read_text())
     del content["ranks"]
     (tmp_path / "fit" / "fit.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"fit\.json: no ranks, so another version wrote it; run"):
+    with pytest.raises(InputError, match=r"fit\.json: ranks is missing.*another version.*fit"):
         load_fit(tmp_path / "fit")
     shutil.copy(fitted_folder / "fit.json", tmp_path / "fit")
     (tmp_path / "fit" / "models.json").unlink()

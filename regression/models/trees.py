@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from regression.models.regressor import Regressor
+from regression.models.tree_text import checked_trees
 
 EARLY_STOPPING_ROUNDS = 3
 """Rounds without a lower error on the validation runs after which boosting stops, as in RegMix's notebook."""
@@ -87,10 +88,14 @@ class LightGBM(Regressor):
         return str(self.booster_.model_to_string())
 
     def loads(self, text: str, X: np.ndarray, y: np.ndarray) -> Self:
-        """The trees of the text model; the training data is not needed."""
+        """The trees of the text model, once they are checked; only the number of weights is taken from the data.
+
+        Raises:
+            InputError: If the text is not one that LightGBM could have written.
+        """
         import lightgbm
 
-        self.booster_ = lightgbm.Booster(model_str=text)
+        self.booster_ = lightgbm.Booster(model_str=checked_trees(text, np.shape(X)[1]))
         return self
 
 

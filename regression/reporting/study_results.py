@@ -320,8 +320,21 @@ class StudyResults:
     def versions(self) -> dict[str, str]:
         """Name -> version of what made the study; a stage that ran on the files of another overrides it."""
         found: dict[str, str] = {}
-        for record in _in_order_of_making([read_json(path) for path in sorted(self.folder.glob("stages/*.json"))]):
-            found |= record.get("versions", {})
+        for record in _in_order_of_making(self._records()):
+            found |= record["versions"]
+        return found
+
+    def _records(self) -> list[dict[str, dict[str, Any]]]:
+        """The records of the stages. One that is damaged is named and left out: the study's results are not in it."""
+        found = []
+        for path in sorted(self.folder.glob("stages/*.json")):
+            try:
+                content = read_json(path)
+            except InputError as error:
+                say(f"{error}; `proxymix run` makes it again")
+                continue
+            parts = {name: content.get(name) for name in ("inputs", "outputs", "versions")}
+            found.append({name: part if isinstance(part, dict) else {} for name, part in parts.items()})
         return found
 
     @cached_property
@@ -400,7 +413,7 @@ class StudyResults:
 
 def _in_order_of_making(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Records of stages, each after those whose files it read."""
-    made_by = {name: i for i, record in enumerate(records) for name in record.get("outputs", {})}
-    read = [{Path(name).parts[0] for name in record.get("inputs", {})} for record in records]
+    made_by = {name: i for i, record in enumerate(records) for name in record["outputs"]}
+    read = [{Path(name).parts[0] for name in record["inputs"]} for record in records]
     before = {i: {made_by[name] for name in names if name in made_by} - {i} for i, names in enumerate(read)}
     return [records[i] for i in TopologicalSorter(before).static_order()]
