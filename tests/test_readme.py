@@ -22,7 +22,9 @@ from proxy_training.runs.settings import SHAPES
 from proxymix.app import old_names
 from proxymix.app import run as run_module
 from proxymix.app.cli import PROGRAM_COMMANDS, main
+from proxymix.app.parameters import build_arguments
 from proxymix.app.stages import RENAMED, STAGES, Stage
+from proxymix.app.study import Study
 from proxymix.tables import write_table
 from regression.models.registry import REGRESSORS
 
@@ -230,6 +232,9 @@ def called(monkeypatch, tmp_path):
     monkeypatch.setattr(Stage, "load", recorded)
     monkeypatch.setattr(run_module, "run_study", lambda *_, **__: calls.append("run"))
     monkeypatch.setattr(old_names, "_NOTES", set())
+    monkeypatch.setattr(  # without the records of a study, since nothing is written
+        Study, "perform", lambda self, stage, function, values: function(**build_arguments(function, values))
+    )
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     return calls
