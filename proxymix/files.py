@@ -7,8 +7,8 @@ either the old file or the new one.
 import hashlib
 import json
 import os
-import re
 import shutil
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from proxymix.errors import InputError
+from proxymix.yaml_text import parse_yaml
 
 
 @contextmanager
@@ -104,16 +105,36 @@ def read_text(path: Path) -> str:
     """The file's text (a byte-order mark is dropped).
 
     Raises:
-        InputError: If there is no such file, or it is not UTF-8.
+        InputError: If there is no such file, it is a device that never ends, or it is not UTF-8.
     """
     try:
+        kind = Path(path).stat().st_mode
+        if stat.S_ISCHR(kind) or stat.S_ISBLK(kind):
+            raise InputError(f"{path}: is a device, and a file is wanted here")
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder, and a file is wanted here") from None
+    except NotADirectoryError:
+        raise InputError(f"{path}: no such file; what its path calls a folder is a file") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}: {error.object[error.start]:#x})") from None
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        InputError: If it is not JSON (with the line, if `where` is a file's name), or cannot be read: a number of
+            thousands of digits, thousands of brackets.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}:{error.lineno}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not JSON that can be read: {error}") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -122,50 +143,23 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is missing, is not JSON (with the line), or holds something else than an object.
     """
-    try:
-        value = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    value = parse_json(read_text(path), str(path))
     if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object is wanted, found a {type(value).__name__}")
     return value
 
 
-class _StrictLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # in C, six times as fast
-    """YAML's safe loader that reads 2e-4 as a number and the key `no` (Norwegian) as text, and refuses a repeated key."""
+def read_yaml(path: Path, as_written: bool = False) -> dict[str, Any]:
+    """The YAML mapping in a file. Its keys are text as written.
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:bool":
-                key_node.tag = "tag:yaml.org,2002:str"
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is written twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_implicit_resolvers.items()}
-_StrictLoader.add_implicit_resolver(  # YAML 1.1 takes 2e-4 for text, YAML 1.2 and every user for a number
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The YAML mapping in a file.
+    Args:
+        path: The file.
+        as_written: Whether its values are text too, as they are written: '010' for 010, 'no' for no.
 
     Raises:
         InputError: If the file is missing, is not YAML (with the line), or holds something else than a mapping.
     """
-    try:
-        value = yaml.load(read_text(path), Loader=_StrictLoader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise InputError(f"{where}: not YAML: {getattr(error, 'problem', None) or error}") from None
+    value = parse_yaml(read_text(path), str(path), as_written)
     if not isinstance(value, dict):
         raise InputError(f"{path}: a mapping of keys to values is wanted, found {value!r:.60}")
     return value

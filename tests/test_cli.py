@@ -165,9 +165,9 @@ def test_a_mapping_is_given_whole_or_entry_by_entry():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--spices", "{salt: much}"], r"--spices: '{salt: much}' is not a mapping to numbers or null$"),
+        (["--spices", "{salt: much}"], r"--spices: salt: 'much' is not a number$"),
         (["--spices.chili", "1", "--spices.salt", "much"], r"--spices\.salt: 'much' is not a number$"),
-        (["--sides", "{hard: rye}"], r"--sides: '{hard: rye}' is not a mapping to lists \(each text\) or null$"),
+        (["--sides", "{hard: rye}"], r"--sides: hard: 'rye' is not a list \(each text\)$"),
         (["--sides.hard", "rye"], r"--sides\.hard: 'rye' is not a list \(each text\)$"),
         (["--egs", "3"], r"--egs: no such flag; did you mean eggs\?"),
         (["--eggs", "many"], "--eggs: 'many' is not a whole number"),
@@ -194,7 +194,7 @@ def test_a_wrong_flag_is_named_with_what_it_should_be(arguments, message):
     [
         ({"egs": 3}, r"kitchen\.yaml: egs: no such setting; did you mean eggs\? \(value 3\)"),
         ({"eggs": "many"}, r"kitchen\.yaml: eggs: 'many' is not a whole number"),
-        ({"objective": {"law": "much"}}, r"kitchen\.yaml: objective: .* is not text or a mapping to numbers"),
+        ({"objective": {"law": "much"}}, r"kitchen\.yaml: objective: law: 'much' is not a number"),
         ({"train.modell": "1m"}, r"did you mean train\.model\?"),
         ({"seed": -1}, r"kitchen\.yaml: seed: -1 is too low; 0 or more is wanted"),
     ],

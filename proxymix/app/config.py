@@ -9,6 +9,7 @@ from typing import Any, Self
 from proxymix.app.old_names import old_keys, renamed
 from proxymix.app.parameters import Parameter, parameters
 from proxymix.app.stages import RENAMED, SHARED_SETTINGS, STAGES, Stage, shared_key
+from proxymix.app.value_types import as_written
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.messages import nearest
@@ -72,7 +73,9 @@ class Config(dict[str, Any]):
         Raises:
             InputError: If the file cannot be read, or a section is not a mapping.
         """
-        return cls.from_sections(read_yaml(path), str(path))
+        return cls(
+            renamed(_read(path, study_sections(), study_settings(), old_keys(RENAMED)), old_keys(RENAMED), str(path))
+        )
 
     @classmethod
     def from_sections(cls, content: Mapping[str, Any], source: str) -> Self:
@@ -112,16 +115,34 @@ def read_stage_settings(path: Path, stage: Stage) -> dict[str, Any]:
     Raises:
         InputError: If a section is not a mapping, or a study's YAML has a key that is no setting.
     """
-    content = read_yaml(path)
-    own = {name.partition(".")[0] for name in parameters(stage.load()) if "." in name}
-    if not ({"study", *study_sections()} - own) & set(content):
-        return _flat(content, own, str(path))
-    config = Config.from_sections(content, str(path))
+    wanted = parameters(stage.load())
+    own = {name.partition(".")[0] for name in wanted if "." in name}
+    if not ({"study", *study_sections()} - own) & set(read_yaml(path)):
+        return _read(path, own, wanted, old_keys({*own, stage.settings_section}, stage.settings_section))
+    config = Config.read(path)
     for key in sorted(set(config) - set(study_settings())):
         shared = shared_key(key.rpartition(".")[2])
         hint = f"; {shared} stands at the top level, for all stages" if shared else nearest(key, study_settings())
         raise InputError(f"{path}: {key}: no such setting{hint} (value {config[key]!r:.60})")
     return config.for_stage(stage)
+
+
+def _read(
+    path: Path, sections: Collection[str], settings: Mapping[str, Parameter], old: Mapping[str, str]
+) -> dict[str, Any]:
+    """Dotted key -> value of a YAML; where a setting is a name, the text as written, whatever YAML would make of it.
+
+    Args:
+        path: The YAML.
+        sections: Keys whose mappings are opened.
+        settings: The settings that there are.
+        old: Old key of a setting -> its key of today.
+    """
+    values, texts = (_flat(read_yaml(path, as_text), sections, str(path)) for as_text in (False, True))
+    for key in values:
+        if parameter := settings.get(old.get(key, key)):
+            values[key] = as_written(parameter.type, values[key], texts[key])
+    return values
 
 
 def _flat(content: Mapping[str, Any], sections: Collection[str], source: str) -> dict[str, Any]:

@@ -5,7 +5,9 @@ that no message of the library has to be understood.
 """
 
 import argparse
+import copy
 import itertools
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,9 +18,10 @@ import jsonargparse
 
 from proxymix.app.old_names import note, renamed
 from proxymix.app.parameters import Parameter
-from proxymix.app.value_types import accepts_none, describe_type, entry_type, placeholder, read_as
+from proxymix.app.value_types import accepts_none, as_written, describe_type, entry_type, misfit, placeholder, read_as
 from proxymix.errors import InputError
 from proxymix.messages import nearest
+from proxymix.yaml_text import parse_yaml
 
 MIN_VALUES = {"seed": 0, "workers": 1}
 """Smallest values of settings that many stages have."""
@@ -42,6 +45,7 @@ class Parser:
         )
         self._settings: dict[str, Parameter] = {}
         self._filled: dict[str, Any] = {}
+        self._mappings: dict[str, dict[str, Any]] = {}  # those given as flags
         self._old = dict(old or {})
         self._positional = ""
         self._files: list[str] = []  # --config, --study
@@ -94,7 +98,7 @@ class Parser:
                     f"{source}: {key}: no such setting{nearest(key, self._settings)} (value {value!r:.60})"
                 )
             parameter = self._settings[key]
-            found = repr(value)  # before the parser may change it
+            original = copy.deepcopy(value)  # the parser may change it
             try:
                 if value is None and not parameter.required and not accepts_none(parameter.type):
                     raise TypeError
@@ -102,9 +106,9 @@ class Parser:
                 content = {section: {name: value}} if section else {name: value}
                 parsed = self._parser.parse_object(content, defaults=False)
             except (argparse.ArgumentError, TypeError, ValueError, RuntimeError):  # the last for a mapping as a list
-                raise InputError(f"{source}: {key}: {found} is not {describe_type(parameter.type)}") from None
+                raise InputError(f"{source}: {key}: {misfit(parameter.type, original)}") from None
             _check_minimum(f"{source}: {key}", key, parsed[key])
-            self._filled[key] = parsed[key]
+            self._filled[key] = original if _holds_anything(parameter.type, original) else parsed[key]
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
         """Flags over filled values over defaults.
@@ -125,7 +129,11 @@ class Parser:
             raise InputError(self._wrong_value(groups)) from None
         for key in self._settings:
             _check_minimum(f"{self._parser.prog}: --{key}", key, parsed[key])
-        return {key: parsed[key] for key in (*self._settings, *self._switches)}
+        values = {key: parsed[key] for key in (*self._settings, *self._switches)}
+        for key, given in self._mappings.items():
+            if _holds_anything(self._settings[key].type, values[key]) and values[key].keys() == given.keys():
+                values[key] = given
+        return values
 
     def _groups(self, arguments: Sequence[str]) -> list[list[str]]:
         """The arguments that have no flag, then each flag with its values, as the parser takes them without a doubt.
@@ -153,6 +161,10 @@ class Parser:
             if name == self._positional:
                 groups[0].append(values[0])
                 continue
+            if values and entry_type(kind) is not None:
+                given = _mapping_in(kind, values[0], f"{self._parser.prog}: --{name}")
+                if given is not None:
+                    self._mappings[name], values = given, [json.dumps(given, default=str)]
             joined = [f"--{name}={values[0]}"] if values else [f"--{name}"] if kind is None else [f"--{name}=true"]
             groups.append([f"--{name}", *values] if _is_list(kind) else joined)
         if surplus := groups[0][1 if self._positional else 0 :]:
@@ -190,14 +202,27 @@ class Parser:
                 self._parser.parse_args(list(group))
             except argparse.ArgumentError:
                 flag, _, value = group[0].partition("=")
-                kind = describe_type(self._kind(flag.removeprefix("--")))
-                return f"{self._parser.prog}: {flag}: {' '.join(group[1:]) or value!r} is not {kind}"
+                kind = self._kind(name := flag.removeprefix("--"))
+                if name in self._mappings and value.startswith("{"):
+                    return f"{self._parser.prog}: {flag}: {misfit(kind, self._mappings[name])}"
+                return f"{self._parser.prog}: {flag}: {' '.join(group[1:]) or value!r} is not {describe_type(kind)}"
         return f"{self._parser.prog}: {' '.join(token for group in groups for token in group)} cannot be given together"
 
 
 def _is_list(kind: Any) -> bool:
     """Whether a flag takes several values: names, whose texts count as they are written."""
     return kind in (list[str], list[str] | None)
+
+
+def _mapping_in(kind: Any, text: str, where: str) -> dict[str, Any] | None:
+    """The mapping that a flag is given as YAML, with its names as written; None for other text."""
+    value = parse_yaml(text, where)
+    return as_written(kind, value, parse_yaml(text, where, as_written=True)) if isinstance(value, dict) else None
+
+
+def _holds_anything(kind: Any, value: Any) -> bool:
+    """Whether a value is a mapping to values of any type; the parser would make a truth value of the name `no` in it."""
+    return isinstance(value, dict) and entry_type(kind) is Any
 
 
 def _check_minimum(where: str, key: str, value: Any) -> None:

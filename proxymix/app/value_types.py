@@ -48,6 +48,33 @@ def read_as(kind: Any) -> Any:
     return origin[tuple(read_as(part) for part in inner)] if origin in (dict, list) else kind
 
 
+def options(kind: Any) -> tuple[Any, ...]:
+    """The types that a value of a setting may have; one, unless the type is a union."""
+    return typing.get_args(kind) if typing.get_origin(kind) in (Union, UnionType) else (kind,)
+
+
+def as_written(kind: Any, value: Any, text: Any) -> Any:
+    """A value from YAML, with the text as written wherever a name or a path is wanted.
+
+    Args:
+        kind: The type of the setting.
+        value: The value as YAML types it: False for the word `no`.
+        text: The same with all words as text.
+    """
+    kinds = options(kind)
+    if isinstance(value, dict):
+        inner = next((typing.get_args(k)[1] for k in kinds if typing.get_origin(k) is dict), None)
+        return value if inner is None else {key: as_written(inner, v, text[key]) for key, v in value.items()}
+    if isinstance(value, list):
+        inner = next((typing.get_args(k)[0] for k in kinds if typing.get_origin(k) in (list, tuple)), None)
+        return value if inner is None else [as_written(inner, v, t) for v, t in zip(value, text, strict=True)]
+    literals = [choice for k in kinds if typing.get_origin(k) is Literal for choice in typing.get_args(k)]
+    numbers = isinstance(value, int | float) and {int, float}.intersection(kinds)
+    if type(value) in kinds or (numbers and not isinstance(value, bool)):
+        return value
+    return text if text is not None and (text in literals or {str, Path}.intersection(kinds)) else value
+
+
 def accepts_none(kind: Any) -> bool:
     """Whether null is a value of the type."""
     return type(None) in (kind, *typing.get_args(kind))
@@ -76,11 +103,39 @@ def describe_type(kind: Any) -> str:
         return "one of " + ", ".join(map(str, inner))
     if origin in (list, tuple):
         return f"a list (each {describe_type(inner[0])})" if inner else "a list"
+    if origin is dict and len(options(inner[1])) > 1:
+        return f"a mapping (each value {describe_type(inner[1])})"
     if origin is dict:
         return f"a mapping to {_plural(inner[1])}" if inner[1] is not Any else "a mapping"
     if inner:
         return " or ".join(describe_type(part) for part in inner)
     return str(kind)
+
+
+def misfit(kind: Any, value: Any) -> str:
+    """The first part of a value that is not of the type: its keys, what it is, and what is wanted in its place."""
+    kinds = options(kind)
+    parts: list[tuple[Any, Any, Any]] = []  # key, value, type
+    for option in kinds:
+        if isinstance(value, dict) and typing.get_origin(option) is dict:
+            parts = [(key, part, typing.get_args(option)[1]) for key, part in value.items()]
+        elif isinstance(value, list) and typing.get_origin(option) is list:
+            parts = [(place, part, typing.get_args(option)[0]) for place, part in enumerate(value, start=1)]
+    for key, part, wanted in parts:
+        if not _fits(wanted, part):
+            return f"{key}: {misfit(wanted, part)}"
+    return f"{value!r} is not {describe_type(kind)}"
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    kinds = options(kind)
+    if isinstance(value, dict | list):
+        inner = [typing.get_args(option)[-1] for option in kinds if typing.get_origin(option) is type(value)]
+        parts = value.values() if isinstance(value, dict) else value
+        return Any in kinds or any(all(_fits(option, part) for part in parts) for option in inner)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return bool({Any, int, float}.intersection(kinds))
+    return Any in kinds or type(value) in kinds or (value is None and type(None) in kinds)
 
 
 def _plural(kind: Any) -> str:
