@@ -200,6 +200,16 @@ def test_the_sample_is_the_smallest_hashes_in_any_order() -> None:
         assert sample.texts() == expected and 180 < sum(map(len, expected)) <= 200
 
 
+def test_a_document_longer_than_the_sample_is_cut() -> None:
+    texts = ["🙂" * 1000, *(f"text number {n}" for n in range(50))]
+    sample = SmallestHashes(200)
+    for key, text in enumerate(texts):
+        sample.offer(key, len(text.encode()), text)
+    assert sample.texts() == ["🙂" * 50]
+    sample.offer(-1, 13, "text number 7")
+    assert sample.texts() == ["text number 7"]
+
+
 def test_ids_take_four_bytes_where_two_do_not_hold_them(simple: Path, tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 

@@ -23,7 +23,7 @@ OTHER_DATA = re.compile(
 )
 """Names of files that hold text or tokens in formats that are not read here."""
 BESIDE_DATA = re.compile(
-    r"(read.?me|licen[cs]e|copying|notice|changelog|dataset_infos?|state|stats|manifest|metadata|_.*)\W.*",
+    r"(read.?me|licen[cs]e|copying|notice|changelog|dataset_infos?|state|stats|manifest|metadata|checksums?|sha\d*sums?|md5sums?|_.*)\W.*",
     re.IGNORECASE,
 )
 """Names of files that come with data and hold none."""

@@ -134,6 +134,8 @@ def _split(name: str, file: Path, hashes: np.ndarray, sizes: np.ndarray, fractio
 class SmallestHashes:
     """Keeps the documents with the smallest hashes: as many as fit in a number of bytes, and at least one.
 
+    A document that does not fit by itself is cut, so that no book is all that a tokenizer learns from.
+
     Args:
         max_bytes: UTF-8 bytes to keep; nothing is kept where this is 0.
     """
@@ -146,6 +148,9 @@ class SmallestHashes:
         """Keep the document if its hash is among the smallest."""
         if self.max_bytes <= 0:
             return
+        if size > self.max_bytes:
+            text = text.encode("utf-8")[: max(int(self.max_bytes), 4)].decode("utf-8", errors="ignore")
+            size = len(text.encode("utf-8"))
         heapq.heappush(self._heap, (-key, size, text))
         self.bytes += size
         while self.bytes > self.max_bytes and len(self._heap) > 1:
