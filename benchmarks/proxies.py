@@ -2,18 +2,18 @@
 
 python benchmarks/proxies.py [--cases tiny 1m 1m_50k] [--stacks 1 4 16 64] [--rounds 7] [--command_runs 2]
 
-Steady: each contender is a process of its own, they take turns, a few steps each, and printed is the median over rounds of
-how many times as many tokens a second of processor time it trains as the plain loop in the same round (on a GPU a second of
-the clock). One thread a process: that is how a sweep runs, and two collapse on a busy machine.
+Steady: each contender has a process of its own, and the processes take turns of about a second. The table shows tokens per
+second of processor time (on a GPU, of the clock) as a multiple of the plain loop in the same round, the median over rounds.
+Each process has one thread, as in a sweep, because two threads in one process are very slow on a busy machine.
 
-Commands: what a sweep pays in all, start and end included, for proxies that train for about ten seconds. `litgpt pretrain`
-is started once for every proxy, as its compiled default (what it compiled before is there, as in all but the first run of a
-sweep) and with compilation off; `proxymix sweep` once for thirty-two, with nothing compiled or measured before, and again.
+Commands: the whole time of a sweep, start and end included, for proxies that train for about ten seconds. `litgpt pretrain`
+is started once for every proxy, compiled (with the compiled code of an earlier run, as in all runs of a sweep except the
+first) and not compiled. `proxymix sweep` is started once for thirty-two proxies, with nothing compiled or measured before,
+and then once more.
 
-- plain: fp32 and AdamW as litgpt's pretrain has them, full logits, gradients clipped by one norm.
-- torch.func: K of them by `vmap` over `functional_call`, which is the short way to stack models.
-- ours: what `proxymix sweep` does for a step, in fp32, and in bf16 where the processor multiplies it; with K proxies, and
-  compiled.
+- plain: fp32 and AdamW as in litgpt's pretrain, whole logits, gradients clipped by one norm.
+- torch.func: K models by `vmap` over `functional_call`, which is the shortest program for several models.
+- ours: a step of `proxymix sweep` with K proxies, in fp32, in bf16 if the processor multiplies it, and compiled.
 """
 
 import argparse
@@ -35,8 +35,7 @@ from typing import Any
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cost import write_random_tokens
-
+from benchmarks.cost import write_random_tokens
 from mixture_config.files.mixture import Mixture
 from proxy_training.device.layout import Layout, bytes_of_a_proxy, device_here, free_bytes, multiplies_bf16
 from proxy_training.launch.worker_process import WORKER_ENVIRONMENT
@@ -49,7 +48,7 @@ CASES = {
     "1m": (4096, TrainSettings("1m", sequence_length=128, batch_size=8, tokens=50_000, **SHORT)),
     "1m_50k": (50_432, TrainSettings("1m", sequence_length=128, batch_size=8, tokens=8_192, **SHORT)),
 }
-NUM_RUNS = 32  # the least sweep that says anything
+NUM_RUNS = 32  # Fewer runs would mostly measure starts.
 DOMAINS = [f"d{number}" for number in range(10)]
 
 
@@ -85,20 +84,20 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
     layouts += [replace(layout, compile=True) for layout in layouts if layout.models_per_process in (1, 16)]
     if device == "cuda" or multiplies_bf16():
         layouts += [replace(layout, precision="bf16") for layout in layouts]
-    team = {"plain loop": Contender(case, folder)}
-    logits = 4 * 4 * settings.tokens_per_step * vocabulary  # whole, and what becomes of them
+    contenders = {"plain loop": Contender(case, folder)}
+    logits = 4 * 4 * settings.tokens_per_step * vocabulary  # The logits and three tensors of their size, in float32.
     for k in stacks:
         if 1 < k <= 16 and fits(k * (bytes_of_a_proxy(settings, vocabulary) + logits)):
-            team[f"torch.func, K = {k}"] = Contender(case, folder, stack=k)
+            contenders[f"torch.func, K = {k}"] = Contender(case, folder, stack=k)
     for each in layouts:
         if fits(each.models_per_process * bytes_of_a_proxy(settings, vocabulary)):
             title = f"ours, K = {each.models_per_process}, {each.precision}{', compiled' if each.compile else ''}"
-            team[title] = Contender(case, folder, layout=asdict(each))
-    found: dict[str, list[float]] = {title: [] for title in team}
+            contenders[title] = Contender(case, folder, layout=asdict(each))
+    found: dict[str, list[float]] = {title: [] for title in contenders}
     for _ in range(rounds):
-        for title, contender in team.items():
+        for title, contender in contenders.items():
             found[title].append(contender.tokens_per_second())
-    for contender in team.values():
+    for contender in contenders.values():
         contender.close()
     print("| steady | tokens/s | of the plain loop |\n|---|---|---|")
     for title, speeds in found.items():
@@ -108,12 +107,12 @@ def steady(case: str, settings: TrainSettings, vocabulary: int, folder: Path, st
 
 
 def fits(size: int) -> bool:
-    """Whether a contender of so many bytes may join those that hold theirs already."""
+    """Whether another contender of this size fits into memory, beside those that are there already."""
     return size < 0.5 * free_bytes(device_here())
 
 
 class Contender:
-    """A process that trains when told to."""
+    """A process that trains for one turn whenever it is told to."""
 
     def __init__(self, case: str, folder: Path, **which: Any) -> None:
         command = [sys.executable, __file__, "--contender", json.dumps({"case": case, "folder": str(folder), **which})]
@@ -126,10 +125,10 @@ class Contender:
             env=environment,
             text=True,
         )
-        self._told()  # until it has begun, so that nobody's start falls into another's turn
+        self._told()  # Wait for its start, which would disturb the turns of the others.
 
     def tokens_per_second(self) -> float:
-        """Train for its turn."""
+        """Train for one turn."""
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
@@ -145,7 +144,7 @@ class Contender:
 
 
 def contend(case: str, folder: str, layout: dict[str, Any] | None = None, stack: int = 0) -> None:
-    """What a contender's process does: a turn of about a second for every line that comes."""
+    """The work of a contender's process: a turn of about a second for every line on stdin."""
     import torch
 
     vocabulary, settings = CASES[case]
@@ -172,7 +171,7 @@ def contend(case: str, folder: str, layout: dict[str, Any] | None = None, stack:
 
 
 def plain(settings: TrainSettings, vocabulary: int) -> tuple[Callable[[], None], int]:
-    """A step of a loop as one writes it, and its tokens."""
+    """A step of a plain loop, and the number of its tokens."""
     import torch
     from litgpt import GPT
     from torch.nn.functional import cross_entropy
@@ -193,7 +192,7 @@ def plain(settings: TrainSettings, vocabulary: int) -> tuple[Callable[[], None],
 
 
 def vmapped(settings: TrainSettings, vocabulary: int, k: int) -> tuple[Callable[[], None], int]:
-    """A step of K models by torch.func, and its tokens. Flash attention has no rule for vmap's backward pass."""
+    """A step of K models by torch.func, and the number of its tokens. vmap cannot differentiate flash attention."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.nn.functional import cross_entropy
@@ -227,7 +226,7 @@ def vmapped(settings: TrainSettings, vocabulary: int, k: int) -> tuple[Callable[
 
 
 def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callable[[], None], int]:
-    """A step of a sweep, data and clipping included, and its tokens."""
+    """A step of a sweep with data and clipping, and the number of its tokens."""
     from proxy_training.loop.distributed import OneDevice
     from proxy_training.loop.trainer import Training
     from proxy_training.runs.token_data import TokenData, plan_of
@@ -257,7 +256,7 @@ out_dir: {folder}/out
 
 
 def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int) -> None:
-    """A row for each command: processor seconds a proxy, all in."""
+    """A row for each command: processor seconds per proxy, with everything."""
     for index in range(1, NUM_RUNS + 1):
         Mixture(dict.fromkeys(DOMAINS, 1 / len(DOMAINS))).write(folder / "mixtures" / f"n{index:05d}.yaml")
     shape = {**asdict(settings.shape), "batch": settings.batch_size, "sequence": settings.sequence_length}
@@ -290,7 +289,7 @@ def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int)
 
 
 def processor_seconds(command: list[str], folder: Path, **environment: str) -> tuple[float, str]:
-    """What a command and its processes take (on a GPU, the seconds of the clock), and what it prints."""
+    """The processor seconds of a command and its processes (on a GPU, the seconds of the clock), and its output."""
     root = str(Path(__file__).parents[1])
     environment = {**os.environ, "PYTHONPATH": root, **environment}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
