@@ -410,10 +410,15 @@ def test_a_damaged_result_can_be_made_again(tmp_path: Path, content: str | None)
     assert manifest.read_bytes() == before
 
 
-def test_a_file_of_somebody_elses_beside_the_tokens_is_not_deleted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["train/a/notes.txt", ".git/HEAD"])
+def test_a_file_of_somebody_elses_beside_the_tokens_is_not_deleted(tmp_path: Path, name: str) -> None:
     corpus(tmp_path / "c", a=CODE, valid_a=CODE)
     tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
-    (tmp_path / "t/train/a/notes.txt").write_text("precious")
-    with pytest.raises(InputError, match=r"t: exists and is not .*train/a/notes\.txt"):
+    (tmp_path / "t" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "t" / name).write_text("precious")
+    (tmp_path / "t/train/a/.00000.ds.tmp").write_text("left by a command that was killed")
+    with pytest.raises(InputError, match=f"t: exists and is not .*{name}"):
         tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
-    assert (tmp_path / "t/train/a/notes.txt").exists()
+    assert (tmp_path / "t" / name).exists()
+    (tmp_path / "t" / name).unlink()
+    tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)

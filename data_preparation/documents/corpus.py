@@ -27,6 +27,8 @@ BESIDE_DATA = re.compile(
     re.IGNORECASE,
 )
 """Names of files that come with data and hold none."""
+LEFT_BEHIND = re.compile(r"(^|/)(\.[^/]*\.(tmp|old)([.-][^/]*)?(/|$)|\.DS_Store$|\.nfs)")
+"""Temporary files of a killed command, and what systems leave in a folder."""
 
 MEGABYTE = 1e6
 
@@ -86,9 +88,9 @@ def check_replaceable(out: Path, own_files: str) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     found = [path.relative_to(out).as_posix() for path in out.rglob("*") if not path.is_dir()] if out.is_dir() else []
-    visible = [name for name in found if not re.search(r"(^|/)\.", name)]
-    foreign = sorted(name for name in visible if not re.fullmatch(own_files, name))
-    if foreign or not {"manifest.json", "tokenizer.json"} & set(visible):
+    left = [name for name in found if not re.search(LEFT_BEHIND, name)]
+    foreign = sorted(name for name in left if not re.fullmatch(own_files, name))
+    if foreign or not {"manifest.json", "tokenizer.json"} & set(left):
         raise InputError(
             f"{out}: exists and is not from an earlier run of this command (it holds {some(foreign, 3) or 'no manifest.json'}); "
             "choose another folder or remove it"
