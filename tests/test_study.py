@@ -50,15 +50,56 @@ def test_a_stage_is_stale_when_its_input_its_setting_or_its_output_changed(study
     assert study.state(STAGE, call(study)) == "stale"
 
 
-def test_a_stage_that_fails_is_not_done_though_an_older_result_lies_there(study):
+def test_a_stage_that_fails_before_it_changes_anything_forgets_nothing(study):
     study.perform(STAGE, upper, call(study))
 
     def broken(text: Path, out: Path, times: int = 1) -> None:
         raise StageError("disk full")
 
     with pytest.raises(StageError):
+        study.perform(STAGE, broken, call(study, times=2))
+    assert study.state(STAGE, call(study)) == "done" and study.state(STAGE, call(study, times=2)) == "stale"
+
+
+def test_a_stage_that_fails_midway_is_not_done_whatever_lies_there(study):
+    study.perform(STAGE, upper, call(study))
+
+    def broken(text: Path, out: Path, times: int = 1) -> None:
+        write_text(out, "half")
+        raise StageError("disk full")
+
+    with pytest.raises(StageError):
         study.perform(STAGE, broken, call(study))
     assert study.state(STAGE, call(study)) == "missing"
+    write_text(study.path / "out.txt", "ABC")
+    assert study.state(STAGE, call(study)) == "missing"
+
+
+def test_a_stage_that_ends_without_its_result_is_no_success(study):
+    def idle(text: Path, out: Path, times: int = 1) -> None:
+        pass
+
+    with pytest.raises(StageError, match=r"out\.txt"):
+        study.perform(STAGE, idle, call(study))
+    assert study.state(STAGE, call(study)) == "missing"
+
+
+def test_a_sweep_that_ends_without_a_run_is_no_success(study):
+    sweep = stage_named("sweep")
+    write_text(study.path / "mixtures" / "n00001.yaml", "train: {train_web: 1.0}")
+
+    def idle(mixtures: Path, tokens: Path, out: Path) -> None:
+        write_text(out / "run_batches.yaml", "")
+
+    values = {name: study.path / sweep.files[name] for name in ("mixtures", "tokens", "out")}
+    with pytest.raises(StageError, match="n00001"):
+        study.perform(sweep, idle, values)
+    assert not (study.path / "stages" / "sweep.json").exists()
+
+
+def test_a_table_of_domains_that_cannot_be_read_is_no_wall_for_the_stage_that_writes_it(study):
+    write_text(study.path / "domains.csv", "domain")
+    assert study.with_budget(Config({"budget": None})) == {"budget": None}
 
 
 def test_how_many_workers_did_the_work_does_not_make_it_stale(study):

@@ -1,11 +1,12 @@
 """A study's configuration -> how large its proxies are, and how long their training will take."""
 
+import contextlib
 from pathlib import Path
 
 from proxymix.app.config import Config
 from proxymix.app.stages import Training
 from proxymix.app.study import Study
-from proxymix.errors import StageError
+from proxymix.errors import InputError, StageError
 from proxymix.progress import duration, say
 from proxymix.schemas import read_tokens_manifest
 
@@ -30,7 +31,7 @@ def say_cost(study: Study, config: Config) -> None:
 def _vocabulary(study: Study, config: Config) -> int | None:
     """Ids of the tokenizer, as far as they are known before the corpus is tokenised."""
     given = config["tokenize.tokenizer"]
-    if (study.path / "tokens" / "manifest.json").exists():
+    with contextlib.suppress(InputError):  # one that is damaged is made again
         return int(read_tokens_manifest(study.path / "tokens").tokenizer["vocabulary"])
     if given is None:
         return int(config["tokenize.vocab_size"])

@@ -47,6 +47,7 @@ class Stage:
         help: What it turns into what, in a line.
         files: Parameter -> path in the study folder.
         writes: What the stage writes: parameters among `files`, or paths in the study folder. It reads the other `files`.
+        may_write: Those of `writes` that it writes only if asked to.
         section: The section of a study's YAML that holds its settings; empty when it has none of its own.
         display_only: Parameters that only shape what a terminal shows, or ask for more than a study holds. They are no
             settings of a study.
@@ -64,6 +65,7 @@ class Stage:
     help: str
     files: Mapping[str, str] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
+    may_write: tuple[str, ...] = ()
     section: str = ""
     display_only: tuple[str, ...] = ()
     taken_from: Mapping[str, str] = field(default_factory=dict)
@@ -117,6 +119,7 @@ STAGES = (
           display_only=("summary", "path", "json")),
     Stage("synthesize", "mixture_config.synthesize:synthesize", "domains -> mixtures to train proxies on",
           files={"domains": "domains.csv", "out": "."}, writes=("mixtures", "mixtures.csv", "holdout"),
+          may_write=("holdout",),
           section="synthesize", display_only=("extend",)),
     Stage("sweep", "proxy_training.sweep:sweep", "mixtures + token shards -> a trained proxy for each",
           files={"mixtures": "mixtures", "tokens": "tokens", "out": "proxies"}, writes=("out",), section="sweep",

@@ -17,7 +17,7 @@ from proxymix.app.digests import Digests
 from proxymix.app.old_names import renamed_record
 from proxymix.app.parameters import build_arguments, parameters
 from proxymix.app.stages import STAGES, Stage
-from proxymix.errors import InputError
+from proxymix.errors import InputError, StageError
 from proxymix.files import read_json, write_json, write_yaml
 from proxymix.locks import locked
 from proxymix.messages import some
@@ -57,7 +57,11 @@ class Study:
         path = self.path / "domains.csv"
         if config.get("budget") is not None or not path.exists():
             return config
-        half = max(sum(Domains.read(path).tokens.tolist()) // 2, 1)
+        try:
+            domains = Domains.read(path)
+        except InputError:  # whichever stage reads it says so, and `count` makes it again
+            return config
+        half = max(sum(domains.tokens.tolist()) // 2, 1)
         unit = 10 ** (len(str(half)) - 1)
         return Config(config | {"budget": half // unit * unit})
 
@@ -133,25 +137,65 @@ class Study:
             function: Its function.
             values: Key of a parameter -> value. There is no record where these send a result elsewhere than to the study.
         """
-        record_path = self._record_path(stage)
+        if not self.is_written_by(stage, values):
+            function(**build_arguments(function, values))
+            return
+        record, record_path = self._record(stage, values), self._record_path(stage)
+        before = record_path.with_name(f".{record_path.name}.before")
+        if record_path.exists():
+            record_path.replace(before)
+        try:
+            function(**build_arguments(function, values))
+            record["outputs"] = self._checked_outputs(stage, values)
+        except BaseException:
+            self._restore_record(stage, before)
+            raise
+        versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
+        record["versions"] = {"proxymix": __version__} | versions
+        write_json(record_path, record)
+        before.unlink(missing_ok=True)
+
+    def is_written_by(self, stage: Stage, values: Mapping[str, Any]) -> bool:
+        """Whether a stage that is called so writes its results to the study, and not elsewhere."""
         outputs = [name for name in stage.files if name in values and name in (*stage.writes, "out")]
-        in_place = all(Path(values[name]) == self.path / stage.files[name] for name in outputs)
-        record = self._record(stage, values)
-        if in_place:
-            record_path.unlink(missing_ok=True)
-        function(**build_arguments(function, values))
-        if in_place:
-            record["outputs"] = self._outputs(stage)
-            versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
-            record["versions"] = {"proxymix": __version__} | versions
-            write_json(record_path, record)
+        return all(Path(values[name]) == self.path / stage.files[name] for name in outputs)
+
+    def _restore_record(self, stage: Stage, before: Path) -> None:
+        """After a failure: what was recorded before holds still if the results are still those."""
+        if not before.exists():
+            return
+        if self._read_record(before)["outputs"] == self._outputs(stage):
+            before.replace(self._record_path(stage))
+        else:
+            before.unlink()
+
+    def _checked_outputs(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, str | None]:
+        """The digests of what a stage wrote.
+
+        Raises:
+            InputError: If the result of a run is damaged.
+            StageError: If a result that the stage is for is not there.
+        """
+        outputs = self._outputs(stage)
+        missing = [name for name, digest in outputs.items() if digest is None and name not in stage.may_write]
+        if stage.training is not None and stage.training.mixtures:
+            from proxy_training.runs.run_folder import RunFolder
+
+            planned = sorted(path.stem for path in Path(values["mixtures"]).glob(Path(stage.training.mixtures).name))
+            folder = (self.path / stage.training.runs).parent
+            missing += [name for name in planned if RunFolder(folder / name).result() is None]
+        if missing:
+            raise StageError(
+                f"{self.path}: {stage.name} ended without {some(missing, 8)}; run `proxymix {stage.name}` again"
+            )
+        return outputs
 
     def state(self, stage: Stage, values: Mapping[str, Any]) -> State:
         """Whether a stage's files are there and made from these settings and inputs."""
         path = self._record_path(stage)
         if not path.exists():
             return "missing"
-        recorded, now = self._read_record(stage), self._record(stage, values)
+        recorded, now = self._read_record(path), self._record(stage, values)
         settings = renamed_record(recorded["settings"], stage.settings_section)
         same = settings == now["settings"] and recorded["inputs"] == now["inputs"]
         return "done" if same and recorded["outputs"] == self._outputs(stage) else "stale"
@@ -163,10 +207,10 @@ class Study:
     def _record_path(self, stage: Stage) -> Path:
         return self.path / "stages" / f"{stage.name}.json"
 
-    def _read_record(self, stage: Stage) -> dict[str, dict[str, Any]]:
+    def _read_record(self, path: Path) -> dict[str, dict[str, Any]]:
         """A stage's record. One that cannot be read, or has another shape, says nothing, so that its stage is stale."""
         try:
-            content = read_json(self._record_path(stage))
+            content = read_json(path)
         except InputError:
             content = {}
         parts = {name: content.get(name) for name in ("settings", "inputs", "outputs")}
