@@ -252,6 +252,8 @@ def test_numbered_domains_that_validation_names_stay_apart() -> None:
         (["web.0", "web.1", "web.2"], ["news"]),
         (["web-0", "web-1"], []),
         (["web_0005", "web_0006"], []),
+        (["web.part1", "web.part2"], ["news_shard7"]),
+        (["web-part-00001", "web-part-00002"], []),
     ],
 )
 def test_the_numbers_of_shards_are_those_of_parts(parts: list[str], others: list[str]) -> None:

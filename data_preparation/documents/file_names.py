@@ -12,7 +12,11 @@ from proxymix.messages import some
 
 LAYOUT = "train/<domain>_0.jsonl and valid/<domain>.jsonl (or .jsonl.gz, .jsonl.zst, .parquet)"
 
-NUMBERED = re.compile(r"(?P<base>.+?)(?P<separator>[-_.])(?P<number>\d+)(?P<of>[-_]of[-_]\d+(-[0-9a-f]{16})?)?")
+SHARD = r"(?:part|shard|chunk)"
+NUMBERED = re.compile(
+    rf"(?P<base>.+?)(?P<separator>[-.]{SHARD}[-_.]?|_{SHARD}(?=\d)|[-_.])(?P<number>\d+)"
+    r"(?P<of>[-_]of[-_]\d+(-[0-9a-f]{16})?)?"
+)
 NOT_A_DOMAIN = re.compile(r"(part|shard|chunk|data|dataset|train|file|split|output|documents?)([-.].*)?", re.IGNORECASE)
 """What tools call a shard that has no name of its own."""
 
@@ -25,7 +29,7 @@ class Part:
         base: The name without the number.
         number: The number.
         is_regmix: Whether it is RegMix's `web_0`, whose number is a part's.
-        is_shard: Whether it is a shard's, such as `web-00000-of-00003` or `web.0001`, whose number is a part's too.
+        is_shard: Whether it is a shard's, such as `web-00000-of-00003`, `web.0001` or `web.part1`, whose number is a part's too.
     """
 
     base: str
@@ -40,7 +44,8 @@ def part_of(name: str) -> Part | None:
     if match is None:
         return None
     number, is_regmix = match["number"], match["separator"] == "_" and not match["of"]
-    is_shard = bool(match["of"]) or (not is_regmix and len(number) > 1 and number.startswith("0"))
+    is_padded = len(number) > 1 and number.startswith("0")
+    is_shard = bool(match["of"]) or len(match["separator"]) > 1 or (not is_regmix and is_padded)
     return Part(match["base"], int(number), is_regmix, is_shard)
 
 
