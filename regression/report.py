@@ -9,10 +9,15 @@ from pathlib import Path
 
 from proxymix.errors import InputError
 from proxymix.files import replacing
+from proxymix.messages import some
 from proxymix.progress import progress
-from regression.reporting.report_figures import report_figures
+from regression.reporting.report_figures import FIGURE_NAMES, report_figures
 from regression.reporting.report_html import report_html
 from regression.reporting.study_results import StudyResults
+
+MARKER, PAGE = ".proxymix_report", "index.html"
+FIGURE_FILES = {f"{name}.{ending}" for name in FIGURE_NAMES for ending in ("png", "csv")}
+"""The files that a report may hold beside its page; MARKER says that the folder is a report's."""
 
 
 def report(study: Path, out: Path) -> None:
@@ -22,23 +27,46 @@ def report(study: Path, out: Path) -> None:
 
     Args:
         study: Folder with mixtures.csv and losses.csv, and whatever else the stages have left there.
-        out: Folder to write; an earlier report there is replaced, anything else is refused.
+        out: Folder to write; an earlier report there is replaced, whatever holds anything else is refused.
 
     Raises:
         InputError: If the study has no runs yet, files in it contradict each other, or `out` holds other things.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "index.html").is_file())):
-        raise InputError(f"{out}: exists and is no earlier report; choose another folder or remove it")
+    _check_replaceable(out)
     results = StudyResults(Path(study))
     figures = report_figures(results)
     with replacing(out) as folder, progress("report", 2 * len(figures), "figures") as bar:
         folder.mkdir()
+        (folder / MARKER).write_text("Made by proxymix; the next report replaces this folder.\n", encoding="utf-8")
         for figure in figures.values():
             figure.write(folder)
             bar.advance()
-        (folder / "index.html").write_text(report_html(results, figures), encoding="utf-8")
+        (folder / PAGE).write_text(report_html(results, figures), encoding="utf-8")
         bar.advance(len(figures))
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise InputError unless a folder is absent or empty, or holds what a report has written and nothing else.
+
+    Behind the marker it does not matter what the files hold, so that a damaged report is made again. Reports of older
+    versions have no marker, and are known by their page.
+    """
+    if not out.exists() and not out.is_symlink():
+        return
+    if not out.is_dir():
+        raise InputError(f"{out}: exists and is no folder; choose another place for the report")
+    found = {path.name for path in out.iterdir() if path.is_file()}
+    others = sorted({path.name for path in out.iterdir()} - {MARKER, PAGE, *FIGURE_FILES})
+    if others:
+        raise InputError(
+            f"{out}: holds {some(others, 3)}, which no report has written and which would be lost; choose another folder, or "
+            "move that away"
+        )
+    if not found or MARKER in found:
+        return
+    if PAGE not in found or "Made by proxymix" not in (out / PAGE).read_text(encoding="utf-8", errors="replace"):
+        raise InputError(f"{out}: exists and is no earlier report; choose another folder, or move that away")
 
 
 if __name__ == "__main__":

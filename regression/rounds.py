@@ -84,6 +84,7 @@ def rounds(
     for name, value, least in (("num_rounds", num_rounds, 2), ("num_mixtures", num_mixtures, 1)):
         if value < least:
             raise InputError(f"{name} is {value}; at least {least} is wanted (the sweep is the first round)")
+    _check_separate(out, mixtures, losses, domains)
     runs = read_runs(mixtures, losses)
     minimised = Objective.of(objective, runs.targets, runs.losses)
     _check_measured(runs, losses, tokens)
@@ -117,6 +118,14 @@ def rounds(
     write_table(out / "rounds.csv", ("round", "index", "predicted", "std", "improvement", "measured"), rows)
     runs.mixtures.write(out / "mixtures.csv")
     write_losses(out / "losses.csv", runs.index, runs.targets, runs.losses)
+
+
+def _check_separate(out: Path, *inputs: Path) -> None:
+    """Check that nothing that is read would be removed or overwritten."""
+    written = [(out / name).resolve() for name in TABLES]
+    for path in inputs:
+        if path.resolve() in written or path.resolve().is_relative_to((out / "mixtures").resolve()):
+            raise InputError(f"{path}: lies where the rounds would write ({out}); choose another folder for out")
 
 
 def _check_measured(runs: Runs, losses: Path, tokens: Path) -> None:

@@ -26,11 +26,11 @@ from proxymix.plots.text import percent, shorten, signed
 from proxymix.schemas import loss_column
 from proxymix.tables import read_table
 from regression.models.registry import REGRESSORS
-from regression.report import report
+from regression.report import MARKER, report
 from regression.reporting import study_results
 from regression.reporting.figures.fit import moved_weight
 from regression.reporting.rendering import render
-from regression.reporting.report_figures import report_figures
+from regression.reporting.report_figures import FIGURE_NAMES, report_figures
 from regression.reporting.report_html import report_html
 from regression.reporting.sections.fit import models_table
 from regression.reporting.sections.summary import headline
@@ -39,10 +39,7 @@ from regression.selection.metrics import OBJECTIVE
 
 ROOT = Path(__file__).parent.parent
 LAW = Law(5)
-FIGURES = {
-    *("mixtures", "near_optimal", "epochs", "gains", "line", "differences", "seeds", "domain_changes", "predicted"),
-    *("learning_rank", "learning_regret", "sensitivity", "effects", "correlation", "curves", "noise"),
-}
+FIGURES = set(FIGURE_NAMES)
 OF_THE_SEARCH = {"near_optimal", "epochs", "gains", "line"}
 
 
@@ -233,16 +230,45 @@ def test_a_users_matplotlibrc_does_not_change_a_figure(tables):
 
 
 def test_a_report_replaces_the_one_before(tables):
-    (tables / "report" / "old.png").write_bytes(b"")
+    (tables / "report" / "noise.png").write_bytes(b"")
     report(tables, tables / "report")
-    assert not (tables / "report" / "old.png").exists()
+    assert not (tables / "report" / "noise.png").exists()
 
 
-def test_a_folder_that_is_no_report_is_not_replaced(tmp_path):
-    (tmp_path / "thesis.tex").write_text("precious")
+@pytest.mark.parametrize("damage", ["", "\0", "<html>"])
+def test_a_report_that_is_damaged_is_replaced(tables, damage):
+    whole = (tables / "report" / "index.html").read_bytes()
+    (tables / "report" / "index.html").write_text(damage)
+    report(tables, tables / "report")
+    assert (tables / "report" / "index.html").read_bytes() == whole
+
+
+def test_a_report_of_an_older_version_is_replaced(tables):
+    (tables / "report" / MARKER).unlink()
+    report(tables, tables / "report")
+    assert (tables / "report" / MARKER).exists()
+
+
+@pytest.mark.parametrize(
+    "names", [["thesis.tex"], ["index.html"], ["mixtures.csv"], ["index.html", "style.css"], ["site/index.html"]]
+)
+def test_a_folder_that_is_no_report_is_not_replaced(tables, tmp_path, names):
+    for name in names:
+        write_text(tmp_path / name, "precious")
     with pytest.raises(InputError, match=re.escape(str(tmp_path))):
-        report(tmp_path, tmp_path)
-    assert (tmp_path / "thesis.tex").read_text() == "precious"
+        report(tables, tmp_path)
+    assert all((tmp_path / name).read_text() == "precious" for name in names)
+
+
+def test_what_a_user_laid_beside_a_report_is_not_lost(tables):
+    note = tables / "report" / "notes.txt"
+    note.write_text("precious")
+    try:
+        with pytest.raises(InputError, match=r"notes\.txt"):
+            report(tables, tables / "report")
+        assert note.read_text() == "precious"
+    finally:
+        note.unlink()
 
 
 def test_a_study_without_runs_is_refused(tmp_path):
@@ -305,7 +331,12 @@ def test_two_tables_are_enough_and_what_is_missing_is_said_with_the_command_that
     assert "proxymix propose" in part(page, "answer") and "proxymix fit" in part(page, "regression")
     assert "no prior" in part(page, "question")
     assert not {"confidence", "use", "proxies"} & set(re.findall(r'<section id="(\w+)"', page))
-    assert {path.name for path in (tables / "report").iterdir()} == {"index.html", "correlation.png", "correlation.csv"}
+    assert {path.name for path in (tables / "report").iterdir()} == {
+        MARKER,
+        "index.html",
+        "correlation.png",
+        "correlation.csv",
+    }
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from proxy_training.runs.sealed import read_sealed, write_sealed
 from proxymix.app.cli import main
 
 pytestmark = pytest.mark.slow
@@ -174,9 +175,9 @@ def test_a_study_whose_runs_were_fed_another_mixture_than_its_table_says_cannot_
     assert "proxies" in recorded["inputs"] and "proxies" not in recorded["settings"]
     assert "proxies" not in yaml.safe_load((study / "study.yaml").read_text())["fit"]
     manifest = study / "proxies" / "n00002" / "manifest.yaml"
-    content = yaml.safe_load(manifest.read_text())
+    content = read_sealed(manifest)
     content["realised_tokens"] = dict.fromkeys(content["realised_tokens"], 1)
-    manifest.write_text(yaml.safe_dump(content))
+    write_sealed(manifest, content)
     assert main(["fit", "--study", str(study)]) == 2
     message = capsys.readouterr().err
     assert f"{study / 'proxies'}: 1 of 8 runs" in message and "run 2" in message

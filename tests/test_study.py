@@ -13,6 +13,7 @@ from proxymix.app.stages import RENAMED, Stage, stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError, StageError
 from proxymix.files import sha256, write_text
+from regression.rounds import rounds
 
 
 def upper(text: Path, out: Path, times: int = 1) -> None:
@@ -311,3 +312,12 @@ def test_a_study_without_a_budget_takes_half_of_its_tokens_as_a_round_number(tmp
     write_text(tmp_path / "domains.csv", f"domain,tokens\na,{tokens[0]}\nb,{tokens[1]}\n")
     assert study.with_budget(Config({"budget": None})) == {"budget": budget}
     assert study.with_budget(Config({"budget": 7})) == {"budget": 7}
+
+
+def test_the_rounds_never_remove_what_they_read(tmp_path):
+    for name in ("mixtures.csv", "losses.csv", "domains.csv"):
+        write_text(tmp_path / name, "precious")
+    read = {name: tmp_path / f"{name}.csv" for name in ("mixtures", "losses", "domains")}
+    with pytest.raises(InputError, match=r"mixtures\.csv"):
+        rounds(**read, tokens=tmp_path / "tokens", out=tmp_path, num_rounds=2)
+    assert all(path.read_text() == "precious" for path in read.values())

@@ -25,6 +25,12 @@ FIGURES: tuple[Callable[[StudyResults], Figure | None], ...] = (
     confirmation.noise_figure,
 )
 
+FIGURE_NAMES = (
+    *("mixtures", "near_optimal", "epochs", "gains", "line", "differences", "seeds", "domain_changes", "predicted"),
+    *("learning_rank", "learning_regret", "sensitivity", "effects", "correlation", "curves", "noise"),
+)
+"""The names that these figures have."""
+
 
 def report_figures(study: StudyResults) -> dict[str, Figure]:
     """The figures that the study has the files for, by their names."""
