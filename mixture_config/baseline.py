@@ -24,7 +24,7 @@ from mixture_config.files.mixture import Mixture
 from proxymix.errors import InputError
 from proxymix.messages import some
 from proxymix.progress import say
-from proxymix.schemas import check_domain_name
+from proxymix.schemas import distinct_names, plain_name, plain_names
 
 Method = Literal["proportional", "prior", "temperature", "uniform", "unimax", "capped"]
 
@@ -81,6 +81,9 @@ def baseline(
     drop, merge, fixed = drop or {}, merge or {}, fixed or {}
     for setting, mapping in (("drop", drop), ("merge", merge), ("fixed", fixed)):
         check_names(setting, mapping)
+    if has_domains(counts):
+        drop, merge = plain_names(drop), plain_names(merge)
+        fixed = {plain_name(name): share for name, share in fixed.items()}
     method = method or ("proportional" if temperature is None else "temperature")
     _check_settings(method, training_tokens, temperature, minimum_share, max_epochs, usage_warning)
     temperature = (temperature or 0.5) if method == "temperature" else None
@@ -170,9 +173,9 @@ def _write(
         weights = {domain: paths.get(domain, 0.0) for domain in tokens}
         budget = int(settings["training_tokens"])
         epochs = {domain: _epochs(weight, budget, tokens[domain]) for domain, weight in weights.items()}
-    for group in weights:
-        check_domain_name(group, f"{counts}: a mixture file")
-    Mixture(dict(weights), {**settings, "epochs": dict(epochs)}).write(out)
+    names = distinct_names(weights, f"{counts}: a mixture file")
+    named = dict(zip(names, weights.values(), strict=True))
+    Mixture(named, {**settings, "epochs": dict(zip(names, epochs.values(), strict=True))}).write(out)
 
 
 def _say_what_is_odd(

@@ -122,17 +122,16 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}: {error.object[error.start]:#x})") from None
 
 
-def parse_json(text: str | bytes, where: str) -> Any:
-    """The value of a JSON text.
+def parse_json_line(text: str, where: str) -> Any:
+    """The value of a line of JSON, which `where` names.
 
     Raises:
-        InputError: If it is not JSON (with the line, if `where` is a file's name), or cannot be read: a number of
-            thousands of digits, thousands of brackets.
+        InputError: If it is not JSON, or cannot be read: a number of thousands of digits, thousands of brackets.
     """
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{where}:{error.lineno}: not JSON: {error.msg}") from None
+        raise InputError(f"{where}: not JSON: {error.msg} (column {error.colno})") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON that can be read: {error}") from None
 
@@ -143,7 +142,13 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: If the file is missing, is not JSON (with the line), or holds something else than an object.
     """
-    value = parse_json(read_text(path), str(path))
+    text = read_text(path)
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON that can be read: {error}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object is wanted, found a {type(value).__name__}")
     return value

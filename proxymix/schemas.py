@@ -6,7 +6,7 @@ meet by run id (`n00001`), which files hold as `index` (1).
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -53,6 +53,38 @@ def check_domain_name(name: str, where: str) -> str:
     return name
 
 
+def plain_name(name: str) -> str:
+    """A domain's name as it is used here: Olmix's source:topic, and source/topic, are source.topic."""
+    return name.strip().replace(":", ".").replace("/", ".")
+
+
+def plain_names(sets: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Sets of domains, such as groups, with all names as they are used here."""
+    return {plain_name(name): [plain_name(member) for member in members] for name, members in sets.items()}
+
+
+def domain_name(name: str, where: str) -> str:
+    """The domain that a user's file names, wherever in the file.
+
+    Raises:
+        InputError: If the name cannot be a file's and a column's. The message begins with `where`.
+    """
+    return check_domain_name(plain_name(name), where)
+
+
+def distinct_names(names: Iterable[str], where: str) -> list[str]:
+    """The domains that a user's file names.
+
+    Raises:
+        InputError: If a name cannot be a domain's, or two of them are one domain.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        if (first := found.setdefault(domain := domain_name(name, where), name)) != name:
+            raise InputError(f"{where}: {first!r} and {name!r} are both the domain {domain}; rename or remove one")
+    return list(found)
+
+
 def loss_column(domain: str) -> str:
     """RegMix's (and wandb's) name for a domain's validation loss, in nats per token."""
     return f"metric/{domain}_val_loss"
@@ -61,7 +93,7 @@ def loss_column(domain: str) -> str:
 def loss_domain(column: str) -> str:
     """The domain of a loss column; the column itself when it is not named RegMix's way."""
     match = re.fullmatch(r"metric/(.+)_val_loss", column)
-    return match[1] if match else column
+    return plain_name(match[1]) if match else column
 
 
 def is_domain_loss(column: str) -> bool:
@@ -117,7 +149,7 @@ class Domains:
         counts: dict[str, tuple[int, ...]] = {}
         for line, cell in zip(cells.lines, cells.rows, strict=True):
             row = dict(zip(cells.header, cell, strict=True))
-            name = check_domain_name(row["domain"], f"{path}:{line}")
+            name = domain_name(row["domain"], f"{path}:{line}")
             if name in counts:
                 raise InputError(f"{path}:{line}: the domain {name!r} is there twice")
             keys = ("tokens", "documents", "bytes")

@@ -17,7 +17,7 @@ from mixture_config.files.mixture import Mixture
 from proxymix.errors import InputError
 from proxymix.files import sha256
 from proxymix.progress import say
-from proxymix.schemas import Domains
+from proxymix.schemas import Domains, plain_name, plain_names
 from regression.data.runs_table import read_runs
 from regression.reuse_rules.carried_runs import carry_over, join_runs, say_runs, write_runs
 from regression.reuse_rules.changes import Changes
@@ -91,7 +91,8 @@ def reuse(
     mixture = Mixture.read(freeze) if freeze is not None else None
     old = runs.domains if runs is not None else list(mixture.weights if mixture is not None else ())
     weights = mixture.aligned(old, str(freeze)) if mixture is not None else None
-    changes = Changes(split or {}, merge or {}, tuple(add or ()), tuple(drop or ()))
+    added, dropped = (tuple(map(plain_name, names or ())) for names in (add, drop))
+    changes = Changes(plain_names(split or {}), plain_names(merge or {}), added, dropped)
     changes.check(old, table.names, str(domains))
     unchanged = changes.unchanged(old)
     old_table = Domains.read(old_domains) if old_domains is not None else None

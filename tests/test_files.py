@@ -148,7 +148,8 @@ def test_published_weights_rounded_to_three_decimals_are_renormalised(tmp_path):
         ({"train_a": 0.5, "train_b": 0.4}, r"sum to 0\.9, not 1"),
         ({"train_a": 1.5, "train_b": -0.5}, r"weight of b is -0\.5"),
         ({"train_a": True}, "weight of a is True"),
-        ({"train_a/b": 1.0}, "cannot name a domain"),
+        ({"train_a b": 1.0}, "cannot name a domain"),
+        ({"train_a:b": 0.5, "a/b": 0.5}, r"'a:b' and 'a/b' are both the domain a\.b"),
         ({}, "no 'train' section"),
     ],
 )

@@ -94,7 +94,7 @@ def test_merge_keys_are_merged_and_what_is_written_wins():
     assert content["valid"] == {"web": 1, "code": 0.5}
     assert content["both"] == {"web": 0.5, "code": 0.5, "law": 2}
     assert content["again"] == content["train"]
-    with pytest.raises(InputError, match=":2: .*'a' is written twice"):
+    with pytest.raises(InputError, match=r":2: .*'a' is written twice"):
         parse_yaml("x: &x {b: 1}\ny: {<<: *x, a: 1, a: 2}\n", "m.yaml")
 
 

@@ -4,7 +4,6 @@ Groups get weights, and a dataset gets its part of its group's. The keys, and th
 ml-dist-gen.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proxymix.errors import InputError
-from proxymix.files import read_text
+from proxymix.files import parse_json_line, read_text
 from proxymix.messages import nearest, some
 from proxymix.schemas import MAX_COUNT, Domains
 
@@ -33,20 +32,20 @@ def has_domains(path: Path) -> bool:
 
 
 def read_counts(path: Path, token_key: str | None = None) -> list[Dataset]:
-    """A counts JSONL, or a domains.csv, in the file's order.
+    """A counts JSONL, or a domains.csv, in the file's order. Lines of one dataset are files of it, and all count.
 
     Args:
         path: One JSON object a line with the keys lang, dataset, a token count, and path; or a CSV of domain,tokens.
         token_key: The key of the token count; the one that ends in -tok or is named tokens unless given.
 
     Raises:
-        InputError: If a line is no object, lacks a key, repeats a dataset or path, or its count is no whole number >= 0.
+        InputError: If a line is no object, lacks a key, repeats a path, or its count is no whole number >= 0.
     """
     if has_domains(path):
         table = Domains.read(path)
         return [Dataset(name, name, int(tokens), name) for name, tokens in zip(table.names, table.tokens, strict=True)]
     datasets: list[Dataset] = []
-    seen: dict[tuple[str, ...], int] = {}
+    seen: dict[str, int] = {}
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
@@ -57,12 +56,7 @@ def read_counts(path: Path, token_key: str | None = None) -> list[Dataset]:
             if key not in record:
                 raise InputError(f"{where}: no key {key!r}{nearest(key, record)} (found {', '.join(record) or 'none'})")
         group, name, file = (_text(record[key], f"{where}: {key}") for key in ("lang", "dataset", "path"))
-        if (first := seen.setdefault((group, name), number)) != number:
-            raise InputError(
-                f"{where}: the dataset {name!r} of {group!r} is there already, in line {first}; remove one, or give "
-                "them different names"
-            )
-        if (first := seen.setdefault((file,), number)) != number:
+        if (first := seen.setdefault(file, number)) != number:
             raise InputError(f"{where}: the path {file!r} is there already, in line {first}; remove or correct one")
         datasets.append(Dataset(group, name, _count(record[token_key], f"{where}: {token_key}"), file))
     if not datasets:
@@ -138,12 +132,7 @@ def _hint(name: str, names: Any) -> str:
 
 
 def _record(line: str, where: str) -> dict[str, Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON: {error.msg} (column {error.colno})") from None
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
-        raise InputError(f"{where}: not JSON that can be read: {error}") from None
+    record = parse_json_line(line, where)
     if not isinstance(record, dict):
         raise InputError(f"{where}: a JSON object is wanted, found {line.strip():.60}")
     return record

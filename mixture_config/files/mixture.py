@@ -11,7 +11,7 @@ import numpy as np
 from mixture_config.geometry.tolerances import SUM_ROUNDOFF, SUM_TOLERANCE
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
-from proxymix.schemas import check_domain_name, positions
+from proxymix.schemas import distinct_names, domain_name, positions
 
 TRAIN_PREFIX, VALID_PREFIX = "train_", "valid_"
 
@@ -37,7 +37,7 @@ def domain_of(name: str, where: object) -> str:
     Raises:
         InputError: If the name cannot be a file's and a column's. The message begins with `where`.
     """
-    return check_domain_name(str(name).removeprefix(TRAIN_PREFIX).replace(":", ".").replace("/", "."), str(where))
+    return domain_name(str(name).strip().removeprefix(TRAIN_PREFIX), str(where))
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Mixture:
         train = content.get("train")
         if not isinstance(train, dict) or not train:
             raise InputError(f"{path}: no 'train' section of weights (train_<domain>: weight)")
-        names = [check_domain_name(str(key).removeprefix(TRAIN_PREFIX), str(path)) for key in train]
+        names = distinct_names((str(key).removeprefix(TRAIN_PREFIX) for key in train), f"{path}: train")
         extra = {key: value for key, value in content.items() if key != "train"}
         return cls.normalised(dict(zip(names, train.values(), strict=True)), f"{path}: train", extra)
 

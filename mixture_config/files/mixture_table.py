@@ -173,7 +173,9 @@ def row_keys(table: "pd.DataFrame", key: str, path: Path) -> list[Key]:
     """The column `key` of a table of `read_table`, if it tells its rows apart."""
     column = table[key]
     if column.isna().any():
-        raise InputError(f"{path}: {_rows(table, np.flatnonzero(column.isna()))} no {key!r}; fill it in or remove the row")
+        raise InputError(
+            f"{path}: {_rows(table, np.flatnonzero(column.isna()))} no {key!r}; fill it in or remove the row"
+        )
     index: list[Key] = [int(v) for v in column] if column.dtype.kind in "iu" else [str(v).strip() for v in column]
     twice = [run for run, count in Counter(index).items() if count > 1]
     if twice:

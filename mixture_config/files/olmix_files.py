@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mixture_config.files.mixture import Mixture, domain_of
+from mixture_config.files.mixture import TRAIN_PREFIX, Mixture
 from proxymix.errors import InputError
 from proxymix.files import read_json
+from proxymix.schemas import distinct_names
 
 
 def flatten_mix(mix: Mapping[str, Any]) -> dict[str, float]:
@@ -63,4 +64,5 @@ def read_mixes(path: Path) -> list[dict[str, float]]:
 
 
 def _named(weights: Mapping[str, Any], where: str) -> dict[str, float]:
-    return Mixture.normalised({domain_of(name, where): weight for name, weight in weights.items()}, where).weights
+    domains = distinct_names((name.removeprefix(TRAIN_PREFIX) for name in weights), where)
+    return Mixture.normalised(dict(zip(domains, weights.values(), strict=True)), where).weights

@@ -1,14 +1,14 @@
 """`--paths` -> where each domain's data lies: a pattern, DOMAIN=PATH pairs, or a YAML, JSON or JSONL file."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from proxymix.errors import InputError
-from proxymix.files import read_json, read_text, read_yaml
+from proxymix.files import parse_json_line, read_json, read_text, read_yaml
 from proxymix.messages import nearest
+from proxymix.schemas import plain_name
 
 PLACEHOLDER = "{domain}"
 STUDY = "{study}/"  # in a default pattern, the folder of the mixture: a study's folder also holds tokens/
@@ -103,11 +103,11 @@ def read_paths(items: Sequence[str] | None, default: str, folder: Path | None) -
 def paired(items: Sequence[str]) -> list[str]:
     """The domains that `--paths` names as DOMAIN=PATH."""
     pairs = [item for item in items if re.match(r"[^=/]+=.", item) and PLACEHOLDER not in item]
-    return [item.partition("=")[0] for item in pairs if not Path(item).is_file()]
+    return [plain_name(item.partition("=")[0]) for item in pairs if not Path(item).is_file()]
 
 
 def _add(named: dict[str, TokensOf], domain: str, path: str, tokens: int | None, where: str) -> None:
-    paths = named.setdefault(domain, {})
+    paths = named.setdefault(plain_name(domain), {})
     if path in paths:
         raise InputError(f"{where}: {path} is there twice for {domain}; remove one")
     paths[path] = tokens
@@ -131,10 +131,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, int | None]]:
 
 
 def _row(line: str, where: str) -> tuple[str, str, int | None]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON: {error.msg}") from None
+    row = parse_json_line(line, where)
     if not isinstance(row, dict):
         raise InputError(f"{where}: a JSON object is wanted, found {line.strip()[:60]}")
     domain = row.get("domain", row.get("lang"))

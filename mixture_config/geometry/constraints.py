@@ -14,6 +14,7 @@ from mixture_config.geometry.simplex import epoch_bounds
 from mixture_config.geometry.tolerances import WEIGHT_ROUNDOFF
 from proxymix.errors import InputError
 from proxymix.messages import nearest
+from proxymix.schemas import plain_name, plain_names
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ def limits_of(
         InputError: For an unknown name, a bound that is not from 0 to 1, groups that overlap, and bounds that hold no
             mixture.
     """
+    limits = {plain_name(str(name)): value for name, value in limits.items()}
+    groups = plain_names(groups)
     members = _members_of_groups(groups, names)
     lower, upper = np.zeros(len(names)), np.minimum(epochs, usage)
     bounds = dict.fromkeys(members, (0.0, 1.0))

@@ -10,7 +10,7 @@ import numpy as np
 from mixture_config.files.mixture_table import Key, MixtureTable
 from proxymix.errors import InputError
 from proxymix.messages import some
-from proxymix.schemas import loss_domain
+from proxymix.schemas import loss_domain, plain_name
 from proxymix.tables import write_table
 
 MAX_LINES = 20
@@ -80,7 +80,7 @@ def resolve_targets(names: Sequence[str], columns: Sequence[str], where: str) ->
     by_domain = {loss_domain(column): column for column in columns}
     resolved: list[str] = []
     for name in names:
-        column = name if name in columns else by_domain.get(name)
+        column = name if name in columns else by_domain.get(plain_name(loss_domain(name)))
         if column is None:
             near = difflib.get_close_matches(name, [*columns, *by_domain], n=1, cutoff=0.0)
             hint = f"; nearest: {near[0]}" if near else ""
