@@ -1,14 +1,17 @@
 """Flags, YAML and their errors: what a user gets wrong is named, with the next step, and no traceback."""
 
+import errno
+import os
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
 
-from proxymix.app import old_names
+from proxymix.app import cli, old_names
 from proxymix.app.cli import main
 from proxymix.app.parameters import build_arguments, parameters
 from proxymix.app.parser import Parser
@@ -275,3 +278,38 @@ def test_a_file_or_folder_in_the_way_of_the_output_is_named(tmp_path, capsys):
         assert main([*counts, str(place)]) == 2
         assert "choose another place for the output" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["domains.csv", "folder"]
+
+
+def test_a_tilde_where_a_path_begins_is_the_users_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "d.csv").write_text("domain,tokens\na,100\nb,100\n")
+    (tmp_path / "s.yaml").write_text("out: ~/sweep\nnum_mixtures: 8\ndomains: ~/d.csv\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["synthesize", "--config=~/s.yaml"]) == 0
+    assert main(["baseline", "--counts=~/d.csv", "--out=~/h.yaml"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"d.csv", "s.yaml", "sweep", "h.yaml"}
+    values = parse("--objective", "~/o.yaml", "--names", "labels:~/l", "web=~/w", "a~b", filled={"pot": "~/p"})
+    assert values["pot"] == tmp_path / "p"
+    assert values["objective"] == f"{tmp_path}/o.yaml"
+    assert values["names"] == [f"labels:{tmp_path}/l", f"web={tmp_path}/w", "a~b"]
+
+
+@pytest.mark.parametrize("number", sorted(set(errno.errorcode) - {errno.EPIPE}))
+def test_every_error_of_the_system_ends_with_a_sentence(tmp_path, monkeypatch, capsys, number):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    monkeypatch.setattr(cli, "_dispatch", fail)
+    assert main(["status"]) in (1, 2)
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and "some/file" in message and ";" in message
+
+
+@pytest.mark.parametrize("error", [MemoryError(), BrokenProcessPool("died"), OSError("no number")])
+def test_out_of_memory_ends_with_a_sentence(monkeypatch, capsys, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_dispatch", fail)
+    assert main([]) == 1
+    assert capsys.readouterr().err.startswith("error: ")

@@ -3,9 +3,11 @@
 proxymix STAGE --help; proxymix run --config configs/quickstart.yaml
 """
 
+import contextlib
 import errno
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 from proxymix import __version__
@@ -101,7 +103,8 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
     if study is None or not stage.in_study:
         function(**build_arguments(function, values))
     else:
-        with study.locked():
+        values = study.beside(stage, values)
+        with study.locked() if study.is_touched_by(stage, values) else contextlib.nullcontext():
             study.perform(stage, function, values)
 
 
@@ -116,16 +119,21 @@ def _exit_status(action: Callable[[], None]) -> int:
     except OSError as error:
         if error.errno == errno.EPIPE:
             return DONE  # the reader of our output has seen enough (`| head`)
-        if (found := _explained(error)) is None:
-            raise
-        return _fail(*found)
+        return _fail(*_explained(error))
+    except MemoryError:
+        return _fail("out of memory; free some, or give the command less (fewer --workers, smaller files)", FAILED)
+    except BrokenExecutor as error:
+        return _fail(
+            f"a process that computed died, as a rule for want of memory ({error}); free some, or take fewer --workers",
+            FAILED,
+        )
     except KeyboardInterrupt:
         return _fail("stopped; the same command continues from here", INTERRUPTED)
     return DONE
 
 
-def _explained(error: OSError) -> tuple[str, int] | None:
-    """What to do about an error of the file system, and the exit status; None for one that is no user's doing."""
+def _explained(error: OSError) -> tuple[str, int]:
+    """What to do about an error of the system, and the exit status."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = error.filename or "while writing"
         return f"no space left on the disk ({where}); free some and run the same command again", FAILED
@@ -134,7 +142,19 @@ def _explained(error: OSError) -> tuple[str, int] | None:
     if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EBUSY, errno.ENAMETOOLONG):
         place = error.filename2 or error.filename
         return f"{place}: {error.strerror}; choose another place for the output", WRONG_INPUT
-    return None
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return (
+            f"too many open files ({error.filename}); allow more with `ulimit -n 4096`, or take fewer --workers",
+            FAILED,
+        )
+    place = f"{error.filename2 or error.filename}: " if error.filename else ""
+    what = error.strerror or str(error) or type(error).__name__
+    if error.errno in (errno.ENOENT, errno.ESTALE):
+        return (
+            f"{place}{what}; it was there before, so look who removes or unmounts it, and run the command again",
+            FAILED,
+        )
+    return f"{place}{what}; look after the disk, the network or the machine, and run the same command again", FAILED
 
 
 def _fail(message: str, status: int) -> int:

@@ -18,7 +18,16 @@ import jsonargparse
 
 from proxymix.app.old_names import note, renamed
 from proxymix.app.parameters import Parameter
-from proxymix.app.value_types import accepts_none, as_written, describe_type, entry_type, misfit, placeholder, read_as
+from proxymix.app.value_types import (
+    accepts_none,
+    as_written,
+    describe_type,
+    entry_type,
+    misfit,
+    placeholder,
+    read_as,
+    with_home,
+)
 from proxymix.errors import InputError
 from proxymix.messages import nearest
 from proxymix.yaml_text import parse_yaml
@@ -108,7 +117,7 @@ class Parser:
             except (argparse.ArgumentError, TypeError, ValueError, RuntimeError):  # the last for a mapping as a list
                 raise InputError(f"{source}: {key}: {misfit(parameter.type, original)}") from None
             _check_minimum(f"{source}: {key}", key, parsed[key])
-            self._filled[key] = original if _holds_anything(parameter.type, original) else parsed[key]
+            self._filled[key] = with_home(original if _holds_anything(parameter.type, original) else parsed[key])
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
         """Flags over filled values over defaults.
@@ -133,7 +142,7 @@ class Parser:
         for key, given in self._mappings.items():
             if _holds_anything(self._settings[key].type, values[key]) and values[key].keys() == given.keys():
                 values[key] = given
-        return values
+        return with_home(values)
 
     def _groups(self, arguments: Sequence[str]) -> list[list[str]]:
         """The arguments that have no flag, then each flag with its values, as the parser takes them without a doubt.
@@ -254,11 +263,11 @@ class _Formatter(jsonargparse.DefaultHelpFormatter):
 
 
 def given_value(arguments: Sequence[str], name: str) -> str | None:
-    """The value of `--name value` or `--name=value`, the last one; None where there is none."""
+    """The path in `--name value` or `--name=value`, the last one; None where there is none."""
     found = None
     for position, argument in enumerate(arguments):
         if argument == f"--{name}" and position + 1 < len(arguments):
             found = arguments[position + 1]
         elif argument.startswith(f"--{name}="):
             found = argument.partition("=")[2]
-    return found
+    return with_home(found)

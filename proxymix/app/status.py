@@ -24,7 +24,7 @@ def status_command(arguments: Sequence[str]) -> None:
         return
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise InputError("proxymix status: one study folder is wanted: proxymix status STUDY")
-    study = Study(Path(arguments[0]))
+    study = Study(Path(arguments[0]).expanduser())
     study.must_exist()
     config = Config(Config.defaults() | study.config())
     for stage in study.stages(config):

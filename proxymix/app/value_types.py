@@ -1,5 +1,7 @@
 """Types of settings -> how their values are read, and how messages name them."""
 
+import os
+import re
 import typing
 from pathlib import Path
 from types import UnionType
@@ -73,6 +75,17 @@ def as_written(kind: Any, value: Any, text: Any) -> Any:
     if type(value) in kinds or (numbers and not isinstance(value, bool)):
         return value
     return text if text is not None and (text in literals or {str, Path}.intersection(kinds)) else value
+
+
+def with_home(value: Any) -> Any:
+    """A value with the user's folder for `~` where a path begins: ~/x, also in lists and mappings, labels:~/x and name=~/x."""
+    if isinstance(value, Path):
+        return Path(os.path.expanduser(value))  # noqa: PTH111  # which leaves an unknown user's folder as it is
+    if isinstance(value, str):
+        return re.sub(r"^([\w.+-]+[:=])?~(?=/)", lambda found: f"{found[1] or ''}{Path.home()}", value)
+    if isinstance(value, list):
+        return [with_home(part) for part in value]
+    return {key: with_home(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
 def accepts_none(kind: Any) -> bool:
