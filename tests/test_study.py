@@ -1,18 +1,21 @@
 """A study knows what is done, what is stale, and whose configuration it answers."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data_preparation.tokenization import tokenize
+from proxymix.app.cli import main
 from proxymix.app.config import Config, study_settings
 from proxymix.app.stages import RENAMED, Stage, stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError, StageError
-from proxymix.files import sha256, write_text
+from proxymix.files import sha256, write_text, write_yaml
 from regression.rounds import rounds
 
 
@@ -321,3 +324,86 @@ def test_the_rounds_never_remove_what_they_read(tmp_path):
     with pytest.raises(InputError, match=r"mixtures\.csv"):
         rounds(**read, tokens=tmp_path / "tokens", out=tmp_path, num_rounds=2)
     assert all(path.read_text() == "precious" for path in read.values())
+
+
+def test_a_path_in_a_study_is_found_beside_it_or_in_the_working_directory_and_is_written_in_full(tmp_path, monkeypatch):
+    write_text(tmp_path / "s" / "study.yaml", "corpus: {path: c}")
+    (tmp_path / "c").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert Config.read(Path("s/study.yaml"))["corpus.path"] == tmp_path / "c"
+    (tmp_path / "s" / "c").mkdir()
+    with pytest.raises(InputError, match=r"corpus\.path: c is both"):
+        Config.read(Path("s/study.yaml"))
+    monkeypatch.chdir("/")
+    assert Config.read(tmp_path / "s" / "study.yaml")["corpus.path"] == tmp_path / "s" / "c"
+    study = Study(tmp_path / "new")
+    monkeypatch.chdir(tmp_path)
+    study.adopt(Config({"corpus.path": Path("c")}).located(), update=False)
+    monkeypatch.chdir("/")
+    assert study.config()["corpus.path"] == tmp_path / "c"
+    study.adopt(Config({"corpus.path": str(tmp_path / "c")}), update=False)
+
+
+def test_a_setting_that_is_a_file_counts_by_what_the_file_holds(study):
+    tokenize = stage_named("tokenize")
+    write_text(study.path / "bpe.json", "1")
+    values = {"input": study.path / "text.txt", "out": study.path / "tokens", "tokenizer": str(study.path / "bpe.json")}
+
+    def copy(input: Path, out: Path, tokenizer: Path | None = None) -> None:
+        write_text(out / "a", "b")
+
+    study.perform(tokenize, copy, values)
+    assert study.state(tokenize, values) == "done"
+    write_text(study.path / "bpe.json", "2")
+    assert study.state(tokenize, values) == "stale"
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("corpus: {path: /nowhere}", "/nowhere"),
+        ("tokenize: {tokenizer: /nowhere.json}", r"/nowhere\.json"),
+        ("objective: lore", "lore"),
+        ("propose: {limits: {lore: 0.1}}", "lore"),
+        ("propose: {groups: {all: [lore]}}", "lore"),
+        ("propose: {limits: {web: {min: 1.5}}}", r"1\.5"),
+    ],
+)
+@pytest.mark.parametrize("flags", [[], ["--dry_run"]])
+def test_what_cannot_succeed_is_said_before_anything_is_measured_or_written(
+    tmp_path, capsys, monkeypatch, setting, message, flags
+):
+    for name in ("web", "law"):
+        write_text(tmp_path / "c" / "train" / f"{name}_0.jsonl", '{"text": "some words to read"}\n' * 9)
+    config = {"study": str(tmp_path / "s"), "corpus": {"path": str(tmp_path / "c")}} | yaml.safe_load(setting)
+    write_yaml(tmp_path / "config.yaml", config)
+
+    def measured(*arguments: object) -> None:
+        raise AssertionError("it was measured first")
+
+    monkeypatch.setattr("proxymix.app.run.say_duration", measured)
+    assert main(["run", "--config", str(tmp_path / "config.yaml"), *flags]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_study_that_cannot_be_written_can_be_read_with_its_result_sent_elsewhere(tmp_path, monkeypatch):
+    folder = tmp_path / "s"
+    write_text(folder / "domains.csv", "domain,tokens\nweb,100\nlaw,50\n")
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Read-only file system", str(path))
+
+    monkeypatch.setattr("proxymix.app.study.locked", refused)
+    assert main(["baseline", "--study", str(folder), "--out", str(tmp_path / "b.yaml")]) == 0
+    assert (tmp_path / "b.yaml").exists() and {path.name for path in folder.iterdir()} == {"domains.csv"}
+    assert main(["baseline", "--study", str(folder)]) == 1
+
+
+def test_a_proposal_sent_elsewhere_leaves_the_studys_own_tables_alone(study):
+    propose = stage_named("propose")
+    values = {"out": Path("/elsewhere/best.yaml"), "details": study.path / "proposal"}
+    assert study.beside(propose, values)["details"] is None
+    assert not study.is_touched_by(propose, study.beside(propose, values))
+    whole = {"out": study.path / "optimal_mixture.yaml", "details": study.path / "proposal"}
+    assert study.beside(propose, whole) == whole and study.is_touched_by(propose, whole)

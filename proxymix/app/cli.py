@@ -5,6 +5,7 @@ proxymix STAGE --help; proxymix run --config configs/quickstart.yaml
 
 import contextlib
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
@@ -110,6 +111,7 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
 
 def _exit_status(action: Callable[[], None]) -> int:
     """The exit status of a command. What a user can mend ends with a message and no traceback."""
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # Processes that it starts take no modules from the current folder.
     try:
         action()
     except InputError as error:

@@ -9,7 +9,7 @@ from typing import Any, Self
 from proxymix.app.old_names import old_keys, renamed
 from proxymix.app.parameters import Parameter, parameters
 from proxymix.app.stages import RENAMED, SHARED_SETTINGS, STAGES, Stage, shared_key
-from proxymix.app.value_types import as_written
+from proxymix.app.value_types import as_written, options
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.messages import nearest
@@ -70,12 +70,22 @@ class Config(dict[str, Any]):
     def read(cls, path: Path) -> Self:
         """The settings in a study's YAML, under their names of today. Unknown keys are kept.
 
+        A relative path is looked for beside the file, then in the working directory.
+
         Raises:
-            InputError: If the file cannot be read, or a section is not a mapping.
+            InputError: If the file cannot be read, a section is not a mapping, or a path is in both places.
         """
-        return cls(
-            renamed(_read(path, study_sections(), study_settings(), old_keys(RENAMED)), old_keys(RENAMED), str(path))
-        )
+        old = old_keys(RENAMED)
+        config = cls(renamed(_read(path, study_sections(), study_settings(), old), old, str(path)))
+        for key in path_settings():
+            if isinstance(config.get(key), str):
+                config[key] = _found(config[key], path, key)
+        return config
+
+    def located(self) -> Self:
+        """The same with absolute paths, so that the study can be continued from any folder."""
+        paths = {key: self[key] for key in path_settings() if self.get(key) is not None}
+        return type(self)(self | {key: Path(path).absolute() for key, path in paths.items()})
 
     @classmethod
     def from_sections(cls, content: Mapping[str, Any], source: str) -> Self:
@@ -98,6 +108,21 @@ class Config(dict[str, Any]):
         """What the configuration says about the parameters of a stage, under the stage's own keys."""
         keys = {name: setting_of(stage, name) for name in parameters(stage.load())}
         return {name: self[key] for name, key in keys.items() if key is not None and key in self}
+
+
+@cache
+def path_settings() -> tuple[str, ...]:
+    """The settings that are paths of files or folders which a study reads."""
+    return tuple(key for key, value in study_settings().items() if Path in options(value.type) and key != "study")
+
+
+def _found(text: str, file: Path, key: str) -> Path:
+    """The place of a path that stands in a YAML."""
+    given = Path(text).expanduser()
+    beside, here = (file.parent / given).absolute(), given.absolute()
+    if beside != here and beside.exists() and here.exists() and not beside.samefile(here):
+        raise InputError(f"{file}: {key}: {text} is both {beside} and {here}; write the one that is meant in full")
+    return beside if beside.exists() else here
 
 
 def study_sections() -> set[str]:

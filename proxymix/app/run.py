@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxymix.app.answer import answer
+from proxymix.app.checks import check_counted, check_given
 from proxymix.app.config import Config, study_settings
 from proxymix.app.estimate import say_cost, say_duration
 from proxymix.app.old_names import old_keys
@@ -17,7 +18,6 @@ from proxymix.app.parser import Parser, given_value
 from proxymix.app.stages import RENAMED, Stage
 from proxymix.app.study import Study
 from proxymix.progress import say
-from proxymix.schemas import Domains, loss_column
 
 RUN_HELP = """Everything a study needs, from text to a confirmed optimal_mixture.yaml.
 
@@ -51,10 +51,12 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False) -> No
         InputError: If the folder answers another configuration, or a setting breaks a rule.
         StageError: If a stage fails, or another process works on the study.
     """
+    config = config.located()
     study = Study(config["study"])
     stages = study.stages(config)
     for stage in stages:  # a rule that is broken is said before any stage runs
         build_arguments(stage.load(), study.call(stage, config))
+    check_given(study, config)
     if dry_run:
         for stage in stages:
             state = study.state(stage, study.call(stage, config)) if study.path.exists() else "missing"
@@ -68,7 +70,7 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False) -> No
         for number, stage in enumerate(stages, start=1):
             _bring_about(study, stage, config, f"[{number}/{len(stages)}] {stage.name}")
             if study.path / "domains.csv" in study.written(stage):
-                _check_objective(study, config)
+                check_counted(study, config)  # before hours of training
     print(answer(study.path))
 
 
@@ -80,11 +82,3 @@ def _bring_about(study: Study, stage: Stage, config: Config, title: str) -> None
     say(f"{title}: {stage.help}")
     with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
         study.perform(stage, stage.load(), call)
-
-
-def _check_objective(study: Study, config: Config) -> None:
-    """Stop at an objective that cannot be met as soon as the domains are known, before hours of training."""
-    from regression.data.objective import resolved_objective
-
-    domains = Domains.read(study.path / "domains.csv")
-    resolved_objective(config["objective"], [loss_column(name) for name in domains.names])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from proxymix import __version__
-from proxymix.app.config import Config, nested
+from proxymix.app.config import Config, nested, path_settings, setting_of
 from proxymix.app.digests import Digests
 from proxymix.app.old_names import renamed_record
 from proxymix.app.parameters import build_arguments, parameters
@@ -74,7 +74,7 @@ class Study:
         path = self.path / "study.yaml"
         content = Config({key: value for key, value in config.items() if key != "study"}).sections()
         if path.exists():
-            old, new = self.config(), Config.from_sections(content, str(path))
+            old, new = (Config.from_sections(c.sections(), str(path)) for c in (self.config(), Config(content)))
             changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not _is_execution(key)]
             if not changed:
                 return
@@ -157,8 +157,20 @@ class Study:
 
     def is_written_by(self, stage: Stage, values: Mapping[str, Any]) -> bool:
         """Whether a stage that is called so writes its results to the study, and not elsewhere."""
-        outputs = [name for name in stage.files if name in values and name in (*stage.writes, "out")]
-        return all(Path(values[name]) == self.path / stage.files[name] for name in outputs)
+        return all(Path(values[name]) == self.path / stage.files[name] for name in _outputs_among(stage, values))
+
+    def is_touched_by(self, stage: Stage, values: Mapping[str, Any]) -> bool:
+        """Whether a stage that is called so writes anything into the study."""
+        places = [Path(values[name]).resolve() for name in _outputs_among(stage, values)]
+        return any(place.is_relative_to(self.path.resolve()) for place in places)
+
+    def beside(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A stage's values; where its result is sent elsewhere, what else it writes goes there too, not to the study."""
+        if self.is_written_by(stage, values):
+            return dict(values)
+        optional = [name for name in _outputs_among(stage, values) if not parameters(stage.load())[name].required]
+        stay = [name for name in optional if Path(values[name]) == self.path / stage.files[name]]
+        return {**values, **dict.fromkeys(stay)}
 
     def _restore_record(self, stage: Stage, before: Path) -> None:
         """After a failure: what was recorded before holds still if the results are still those."""
@@ -217,9 +229,11 @@ class Study:
         return {name: part if isinstance(part, dict) else {} for name, part in parts.items()}
 
     def _record(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
-        not_recorded = {*stage.files, *EXECUTION_SETTINGS, *stage.display_only}
+        given = [key for key, value in values.items() if value and setting_of(stage, key) in path_settings()]
+        not_recorded = {*stage.files, *EXECUTION_SETTINGS, *stage.display_only, *given}
         settings = nested({key: value for key, value in values.items() if key not in not_recorded})
-        return {"stage": stage.name, "settings": settings, "inputs": self._inputs(stage, values)}
+        inputs = self._inputs(stage, values) | {key: self.digest(Path(values[key])) for key in given}
+        return {"stage": stage.name, "settings": settings, "inputs": inputs}
 
     def _inputs(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, str | None]:
         inputs: dict[str, str | None] = {}
@@ -237,6 +251,11 @@ class Study:
 
     def _outputs(self, stage: Stage) -> dict[str, str | None]:
         return {path.name: self.digest(path) for path in self.written(stage)}
+
+
+def _outputs_among(stage: Stage, values: Mapping[str, Any]) -> list[str]:
+    written = (*stage.writes, "out")
+    return [name for name in stage.files if name in written and values.get(name) is not None]
 
 
 def _is_execution(key: str) -> bool:
