@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mixture_config.files.mixture_table import mixture_files
 from proxy_training.device.calibration import chosen_layout, predicted_seconds
 from proxy_training.device.counting import NUM_DOMAINS, Counts, Part, counted, floor_seconds
 from proxy_training.device.layout import usual_models_per_process
@@ -100,11 +101,7 @@ def _from_files(
         vocabulary = int(manifest.tokenizer["vocabulary"]) if vocabulary is None else vocabulary
         num_domains = len(manifest.domains("valid")) if num_domains is None else num_domains
     if num_runs is None and mixtures is not None:
-        num_runs = len(list(Path(mixtures).glob("*.yaml")))
-        if not num_runs:
-            raise InputError(
-                f"{mixtures}: no mixtures (n00001.yaml, ...); give --num_runs, or run `proxymix synthesize`"
-            )
+        num_runs = len(mixture_files(Path(mixtures)))
     assert vocabulary is not None
     return vocabulary, 1 if num_runs is None else num_runs, NUM_DOMAINS if num_domains is None else num_domains
 

@@ -216,8 +216,9 @@ def test_mixtures_say_how_many_runs_where_nothing_else_does(tmp_path, capsys):
     write_mixtures(tmp_path / "mixtures", [{"a": 1.0}] * 7)
     cost(TINY, VOCABULARY, device="l4", mixtures=tmp_path / "mixtures")
     assert "for 7 runs on 1 x L4" in capsys.readouterr().out
-    with pytest.raises(InputError, match=r"no mixtures.*--num_runs"):
-        cost(TINY, VOCABULARY, device="l4", mixtures=tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no mixture YAMLs"):
+        cost(TINY, VOCABULARY, device="l4", mixtures=tmp_path / "empty")
 
 
 def test_a_stack_that_does_not_fit_is_said_to(capsys):

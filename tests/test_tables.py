@@ -3,6 +3,7 @@
 import pytest
 
 from mixture_config.files.mixture_table import MixtureTable
+from proxy_training.runs.planned_runs import planned_runs
 from proxymix.errors import InputError
 from proxymix.schemas import Domains
 from proxymix.tables import read_table
@@ -104,3 +105,22 @@ def test_decimal_commas_beside_points_are_not_guessed_at(tmp_path):
 def test_a_field_of_any_length_is_read(tmp_path):
     path = written(tmp_path, f"domain,tokens,notes\nweb,1000,{'y' * 140_000}\n")
     assert Domains.read(path).tokens.tolist() == [1000]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [("1,25,75\n2,50,50\n", "in percent; divide them by 100"), ("1,25%,75%\n", "'25%'.*shares from 0 to 1")],
+)
+def test_weights_in_percent_are_named_as_such(tmp_path, rows, message):
+    with pytest.raises(InputError, match=message):
+        MixtureTable.read(written(tmp_path, f"index,train_a,train_b\n{rows}"))
+
+
+def test_a_folder_of_mixtures_holds_yaml_and_yml_and_names_no_run_twice(tmp_path):
+    for name in ("n00001.yml", "n00002.yaml"):
+        (tmp_path / name).write_text("train: {a: 1.0}\n")
+    assert MixtureTable.read(tmp_path).index == [1, 2]
+    assert [run.id for run in planned_runs(tmp_path, 0)] == ["n00001", "n00002"]
+    (tmp_path / "n2.yml").write_text("train: {a: 1.0}\n")
+    with pytest.raises(InputError, match=r"n2\.yml.*name the same run"):
+        MixtureTable.read(tmp_path)

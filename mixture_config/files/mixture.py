@@ -67,7 +67,10 @@ class Mixture:
         for domain, weight in weights.items():
             number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not number or not math.isfinite(weight) or weight < 0:
-                raise InputError(f"{where}: the weight of {domain} is {weight!r}; a number from 0 to 1 is wanted")
+                percent = ", so write percent as shares" if isinstance(weight, str) and weight.endswith("%") else ""
+                raise InputError(
+                    f"{where}: the weight of {domain} is {weight!r}; a number from 0 to 1 is wanted{percent}"
+                )
         total = math.fsum(weights.values())
         if abs(total - 1) > SUM_TOLERANCE:
             raise InputError(

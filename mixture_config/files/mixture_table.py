@@ -79,6 +79,8 @@ class MixtureTable:
                     rows.append(_read_yaml(file))
                     bar.advance()
             index = [run_key(file.stem) for file in files]
+            if twice := [file for file, key in zip(files, index, strict=True) if index.count(key) > 1]:
+                raise InputError(f"{some(twice)} name the same run; remove or rename one")
         domains = list(dict.fromkeys(domain for row in rows for domain in row))
         return cls(index, domains, np.array([[row.get(domain, 0.0) for domain in domains] for row in rows]))
 
@@ -114,6 +116,8 @@ class MixtureTable:
             )
         sums = weights.sum(axis=1)
         off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+        if len(off) == len(index) and np.allclose(sums, 100, atol=100 * SUM_TOLERANCE):
+            raise InputError(f"{path}: the weights of a row sum to 100: they are in percent; divide them by 100")
         if len(off):
             raise InputError(
                 f"{path}: the weights of {len(off)} of {len(index)} rows do not sum to 1 ({key} {index[off[0]]} sums to "
@@ -193,9 +197,11 @@ def _numbers(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key]
         if len(bad):
             value = table[column].iloc[bad[0]]
             found = "empty" if pd.isna(value) else repr(value) if isinstance(value, str) else str(value)
+            percent = isinstance(value, str) and value.endswith("%")
+            wanted = "write shares from 0 to 1 in the place of percent" if percent else "correct it"
             raise InputError(
                 f"{path}: {column} of {key} {some([index[int(row)] for row in bad])} is {found}, "
-                f"not a finite number; correct it, or remove the run from both files"
+                f"not a finite number; {wanted}, or remove the run from both files"
             )
     return values
 

@@ -159,5 +159,6 @@ def _range(name: str, value: Any) -> tuple[float, float]:
         low = high = value
     for bound in (low, high):
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound <= 1:
-            raise InputError(f"limits: {name}: {bound!r} is no share from 0 to 1")
+            percent = ", so write 30% as 0.3" if isinstance(bound, str) and bound.endswith("%") else ""
+            raise InputError(f"limits: {name}: {bound!r} is no share from 0 to 1{percent}")
     return float(low), float(high)
