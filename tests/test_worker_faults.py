@@ -153,6 +153,17 @@ def test_a_worker_takes_no_module_from_the_folder_that_the_command_is_run_in(
     assert contents(tmp_path / "out") == contents(undisturbed)
 
 
+def test_a_commands_helper_processes_take_no_module_from_the_current_folder_either(tmp_path, monkeypatch):
+    """joblib's are started with `python -m`, which puts the current folder first."""
+    (tmp_path / "queue.py").write_text("raise SystemExit('the user's own module ran')")
+    monkeypatch.chdir(tmp_path)
+    code = "import sys; from proxymix.app.cli import main; main(['--version']); import subprocess\n"
+    code += "subprocess.run([sys.executable, '-m', 'json.tool', '--help'], check=True, stdout=subprocess.DEVNULL)\n"
+    code += "subprocess.run([sys.executable, '-c', 'import queue'], check=True)"
+    root = str(Path(__file__).parent.parent)
+    subprocess.run([sys.executable, "-P", "-c", code], check=True, env={**os.environ, "PYTHONPATH": root})
+
+
 def test_an_estimate_starts_no_more_processes_than_there_are_runs_or_cores(monkeypatch):
     started = []
 
