@@ -5,13 +5,17 @@ either the old file or the new one.
 """
 
 import hashlib
+import itertools
 import json
 import os
+import platform
+import re
 import shutil
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +24,27 @@ import yaml
 from proxymix.errors import InputError
 from proxymix.yaml_text import parse_yaml
 
+TEMPORARY = re.compile(r"\..*\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-\d+\.tmp", re.DOTALL)
+_NUMBERS = itertools.count(1)
+_LEFT: dict[Path, int] = {}
+"""Folder -> the time of its last change, by this process."""
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which becomes `path` when the block ends without an error.
 
-    The block may write a file or fill a folder. The temporary names are fixed, so the next attempt cleans up what a
-    killed process left behind: either the old or the new `path` is whole then.
+    The block may write a file or fill a folder. The temporary name holds the process, so that no two meet in one, and the
+    next process that writes in the folder removes what a killed one left behind. Where `path` is a link to a folder, or to
+    nothing yet, the link stays and what it leads to is replaced; a link to a file is replaced by a file.
     """
     path = Path(path)
+    if path.is_symlink() and not path.is_file():
+        path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.tmp"
+    temporary = path.parent / f".{path.name[:150]}.{_machine()}-{os.getpid()}-{next(_NUMBERS)}.tmp"
     clean_up(path)
+    _remove_litter(path.parent)
     try:
         yield temporary
         if temporary.is_dir():
@@ -42,7 +55,9 @@ def replacing(path: Path) -> Iterator[Path]:
         _fsync(path.parent)
     except BaseException:
         clean_up(path)
+        remove(temporary)
         raise
+    _LEFT[path.parent] = path.parent.stat().st_mtime_ns
 
 
 def clean_up(path: Path) -> None:
@@ -51,7 +66,42 @@ def clean_up(path: Path) -> None:
     if aside.exists() and not path.exists():
         aside.replace(path)
     remove(aside)
-    remove(path.parent / f".{path.name}.tmp")
+    remove(path.parent / f".{path.name}.tmp")  # of an older version
+
+
+@cache
+def _machine() -> str:
+    """What tells apart machines, and containers, whose process numbers are their own."""
+    try:
+        space = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        space = ""
+    return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]
+
+
+def _remove_litter(folder: Path) -> None:
+    """Remove what processes of this machine that are no more were writing in a folder.
+
+    A folder that nobody else has changed since this process last wrote in it is not looked at.
+    """
+    if _LEFT.get(folder) == folder.stat().st_mtime_ns:
+        return
+    with os.scandir(folder) as entries:
+        found = [(entry.path, match) for entry in entries if (match := TEMPORARY.fullmatch(entry.name))]
+    for path, match in found:
+        if match["machine"] == _machine() and not _is_alive(int(match["process"])):
+            with suppress(OSError):  # another process removes it too
+                remove(Path(path))
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
 
 
 def _replace_folder(path: Path, temporary: Path) -> None:

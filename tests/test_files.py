@@ -41,6 +41,48 @@ def test_a_kill_while_writing_leaves_the_old_file_and_the_next_write_clears_the_
     assert names_in(tmp_path) == ["a.csv"]
 
 
+def test_two_processes_that_write_one_file_leave_the_whole_of_one(tmp_path):
+    code = (
+        "import sys, pathlib\nfrom proxymix.files import write_text\n"
+        "for _ in range(200): write_text(pathlib.Path(sys.argv[1]), sys.argv[2] * 1000)\n"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "a.csv"), text]) for text in "xyz"]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    assert (tmp_path / "a.csv").read_text() in {text * 1000 for text in "xyz"}
+    assert names_in(tmp_path) == ["a.csv"]
+
+
+def test_what_a_live_process_is_writing_is_no_litter(tmp_path):
+    with replacing(tmp_path / "a.csv") as temporary:
+        temporary.write_text("a")
+        code = "import sys, pathlib\nfrom proxymix.files import write_text\nwrite_text(pathlib.Path(sys.argv[1]), 'b')"
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / "b.csv")], check=True)
+    assert [(tmp_path / name).read_text() for name in ("a.csv", "b.csv")] == ["a", "b"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_to_a_folder_stays_and_its_folder_is_replaced(tmp_path, exists):
+    (tmp_path / "disk").mkdir()
+    if exists:
+        (tmp_path / "disk" / "report").mkdir()
+        (tmp_path / "disk" / "report" / "old").write_text("old")
+    (tmp_path / "report").symlink_to(tmp_path / "disk" / "report")
+    with replacing(tmp_path / "report") as temporary:
+        temporary.mkdir()
+        (temporary / "new").write_text("new")
+    assert (tmp_path / "report").is_symlink()
+    assert names_in(tmp_path / "disk" / "report") == ["new"]
+    assert names_in(tmp_path) == ["disk", "report"] and names_in(tmp_path / "disk") == ["report"]
+
+
+def test_a_link_to_a_file_is_replaced_and_the_file_stays(tmp_path):
+    (tmp_path / "theirs.csv").write_text("theirs")
+    (tmp_path / "a.csv").symlink_to(tmp_path / "theirs.csv")
+    write_text(tmp_path / "a.csv", "ours")
+    assert (tmp_path / "theirs.csv").read_text() == "theirs"
+    assert (tmp_path / "a.csv").read_text() == "ours" and not (tmp_path / "a.csv").is_symlink()
+
+
 def test_a_folder_is_replaced_whole_so_old_members_do_not_survive(tmp_path):
     for names in (["a", "b"], ["c"]):
         with replacing(tmp_path / "folder") as temporary:

@@ -79,7 +79,8 @@ class MixtureTable:
                     rows.append(_read_yaml(file))
                     bar.advance()
             index = [run_key(file.stem) for file in files]
-            if twice := [file for file, key in zip(files, index, strict=True) if index.count(key) > 1]:
+            counts = Counter(index)
+            if twice := [file for file, key in zip(files, index, strict=True) if counts[key] > 1]:
                 raise InputError(f"{some(twice)} name the same run; remove or rename one")
         domains = list(dict.fromkeys(domain for row in rows for domain in row))
         return cls(index, domains, np.array([[row.get(domain, 0.0) for domain in domains] for row in rows]))
