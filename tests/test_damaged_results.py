@@ -134,3 +134,14 @@ def test_the_report_before_stays_when_a_table_is_damaged(study):
     with pytest.raises(InputError):
         report(study, study / "report")
     assert (study / "report" / "index.html").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [("domains.csv", last_row_gone), ("tokens/manifest.json", lambda data: b'{"a": {"b": [1]}}')],
+)
+def test_other_files_that_lack_what_the_page_needs_are_named(study, name, change):
+    path = study / name
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(InputError, match=re.escape(name)):
+        made(study)

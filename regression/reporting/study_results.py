@@ -89,7 +89,12 @@ class StudyResults:
     def catalogue(self) -> Domains | None:
         """domains.csv."""
         path = self.folder / "domains.csv"
-        return Domains.read(path) if path.exists() else None
+        if not path.exists():
+            return None
+        found = Domains.read(path)
+        if lacking := [domain for domain in self.runs.domains if domain not in found.names]:
+            raise InputError(f"{path}: no row of {some(lacking)}, which the mixtures have; run `proxymix count` again")
+        return found
 
     @cached_property
     def tokens(self) -> dict[str, int]:
@@ -341,7 +346,12 @@ class StudyResults:
     def tokenizer(self) -> dict[str, Any]:
         """What the shards' manifest says of the tokenizer."""
         path = self.folder / "tokens" / "manifest.json"
-        return read_json(path)["tokenizer"] if path.exists() else {}
+        found = read_json(path).get("tokenizer") if path.exists() else {}
+        if not isinstance(found, dict):
+            raise InputError(
+                f"{path}: tokenizer is {found!r:.60}, so this is no token manifest; run `proxymix tokenize` again"
+            )
+        return found
 
     @cached_property
     def hashes(self) -> dict[str, str]:
