@@ -60,6 +60,19 @@ def parse_yaml(text: str, where: str, as_written: bool = False) -> Any:
         loader.dispose()
 
 
+def check_measure(text: str, where: str) -> None:
+    """Check that a text, which may not be YAML at all, is none that a reader of YAML dies of.
+
+    Raises:
+        InputError: If lists and mappings are too deep, or aliases multiply.
+    """
+    try:
+        parse_yaml(text, where)
+    except InputError as error:
+        if isinstance(error.__context__, _BeyondMeasure):
+            raise
+
+
 def _check_depth(text: str) -> None:
     """Raise a YAML error at the place where lists and mappings are nested too deep."""
     indents = (len(line) - len(line.lstrip(" \t-?:")) for line in text.split("\n"))
@@ -69,7 +82,12 @@ def _check_depth(text: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            raise _error(f"more than {MAX_DEPTH} lists and mappings within each other", event)
+            problem = f"more than {MAX_DEPTH} lists and mappings within each other"
+            raise _BeyondMeasure(problem=problem, problem_mark=event.start_mark)
+
+
+class _BeyondMeasure(yaml.MarkedYAMLError):
+    """Lists and mappings too deep, or aliases that multiply."""
 
 
 def _error(problem: str, place: Any) -> yaml.MarkedYAMLError:
@@ -100,7 +118,8 @@ class _Names:
         if id(node) in self._sizes:
             self._copies += self._sizes[id(node)]
             if self._copies > MAX_COPIES:
-                raise _error("aliases (*name) that repeat each other without measure", node)
+                problem = "aliases (*name) that repeat each other without measure"
+                raise _BeyondMeasure(problem=problem, problem_mark=node.start_mark)
             return self._sizes[id(node)]
         self._within.add(id(node))
         if isinstance(node, yaml.MappingNode):

@@ -313,3 +313,10 @@ def test_out_of_memory_ends_with_a_sentence(monkeypatch, capsys, error):
     monkeypatch.setattr(cli, "_dispatch", fail)
     assert main([]) == 1
     assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--names", "--objective", "--pot", "--spices"])
+@pytest.mark.parametrize("text", ["[" * 50_000, "- " * 5_000, "{a: " * 5_000])
+def test_brackets_without_end_in_a_flag_end_in_a_sentence(flag, text):
+    with pytest.raises(InputError, match=f"{flag}.*within each other"):
+        parse(flag, text)

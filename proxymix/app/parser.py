@@ -30,7 +30,7 @@ from proxymix.app.value_types import (
 )
 from proxymix.errors import InputError
 from proxymix.messages import nearest
-from proxymix.yaml_text import parse_yaml
+from proxymix.yaml_text import check_measure, parse_yaml
 
 MIN_VALUES = {"seed": 0, "workers": 1}
 """Smallest values of settings that many stages have."""
@@ -170,6 +170,8 @@ class Parser:
             if name == self._positional:
                 groups[0].append(values[0])
                 continue
+            for word in values:
+                check_measure(word, f"{self._parser.prog}: --{name}")
             if values and entry_type(kind) is not None:
                 given = _mapping_in(kind, values[0], f"{self._parser.prog}: --{name}")
                 if given is not None:
