@@ -79,6 +79,7 @@ def _check_depth(text: str) -> None:
     if text.count("[") + text.count("{") + max(indents, default=0) < MAX_DEPTH:
         return  # no text of so few brackets and spaces can be that deep
     depth = 0
+    event: Any
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
