@@ -183,6 +183,38 @@ def test_a_study_whose_runs_were_fed_another_mixture_than_its_table_says_cannot_
     assert f"{study / 'proxies'}: 1 of 8 runs" in message and "run 2" in message
 
 
+DAMAGED = {
+    "losses of a run": ("proxies/n00003/losses.csv", "confirmation/*-s*/losses.csv"),
+    "manifests": (
+        "proxies/n00002/manifest.yaml",
+        "proxies/run_batches.yaml",
+        "proxies/bundles.yaml",
+        "tokens/manifest.json",
+    ),
+    "shards": ("tokens/train/law/00000.ds", "tokens/valid/code/00000.ds.index", "tokens/tokenizer.json"),
+    "tables": ("domains.csv", "mixtures.csv", "losses.csv", "heuristic_mixture.yaml", "mixtures/n00004.yaml"),
+    "answers": ("regression/fit.json", "optimal_mixture.yaml", "confirmation.yaml", "report/index.html"),
+    "records": ("stages/*.json", ".digests.json"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_whatever_is_damaged_is_never_called_done_and_is_made_again_with_the_same_bytes(
+    finished, corpus, config, tmp_path, kind
+):
+    study = tmp_path / "undisturbed"
+    shutil.copytree(finished[0], study)
+    for number, path in enumerate(path for pattern in DAMAGED[kind] for path in sorted(study.glob(pattern))):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes([content, content[: len(content) // 2], bytes(len(content)), b""][number % 4])
+    status = subprocess.run([sys.executable, "-m", "proxymix", "status", str(study)], capture_output=True, text=True)
+    assert status.returncode == 0 and "stale" in status.stdout, status.stderr
+    done = subprocess.run(command(corpus, study, config), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert contents(study) == contents(finished[0])
+
+
 def test_another_configuration_is_refused_and_update_redoes_only_what_it_touches(finished, corpus, config):
     study, _ = finished
     flags = [*command(corpus, study, config), "--propose.num_candidates", "3000"]
@@ -198,7 +230,7 @@ def test_another_configuration_is_refused_and_update_redoes_only_what_it_touches
     ("flags", "message"),
     [
         (["--objective", "lore"], "no target 'lore'; nearest: code"),
-        (["--budget", "30000000"], "the smallest max_epochs that can is"),
+        (["--budget", "30000000"], "raise max_epochs to"),
         (
             ["--train.sequence_length", "4096", "--train.tokens", "65536", "--train.valid_tokens", "4096"],
             "sequence_length",
