@@ -326,14 +326,15 @@ def test_the_rounds_never_remove_what_they_read(tmp_path):
     assert all(path.read_text() == "precious" for path in read.values())
 
 
-def test_a_path_in_a_study_is_found_beside_it_or_in_the_working_directory_and_is_written_in_full(tmp_path, monkeypatch):
+def test_a_path_in_a_study_counts_from_the_working_directory_else_from_the_file_and_is_written_in_full(
+    tmp_path, monkeypatch
+):
     write_text(tmp_path / "s" / "study.yaml", "corpus: {path: c}")
     (tmp_path / "c").mkdir()
     monkeypatch.chdir(tmp_path)
     assert Config.read(Path("s/study.yaml"))["corpus.path"] == tmp_path / "c"
     (tmp_path / "s" / "c").mkdir()
-    with pytest.raises(InputError, match=r"corpus\.path: c is both"):
-        Config.read(Path("s/study.yaml"))
+    assert Config.read(Path("s/study.yaml"))["corpus.path"] == tmp_path / "c", "the working directory comes first"
     monkeypatch.chdir("/")
     assert Config.read(tmp_path / "s" / "study.yaml")["corpus.path"] == tmp_path / "s" / "c"
     study = Study(tmp_path / "new")

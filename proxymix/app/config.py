@@ -70,16 +70,17 @@ class Config(dict[str, Any]):
     def read(cls, path: Path) -> Self:
         """The settings in a study's YAML, under their names of today. Unknown keys are kept.
 
-        A relative path is looked for beside the file, then in the working directory.
+        A relative path counts from the working directory, as on the command line; where nothing is there, it is looked
+        for beside the file.
 
         Raises:
-            InputError: If the file cannot be read, a section is not a mapping, or a path is in both places.
+            InputError: If the file cannot be read, or a section is not a mapping.
         """
         old = old_keys(RENAMED)
         config = cls(renamed(_read(path, study_sections(), study_settings(), old), old, str(path)))
         for key in path_settings():
             if isinstance(config.get(key), str):
-                config[key] = _found(config[key], path, key)
+                config[key] = _found(config[key], path)
         return config
 
     def located(self) -> Self:
@@ -116,13 +117,11 @@ def path_settings() -> tuple[str, ...]:
     return tuple(key for key, value in study_settings().items() if Path in options(value.type) and key != "study")
 
 
-def _found(text: str, file: Path, key: str) -> Path:
+def _found(text: str, file: Path) -> Path:
     """The place of a path that stands in a YAML."""
     given = Path(text).expanduser()
-    beside, here = (file.parent / given).absolute(), given.absolute()
-    if beside != here and beside.exists() and here.exists() and not beside.samefile(here):
-        raise InputError(f"{file}: {key}: {text} is both {beside} and {here}; write the one that is meant in full")
-    return beside if beside.exists() else here
+    here, beside = given.absolute(), (file.parent / given).absolute()
+    return beside if beside.exists() and not here.exists() else here
 
 
 def study_sections() -> set[str]:
