@@ -67,11 +67,14 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--deadline", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    sys.path[:0] = [
+        str(ROOT),
+        str(ROOT / "benchmarks"),
+    ]  # Under PYTHONSAFEPATH a script's own folder is not on the path.
     if options.requirements:
         print("\n".join([*REQUIREMENTS, *(f"{name}  # optional: a variant of the head" for name in OPTIONAL)]))
         return
     if options.section:
-        sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
         from gpu_sections import run_section
 
         run_section(options.section, options.out, options.folder, options.deadline, options.rehearse)

@@ -17,6 +17,8 @@ MAX_WAIT_SECONDS = 100.0
 """Longest wait for wandb. A service that has not answered then is ended, and training goes on without it."""
 CONNECT_SECONDS = 60.0
 """Longest wait for wandb's server at the start of a run. A process waits once; its later runs write files only."""
+CLOSE_SECONDS = 5.0
+"""Longest wait for wandb to close its connection to a service that was killed."""
 NAMES = {"train_loss": "metric/train_loss", "learning_rate": "lr"}
 """Names of our metrics that RegMix calls otherwise."""
 
@@ -111,13 +113,18 @@ def _raise(error: BaseException) -> None:
 
 
 def _end_service() -> None:
-    """Kill wandb's service: this process would wait for it at its own end."""
+    """Kill wandb's service, and have wandb forget it: this process would wait for it at its own end."""
     import psutil
+    import wandb
 
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if process.name().startswith("wandb"):
                 process.kill()
+    with contextlib.suppress(
+        Exception
+    ):  # The connection is broken, which is why it is closed here and not at the exit.
+        _within(CLOSE_SECONDS, wandb.teardown)
 
 
 @contextmanager
