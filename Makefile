@@ -24,7 +24,7 @@ quickstart: $(VENV)/.installed ## environment, installation, and the main job on
 test: $(VENV)/.installed ## the whole test suite (under ten minutes on two cores)
 	$(PYTEST)
 
-test-fast: $(VENV)/.installed ## the tests that train next to nothing (under a minute on two cores)
+test-fast: $(VENV)/.installed ## the tests that train next to nothing (about a minute on two cores)
 	$(PYTEST) -m "not slow"
 
 gpu: $(VENV)/.installed ## nine minutes on an NVIDIA GPU: are results right, and how fast (REHEARSE=1: about a minute on a CPU)

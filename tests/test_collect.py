@@ -91,6 +91,7 @@ def test_losses_are_the_same_when_wandb_is_off_or_fails(trained, tmp_path, monke
     assert contents(tmp_path / "off") == contents(tmp_path / "failing") == wanted
 
 
+@pytest.mark.slow
 def test_a_run_trained_again_replaces_its_wandb_files(trained, tmp_path):
     data = TokenData.open(trained / "tokens", TINY)
     for seed in (0, 1):

@@ -42,6 +42,7 @@ def demands(draw, max_domains=8):
     return limits, prior, distance, few
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(demands(), st.integers(0, 99))
 def test_whatever_is_demanded_the_nearest_is_allowed_or_an_error_says_what_would_do(demanded, seed):

@@ -141,6 +141,7 @@ def test_a_fit_comes_back_from_disk_as_it_was(tmp_path, model):
     assert (std > 0).all()
 
 
+@pytest.mark.slow
 def test_the_same_runs_give_the_same_bytes_in_one_process_or_two(tmp_path):
     files = write_runs(tmp_path, *planted_runs(24))
     for workers in (1, 2):

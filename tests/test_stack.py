@@ -36,6 +36,7 @@ def fit(runs: list[Run], data: TokenData, settings: TrainSettings = TINY, layout
     return trainer.fit(runs, plans, data, settings, layout, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["50k", "200k"])
 def test_together_every_proxy_has_the_losses_that_it_has_alone_to_the_bit(data, model):
     settings = replace(TINY, model=model)
