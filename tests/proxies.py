@@ -1,6 +1,7 @@
 """Token shards and mixtures small enough to train on in a second."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def contents(folder: Path) -> dict[str, bytes]:
     """Every final file under a folder; wandb's hold clocks."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and "wandb" not in path.parts)
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 300.0) -> None:
+    """Wait until something is so. AssertionError: it does not come."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened"
+        time.sleep(0.01)
 
 
 def train_run(

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from proxies import TINY, contents, write_mixtures, write_tokens
+from proxies import TINY, contents, wait_for, write_mixtures, write_tokens
 
 from mixture_config.files.mixture import Mixture
 from proxy_training.device.layout import Layout
@@ -200,8 +199,7 @@ def test_a_process_that_fails_or_dies_ends_all_and_says_why(tokens, mixture, tmp
     assert not [child for child in psutil.Process().children() if "RANK" in child.environ()]
 
     def kill() -> None:
-        while not list((tmp_path / "out").rglob("wandb/*")):  # the first process is about to train
-            time.sleep(0.01)
+        wait_for(lambda: list((tmp_path / "out").rglob("wandb/*")))  # the first process is about to train
         second = [child for child in psutil.Process().children() if child.environ().get("RANK") == "1"]
         second[0].kill()
 

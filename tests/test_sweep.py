@@ -6,14 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
-from proxies import TINY, VOCABULARY, contents, write_mixtures, write_tokens
+from proxies import TINY, VOCABULARY, contents, wait_for, write_mixtures, write_tokens
 
 from mixture_config.synthesize import synthesize
 from proxy_training.collect import collect
@@ -52,13 +51,6 @@ def uninterrupted(tokens, mixtures, tmp_path_factory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("uninterrupted")
     sweep(mixtures, tokens, out, LONGER, workers=1, wandb="disabled")
     return contents(out)
-
-
-def wait_for(condition, seconds=600.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened"
-        time.sleep(0.01)
 
 
 def workers_of(pid: int) -> list[psutil.Process]:

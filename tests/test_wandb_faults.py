@@ -1,10 +1,12 @@
 """A wandb service that hangs, and a server that is not there."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -44,13 +46,21 @@ train(place / "mixtures", place / "tokens", Path({str(out)!r}), train={SETTINGS!
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment)
 
 
+def wandb_services(job: subprocess.Popen) -> list[psutil.Process]:
+    """The services that a job has started; it is waited for the first one for as long as the job runs."""
+    while job.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):  # A process may end while it is looked at.
+            children = psutil.Process(job.pid).children(recursive=True)
+            if services := [process for process in children if process.name().startswith("wandb")]:
+                return services
+        time.sleep(0.02)
+    raise AssertionError(f"the job ended without a wandb service: {job.communicate()[1]}")
+
+
 @pytest.mark.slow
 def test_a_service_that_is_stopped_is_left_behind_and_training_goes_on(place, tmp_path):
-    job = start_training(place, tmp_path, "offline", max_wait=3.0)
-    services: list[psutil.Process] = []
-    while not services:
-        time.sleep(0.02)
-        services = [p for p in psutil.Process(job.pid).children(recursive=True) if p.name().startswith("wandb")]
+    job = start_training(place, tmp_path, "offline", max_wait=20.0)
+    services = wandb_services(job)
     services[0].send_signal(signal.SIGSTOP)
     errors = job.communicate(timeout=120)[1]
     assert job.returncode == 0 and errors.count("wandb failed") == 1 and "Traceback" not in errors, errors
@@ -69,9 +79,16 @@ def test_a_server_that_is_not_there_is_waited_for_once_and_the_files_are_written
 
 @pytest.mark.parametrize("hangs_at", ["start", "log", "finish"])
 def test_a_call_that_does_not_return_is_waited_for_once_in_a_process(monkeypatch, hangs_at):
+    calls: list[str] = []
+
     class Stuck:
         def __getattr__(self, name):
-            return lambda *_, **__: time.sleep(60 if name == hangs_at else 0)
+            return lambda *_, **__: self.call(name)
+
+        def call(self, name):
+            calls.append(name)
+            if name == hangs_at:
+                threading.Event().wait()
 
     def start(mode):
         Stuck().start()
@@ -80,10 +97,9 @@ def test_a_call_that_does_not_return_is_waited_for_once_in_a_process(monkeypatch
     monkeypatch.setattr(wandb_log, "MAX_WAIT_SECONDS", 0.2)
     monkeypatch.setattr(wandb_log, "SERVICE", WandbService())
     warnings: list[str] = []
-    began = time.monotonic()
     for run in ("n00001", "n00002"):
         log = WandbLog(run, "offline", start, warnings.append)
         log.log([{"step": 1, "train_loss": 2.0}])
         log.close(failed=False)
-    assert time.monotonic() - began < 2.0
+    assert calls[-1] == hangs_at and calls.count(hangs_at) == 1, "wandb was called again after it hung"
     assert len(warnings) == 1 and re.match("n00001: wandb failed", warnings[0])
