@@ -19,12 +19,13 @@ from mixture_config.design.heuristics import (
     temperature_weights,
     uniform_weights,
 )
-from mixture_config.files.counts import Dataset, check_names, fixed_weights, has_domains, read_counts, regroup
+from mixture_config.files.counts import check_names, fixed_weights, regroup
 from mixture_config.files.mixture import Mixture
 from proxymix.errors import InputError
 from proxymix.messages import some
 from proxymix.progress import say
 from proxymix.schemas import distinct_names, plain_name, plain_names
+from proxymix.token_counts import Dataset, has_domains, read_counts
 
 Method = Literal["proportional", "prior", "temperature", "uniform", "unimax", "capped"]
 

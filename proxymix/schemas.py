@@ -107,19 +107,22 @@ class Domains:
 
     Args:
         names: Names of the domains.
-        tokens: Unique training tokens per domain, int64, shape (num_domains,).
-        documents: Documents per domain, int64, shape (num_domains,); 0 where they were not counted.
-        bytes: UTF-8 bytes of the text per domain, int64, shape (num_domains,); 0 where they were not counted.
+        tokens: Unique training tokens on disk per domain, int64, shape (num_domains,). What proxies repeat.
+        documents: Documents on disk per domain, int64, shape (num_domains,); 0 where they were not counted.
+        bytes: UTF-8 bytes of their text per domain, int64, shape (num_domains,); 0 where they were not counted.
+        available_tokens: Tokens per domain of the corpus that those on disk are a sample of, int64, shape
+            (num_domains,); None if they are all there is.
     """
 
     names: tuple[str, ...]
     tokens: np.ndarray
     documents: np.ndarray
     bytes: np.ndarray
+    available_tokens: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.names))
-        for name in ("tokens", "documents", "bytes"):
+        for name in ("tokens", "documents", "bytes", *(["available_tokens"] if self.is_sample else [])):
             counts = np.asarray(getattr(self, name), dtype=np.int64)
             assert counts.shape == (len(self.names),), f"{name} has the shape {counts.shape}"
             object.__setattr__(self, name, counts)
@@ -137,6 +140,8 @@ class Domains:
     def read(cls, path: Path) -> Self:
         """domains.csv -> domains, in the file's order. Only the columns `domain` and `tokens` are needed.
 
+        Where the field of `available_tokens` is empty, the domain has no more tokens than those on disk.
+
         Raises:
             InputError: If a column is missing, a name is repeated, or a count is not a whole number >= 0.
         """
@@ -152,23 +157,39 @@ class Domains:
             name = domain_name(row["domain"], f"{path}:{line}")
             if name in counts:
                 raise InputError(f"{path}:{line}: the domain {name!r} is there twice")
-            keys = ("tokens", "documents", "bytes")
+            row["available_tokens"] = row.get("available_tokens") or row["tokens"]
+            keys = ("tokens", "documents", "bytes", "available_tokens")
             counts[name] = tuple(_count(row.get(key, "0"), f"{path}:{line}: {key}") for key in keys)
-        tokens, documents, num_bytes = np.array(list(counts.values()), dtype=np.int64).T
-        if not tokens.any():
+        tokens, documents, num_bytes, available = np.array(list(counts.values()), dtype=np.int64).T
+        domains = cls(
+            tuple(counts), tokens, documents, num_bytes, available if "available_tokens" in cells.header else None
+        )
+        if not domains.true_tokens.any():
             raise InputError(f"{path}: no domain has any tokens")
-        return cls(tuple(counts), tokens, documents, num_bytes)
+        return domains
 
     def write(self, path: Path) -> None:
-        """Write domains.csv: domain, tokens, documents, bytes, prior."""
-        columns = (self.tokens.tolist(), self.documents.tolist(), self.bytes.tolist(), self.prior.tolist())
-        rows = list(zip(self.names, *columns, strict=True))
-        write_table(path, ("domain", "tokens", "documents", "bytes", "prior"), rows)
+        """Write domains.csv: domain, tokens, documents, bytes, prior, and available_tokens where these are a sample."""
+        columns = {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes, "prior": self.prior}
+        if self.available_tokens is not None:
+            columns["available_tokens"] = self.available_tokens
+        rows = list(zip(self.names, *(column.tolist() for column in columns.values()), strict=True))
+        write_table(path, ("domain", *columns), rows)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the tokens on disk are known to be a sample of a larger corpus."""
+        return self.available_tokens is not None
+
+    @property
+    def true_tokens(self) -> np.ndarray:
+        """Unique tokens of each domain of the whole corpus, int64, shape (num_domains,): what weights, caps and epochs go by."""
+        return self.tokens if self.available_tokens is None else self.available_tokens
 
     @property
     def prior(self) -> np.ndarray:
-        """Share of each domain in all tokens, shape (num_domains,)."""
-        return self.tokens / self.tokens.sum(dtype=np.float64)  # a sum of int64 could overflow
+        """Share of each domain in all tokens of the whole corpus, shape (num_domains,)."""
+        return self.true_tokens / self.true_tokens.sum(dtype=np.float64)  # a sum of int64 could overflow
 
     def aligned(self, names: Sequence[str], where: object) -> Self:
         """These domains in the order of `names`.
@@ -181,7 +202,8 @@ class Domains:
             InputError: If the two do not name the same domains.
         """
         order = positions(self.names, names, where)
-        return type(self)(tuple(names), self.tokens[order], self.documents[order], self.bytes[order])
+        available = None if self.available_tokens is None else self.available_tokens[order]
+        return type(self)(tuple(names), self.tokens[order], self.documents[order], self.bytes[order], available)
 
 
 def positions(found: Sequence[str], wanted: Sequence[str], where: object) -> list[int]:

@@ -23,10 +23,10 @@ from mixture_config.design.heuristics import (
     temperature_weights,
     unimax_weights,
 )
-from mixture_config.files.counts import read_counts
 from mixture_config.files.mixture import Mixture
 from proxymix.app.cli import main
 from proxymix.errors import InputError
+from proxymix.token_counts import read_counts
 
 FOUR = [
     {"lang": "eng", "dataset": "web", "gemma-3-tok": 500, "path": "data_tok/eng web"},
