@@ -16,7 +16,7 @@ from proxymix.schemas import MAX_COUNT, Domains, distinct_names, plain_name, rea
 from proxymix.token_counts import read_counts
 
 
-def count(tokens: Path, out: Path, counts: Path | None = None, multiplier: Mapping[str, float] | None = None) -> None:
+def count(tokens: Path, out: Path, counts: Path | None = None, multiplier: dict[str, float] | None = None) -> None:
     """Write how many training tokens each domain has. The prior is a domain's share of all of them.
 
     The tokens on disk may be a sample. The prior, and all later limits on epochs, then go by the true sizes.

@@ -113,7 +113,7 @@ STAGES = (
     Stage("tokenize", "data_preparation.tokenization:tokenize", "a corpus -> token shards (trains a BPE unless given one)",
           files={"input": "corpus", "out": "tokens"}, writes=("out",), section="tokenize", other_files=_given_corpus),
     Stage("count", "data_preparation.count:count", "token shards -> domains.csv with the prior",
-          files={"tokens": "tokens", "out": "domains.csv"}, writes=("out",)),
+          files={"tokens": "tokens", "out": "domains.csv"}, writes=("out",), section="corpus"),
     Stage("baseline", "mixture_config.baseline:baseline", "token counts -> the heuristic mixture",
           files={"counts": "domains.csv", "out": "heuristic_mixture.yaml"}, writes=("out",), section="baseline",
           display_only=("summary", "path", "json")),
