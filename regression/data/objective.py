@@ -68,7 +68,6 @@ class Objective:
 
         Args:
             spec: See `Spec`. The mean of z-scores is a weighted mean, the weight of a target 1 / standard deviation.
-            targets: Loss columns, in the order of the losses.
             losses: Of the sweep's runs, shape (num_runs, T): the scale of z-scores.
 
         Raises:

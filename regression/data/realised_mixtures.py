@@ -18,7 +18,6 @@ def check_realised(runs: Runs, folders: Sequence[Path]) -> None:
     may therefore differ from weight x tokens by less than one block, and by no more.
 
     Args:
-        runs: The table.
         folders: Folders of run folders, n00001 for index 1, each with a manifest.yaml of declared and realised tokens.
             A run is taken from the first folder that has it.
 

@@ -59,14 +59,7 @@ class Runs:
 
 
 def write_losses(path: Path, index: Sequence[Key], targets: Sequence[str], losses: np.ndarray) -> None:
-    """Write losses.csv: index, and the loss columns at full precision.
-
-    Args:
-        path: The file.
-        index: The key of each run.
-        targets: Loss columns.
-        losses: Shape (num_runs, num_targets).
-    """
+    """Write losses.csv: index, and the loss columns at full precision."""
     rows = [(key, *map(float, row)) for key, row in zip(index, losses, strict=True)]
     write_table(path, ("index", *targets), rows)
 
@@ -92,12 +85,7 @@ def resolve_targets(names: Sequence[str], columns: Sequence[str], where: str) ->
 
 
 def problem_lines(problems: Sequence[LeftOut], key: str) -> str:
-    """A line for each kind of problem, with the runs that have it.
-
-    Args:
-        problems: What is wrong.
-        key: The name of the key column.
-    """
+    """A line for each kind of problem, with the runs that have it."""
     texts: dict[str, list[str]] = {}
     for problem in problems:
         cell = f"{problem.column} is {problem.value}, " if problem.value else ""

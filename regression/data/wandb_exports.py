@@ -28,10 +28,6 @@ def from_export(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     A name such as n00001 becomes the index of the run, 1. Where a run did not come to its end, words that say so stand in
     the place of its numbers.
 
-    Args:
-        table: What the file holds.
-        path: The file, for messages.
-
     Raises:
         InputError: If a chart's columns hold no numbers, or none is a run's.
     """

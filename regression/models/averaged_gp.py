@@ -14,9 +14,6 @@ class GP(Regressor):
 
     It ranks better than either (`python benchmarks/regression.py`). The two count as one distribution: where they
     disagree, half of their difference is added to the uncertainty.
-
-    Attributes:
-        parts_: The two processes.
     """
 
     knows_std = True

@@ -169,11 +169,7 @@ def save_fit(
     """Write a fit's folder, fit.json last. Other files in the folder are left alone.
 
     Args:
-        folder: The folder.
-        fitted: The fitted model.
         tables: Name of a table -> its rows. A table without rows is removed if an earlier fit left one.
-        predictions: Rows of predictions.csv.
-        settings: What the fit was asked for.
     """
     runs = fitted.runs
     written = [

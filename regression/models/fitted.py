@@ -6,11 +6,10 @@ from functools import cached_property
 
 import numpy as np
 
-from proxymix.progress import progress
 from regression.data.objective import Objective, Spec
 from regression.data.runs import Runs
 from regression.models.regressor import JointRandomness, Regressor
-from regression.models.threads import single_thread
+from regression.models.threads import in_parallel, single_thread
 
 BLOCK_ROWS = 8192
 """Rows predicted at a time, so that memory does not grow with the number of candidates."""
@@ -97,8 +96,6 @@ class FittedModel:
         """The objective and its standard deviation per row of X, each of shape (num_rows,).
 
         Args:
-            X: Mixtures, shape (num_rows, num_domains).
-            objective: The objective.
             noise: Whether the standard deviation is that of a run's measured objective, or of the curve alone.
         """
         used = objective.used
@@ -121,7 +118,6 @@ class FittedModel:
         Args:
             baselines: Shape (B, num_domains).
             proposal: Shape (num_domains,).
-            objective: The objective.
 
         Returns:
             Gains and standard deviations, each of shape (B,).
@@ -152,27 +148,13 @@ class FittedModel:
 
         Gaussian processes and laws draw curves from their posterior, with the errors of the targets correlated and scaled
         as on held-out runs. Other regressors are refitted to bootstrap samples of the runs, all targets to the same sample.
-
-        Args:
-            num: How many.
-            rng: Where they come from.
-            workers: Processes for bootstrap samples.
         """
         if self.has_posterior:
             with single_thread():
                 return [self._sampled(JointRandomness(rng, self.correlation)) for _ in range(num)]
-        import joblib
-
         num_runs = len(self.runs.index)
-        samples = [np.sort(rng.integers(num_runs, size=num_runs)) for _ in range(num)]
-        jobs = (joblib.delayed(self._refitted)(rows) for rows in samples)
-        found: list[FittedModel] = []
-        with progress("bootstrap", total=num, unit="samples") as bar:
-            processes = min(workers or joblib.cpu_count(), max(num, 1))
-            for fit in joblib.Parallel(processes, return_as="generator")(jobs):
-                found.append(fit)
-                bar.advance()
-        return found
+        samples = [(np.sort(rng.integers(num_runs, size=num_runs)),) for _ in range(num)]
+        return in_parallel(self._refitted, samples, workers, "bootstrap", "samples")
 
     def _sampled(self, randomness: JointRandomness) -> "FittedModel":
         """One posterior sample of every target."""

@@ -175,9 +175,6 @@ class TransformedGP(Regressor):
 
         In closed form, from the inverse covariance (Rasmussen and Williams 2006, section 5.4.2). The hyperparameters have
         seen all runs, so this is for many runs, where no fold moves the hyperparameters.
-
-        Args:
-            folds: Shape (num_runs,).
         """
         from scipy.linalg import cho_solve
 
@@ -261,9 +258,6 @@ class GPSample(Regressor):
     """One curve of a Gaussian process' posterior. The prior's part is a sum of random waves (Rahimi and Recht 2007).
 
     Args:
-        process: The fitted process.
-        randomness: The random numbers of this sample.
-        target: Which target the process is of.
         scale: What deviations from the posterior mean are multiplied by.
     """
 

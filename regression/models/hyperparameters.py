@@ -36,7 +36,6 @@ def posterior_mode(Z: np.ndarray, y: np.ndarray, start: np.ndarray | None, max_s
         Z: Standardised features, shape (num_runs, num_features).
         y: Standardised logarithms of the losses, shape (num_runs,).
         start: Where to begin; None for the middle of the priors.
-        max_steps: Steps of L-BFGS.
     """
     from scipy.optimize import minimize
 

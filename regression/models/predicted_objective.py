@@ -14,17 +14,9 @@ class PredictedObjective:
     """The predicted objective as a search sees it.
 
     Args:
-        fitted: The regressions.
-        objective: What is minimised.
         reference: The mixture that ceilings refer to, shape (num_domains,). No loss may rise further above its loss there
             than `objective.max_increase` says.
         risk_aversion: Standard deviations of the curve that are added to the prediction.
-
-    Attributes:
-        smooth: Whether `gradient` is there.
-        convex: Whether the objective is a convex function of the weights.
-        has_kinks: Whether the gradient jumps: the objective is the worst of several losses.
-        ceilings: Names of the C losses that have a ceiling.
     """
 
     def __init__(

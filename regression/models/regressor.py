@@ -87,11 +87,7 @@ class Regressor(ABC):
         raise NotImplementedError(f"{type(self).__name__} has no posterior; refit it to bootstrap samples")
 
     def held_out(self, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions of its own runs, each without the runs of its fold, and standard deviations (noise included).
-
-        Args:
-            folds: The fold of each run, shape (num_runs,).
-        """
+        """Predictions of its own runs, each without the runs of its fold, and standard deviations (noise included)."""
         raise NotImplementedError(f"{type(self).__name__} must be fitted again without each fold")
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
@@ -142,12 +138,7 @@ class Regressor(ABC):
 
 
 class JointRandomness:
-    """The random numbers of one posterior sample: one curve per target, from numbers that targets share or correlate in.
-
-    Args:
-        rng: Where the numbers come from.
-        correlation: Of the targets' errors, shape (num_targets, num_targets).
-    """
+    """The random numbers of one posterior sample: one curve per target, from numbers that targets share or correlate in."""
 
     def __init__(self, rng: np.random.Generator, correlation: np.ndarray) -> None:
         values, vectors = np.linalg.eigh(correlation)

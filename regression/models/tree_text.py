@@ -21,10 +21,6 @@ NODES, LEAVES = ("split_feature", "threshold", "decision_type", "left_child", "r
 def checked_trees(text: str, num_features: int) -> str:
     """The trees of a model, written anew.
 
-    Args:
-        text: What LightGBM's `model_to_string` gave.
-        num_features: Features that the trees may ask for.
-
     Raises:
         InputError: If it is not the text of a sum of trees of numbers, with every node below one other.
     """
@@ -104,8 +100,6 @@ def _check_children(children: np.ndarray, num_leaves: int, where: str) -> None:
 
     Args:
         children: Left and right children, shape (2, num_leaves - 1).
-        num_leaves: The number of leaves.
-        where: The tree, for messages.
 
     Raises:
         InputError: If not, since a prediction might then never end.

@@ -62,10 +62,7 @@ def join_runs(carried: CarriedRuns, fresh: Runs | None, changed: Sequence[str], 
     New runs whose keys are taken are numbered after the old ones.
 
     Args:
-        carried: The old runs.
-        fresh: Runs over the new domains.
         changed: Domains whose name stayed and whose data did not: their old and new losses are not one target.
-        where: The file of the new mixtures, for messages.
 
     Raises:
         InputError: If the new runs are over other domains, or share no target with the old.
@@ -94,14 +91,7 @@ def join_runs(carried: CarriedRuns, fresh: Runs | None, changed: Sequence[str], 
 
 
 def write_runs(out: Path, carried: CarriedRuns, joined: Runs, fresh: Sequence[Key]) -> None:
-    """Write reuse.csv, losses.csv, and last mixtures.csv.
-
-    Args:
-        out: Folder to write.
-        carried: The old runs.
-        joined: Those that count, and the new runs below them.
-        fresh: Keys of the new runs in their own file.
-    """
+    """Write reuse.csv, losses.csv, and last mixtures.csv."""
     rules = list(carried.deviations)
     rows: list[list[object]] = []
     for i, key in enumerate(carried.runs.index):

@@ -41,11 +41,6 @@ class Changes:
     def check(self, old: Sequence[str], new: Sequence[str], where: str) -> None:
         """Check that every old domain has one fate and every new one has one origin.
 
-        Args:
-            old: The old domains.
-            new: The new domains.
-            where: The file of the new domains, for messages.
-
         Raises:
             InputError: If a domain is named twice, unknown, or unaccounted for.
         """

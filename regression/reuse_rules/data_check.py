@@ -11,11 +11,6 @@ from proxymix.schemas import Shard, read_tokens_manifest
 def check_data(old: Path | None, new: Path | None, unchanged: Sequence[str]) -> str:
     """What is known about the tokenizer and the data of unchanged domains, in a sentence.
 
-    Args:
-        old: Token shards of the old domains.
-        new: Token shards of the new domains.
-        unchanged: Domains that are said to be the same in both.
-
     Raises:
         InputError: If the token manifests say that they differ.
     """

@@ -85,10 +85,8 @@ def freeze_domains(
     it is one on each of its members.
 
     Args:
-        domains: The new domains.
         mixture: Domain -> weight, over the old domains.
         unchanged: Domains that keep their relative weights.
-        where: The mixture's file, for messages.
 
     Raises:
         InputError: If the mixture has no weight there, or weight on a domain without tokens.
@@ -119,14 +117,7 @@ def freeze_domains(
 
 
 def say_frozen(table: Domains, frozen: FrozenDomains, total: int, folder: Path) -> None:
-    """Say which domains are one now, and what to do next.
-
-    Args:
-        table: The domains to draw mixtures from.
-        frozen: The virtual domain.
-        total: Tokens of its members together.
-        folder: Where the files are.
-    """
+    """Say which domains are one now, and what to do next."""
     affected = table.names[1:]
     if not affected:
         say(

@@ -21,7 +21,6 @@ class WeightRules:
 
     Attributes:
         transfer: The part of an old weight that goes to each new domain, shape (num_old, num_new).
-        new: The new domains.
         merged: New domain -> (positions of its old parts, their shares of its tokens).
         dropped: Positions of the old domains that are gone.
         changed: Names that old and new domains share though their data differ.
@@ -65,14 +64,6 @@ def make_rules(
     old_where: object = "",
 ) -> WeightRules:
     """The rules for `changes`: splits by the tokens of the new table, merges by those of the old.
-
-    Args:
-        old: The old domains.
-        domains: The new domains.
-        changes: What became of the old ones.
-        old_domains: The old domains with their tokens, which merges need.
-        where: The file of the new domains, for messages.
-        old_where: The file of the old domains, for messages.
 
     Raises:
         InputError: If tokens that a rule needs are not known.

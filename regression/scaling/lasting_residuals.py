@@ -27,7 +27,6 @@ def lasting_residuals(residuals: np.ndarray, mixture: np.ndarray, num_mixtures: 
     Args:
         residuals: Of the runs, shape (num_rows,).
         mixture: Which mixture each run has, shape (num_rows,).
-        num_mixtures: How many there are.
     """
     counts = np.bincount(mixture, minlength=num_mixtures)
     sums = np.bincount(mixture, residuals, minlength=num_mixtures)

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from proxymix.errors import InputError
-from proxymix.progress import progress
 from proxymix.schemas import loss_domain
-from regression.models.threads import single_thread
+from regression.models.threads import in_parallel, single_thread
 from regression.scaling.lasting_residuals import lasting_residuals
 from regression.scaling.matching import MatchedScales
 from regression.scaling.size_laws import LAWS, Points, SizeLaw
@@ -26,9 +25,7 @@ class Predicted:
     Attributes:
         mean: Shape (num_mixtures,).
         low: Lower ends of 90% intervals, shape (num_mixtures,).
-        high: Their upper ends.
         rmse: Of the law on the runs that it was fitted to.
-        num_runs: How many these are.
         parameters: The law's parameters by name.
     """
 
@@ -45,8 +42,6 @@ class Trial:
     """A law for one target, fitted to the smaller scales and tried on the largest.
 
     Attributes:
-        law: Its name.
-        target: Position of the target.
         predicted: Losses at the largest scale.
         measured: Losses there, shape (num_mixtures,); nan where the largest scale has no run.
     """
@@ -111,12 +106,10 @@ def _predict_all(
     workers: int | None,
     description: str,
 ) -> list[Predicted]:
-    import joblib
-
     points, at = matched.points(rows), np.full(len(matched.keys), 1.0)
     wanted = Points(matched.weights, at * size[0], at * size[1])
-    jobs = (
-        joblib.delayed(predict_law)(
+    tasks = [
+        (
             SizeLaw(name, _own(matched, t)),
             points,
             matched.losses[rows, t],
@@ -127,14 +120,8 @@ def _predict_all(
             np.random.default_rng([seed, 1, LAWS.index(name), t]),
         )
         for name, t in pairs
-    )
-    found = []
-    with progress(description, total=len(pairs), unit="laws") as bar:
-        processes = min(workers or joblib.cpu_count(), max(len(pairs), 1))
-        for result in joblib.Parallel(processes, return_as="generator")(jobs):
-            found.append(result)
-            bar.advance()
-    return found
+    ]
+    return in_parallel(predict_law, tasks, workers, description, "laws")
 
 
 def predict_law(
@@ -153,14 +140,11 @@ def predict_law(
     noise of a run, and they hold if the law does.
 
     Args:
-        law: Not yet fitted.
-        points: Of the runs.
         losses: Shape (num_runs,).
         mixture: Which row of `wanted` each run has, shape (num_runs,).
         wanted: A row for every mixture, at the size to predict for.
         domains: Names of the weights.
         num_bootstrap: Draws of mixtures; 0 for no intervals.
-        rng: For starts and draws.
     """
     with single_thread():
         law.fit(points, losses, rng)

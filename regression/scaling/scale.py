@@ -23,11 +23,8 @@ class Scale:
     """Runs of one proxy size.
 
     Attributes:
-        name: As the user calls it.
-        runs: Mixtures and losses.
         params: Parameters without embeddings.
         tokens: Training tokens of a run.
-        inputs: SHA-256 of the files.
     """
 
     name: str

@@ -85,13 +85,7 @@ class SizeLaw:
     )  # positions of a term that falls with size and of its exponent
 
     def fit(self, points: Points, losses: np.ndarray, rng: np.random.Generator) -> "SizeLaw":
-        """Least squares with Huber's loss, from several starts.
-
-        Args:
-            points: Of the runs.
-            losses: Shape (num_rows,), above 0.
-            rng: Where the starts come from.
-        """
+        """Least squares with Huber's loss, from several starts."""
         # ---- 1. Units, and which sizes have a term
         sizes = (points.params, points.tokens)
         self.reference_ = (float(np.exp(np.log(sizes[0]).mean())), float(np.exp(np.log(sizes[1]).mean())))
@@ -125,10 +119,7 @@ class SizeLaw:
         allow (randomise, then optimise: Bardsley et al. 2014).
 
         Args:
-            points: Of the runs.
-            losses: Shape (num_rows,).
             counts: How often each run is drawn, shape (num_rows,).
-            rng: Where the centers come from.
         """
         center = self._center + self._width * rng.normal(size=len(self._center))
         return self._descend(self.theta_, points, losses, counts, center, MAX_STEPS)[0]

@@ -29,10 +29,7 @@ def baselines_of(
     """What the proposal is compared with: name -> weights, shape (num_domains,).
 
     Args:
-        fitted: The fit, whose best run is a baseline.
-        objective: What is minimised.
         prior: The prior, or the mean of the sweep where token counts are unknown.
-        heuristic: A mixture's YAML.
         has_prior: Whether `prior` is the prior.
 
     Raises:
@@ -103,13 +100,7 @@ def is_better(fitted: FittedModel, baseline: BaselinePrediction) -> bool:
 
 
 def verdict(better: Sequence[str], others: Sequence[str], ranks: bool) -> str:
-    """What the runs show, in words.
-
-    Args:
-        better: Baselines over which a gain is shown.
-        others: The other baselines.
-        ranks: Whether the regression ranks runs better than chance.
-    """
+    """What the runs show, in words."""
     if not ranks:
         return "not better than any baseline: the regression does not rank runs better than chance"
     phrases = {**BASELINE_PHRASES, "sweep_mean": "the mean of the sweep"}

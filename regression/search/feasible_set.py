@@ -60,11 +60,8 @@ class FeasibleSet:
         """The mixtures that keep what was asked for, and that the data can feed.
 
         Args:
-            constraints: What was asked for.
-            names: The domains.
             prior: Where distances are measured from, shape (num_domains,).
             counts: Unique training tokens per domain, shape (num_domains,); needed only for a budget.
-            where: The file that holds the counts, for messages.
 
         Raises:
             InputError: If no mixture is allowed.
@@ -92,9 +89,6 @@ class FeasibleSet:
 
         Weights below 1e-9 become 0 where their floor allows 0. With `max_domains` the largest weights stay, and the
         result is the nearest mixture of these domains, which need not be the nearest of all.
-
-        Args:
-            X: Any finite numbers, shape (num_rows, num_domains).
         """
         W = np.array(X, dtype=float)
         outside = np.flatnonzero(~self.holds(W))
@@ -134,9 +128,6 @@ class FeasibleSet:
 
     def suffices(self, members: np.ndarray) -> np.ndarray:
         """Whether some mixture of these domains alone is within limits and distance.
-
-        Args:
-            members: Which domains, bool, shape (num_rows, num_domains).
 
         Returns:
             Shape (num_rows,).
@@ -221,9 +212,6 @@ class FeasibleSet:
         Args:
             X: What is projected, shape (num_rows, num_domains).
             W: Its projection without a ball, outside it.
-            scale: As for `project`.
-            low: Floors per row.
-            high: Caps per row.
         """
         assert self.max_distance is not None
         result = W.copy()

@@ -28,8 +28,6 @@ def gradient_search(function: ObjectiveFunction, feasible: FeasibleSet, starts: 
     """The lowest mixtures that descents from several starts lead to.
 
     Args:
-        function: What is minimised; smooth, except for kinks.
-        feasible: Which mixtures are allowed.
         starts: Allowed or not, shape (num_starts, num_domains); at least one.
 
     Returns:

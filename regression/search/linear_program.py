@@ -46,7 +46,6 @@ class LinearProgram:
             values: Shape (num_planes,).
             slopes: Shape (num_planes, num_domains).
             low: Floors, at least those of the polytope, shape (num_domains,).
-            high: Caps.
 
         Returns:
             Weights (to the solver's precision), and the multipliers of the planes, which sum to 1; None if the solver

@@ -56,9 +56,7 @@ class NextRuns:
     """The choice of the next mixtures worth training.
 
     Args:
-        fitted: The fit to all runs so far.
         objective: What is minimised; mixtures predicted to be over one of its ceilings come last.
-        feasible: Which mixtures are allowed.
     """
 
     fitted: FittedModel
@@ -67,11 +65,6 @@ class NextRuns:
 
     def mixtures(self, num: int, rng: np.random.Generator, acquisition: Acquisition = "improvement") -> np.ndarray:
         """The next mixtures, shape (num, num_domains): allowed, no two alike, none like one that was trained.
-
-        Args:
-            num: How many.
-            rng: Of the candidates.
-            acquisition: See the module.
 
         Raises:
             InputError: If fewer than one is asked for, or the feasible set does not hold as many different mixtures.

@@ -25,15 +25,7 @@ def numbers_after(runs: Runs, num: int) -> list[int]:
 def write_mixtures(
     folder: Path, runs: Runs, table: MixtureTable, expected: Expectation, settings: dict[str, Any]
 ) -> None:
-    """FOLDER/n00065.yaml and so on, in the keys of a sweep; after the weights come `settings` and what is expected.
-
-    Args:
-        folder: Where they are written.
-        runs: The runs so far, whose targets are the domains to validate on.
-        table: The mixtures.
-        expected: What is expected of each of them.
-        settings: What else each file records.
-    """
+    """FOLDER/n00065.yaml and so on, in the keys of a sweep; after the weights come `settings` and what is expected."""
     validated = [domain for domain in map(loss_domain, runs.targets) if domain in runs.domains]
     columns = {field.name: getattr(expected, field.name) for field in fields(expected)}
     for row, (number, weights) in enumerate(zip(table.index, table.weights, strict=True)):

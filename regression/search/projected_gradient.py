@@ -40,7 +40,6 @@ def descend(
         W: Shape (num_rows, num_domains).
         high: Caps per row, where they are below those of the feasible set.
         scale: What counts as a difference in value.
-        num_batches: How often `function` is called at most.
 
     Returns:
         Shape (num_rows, num_domains).
@@ -102,16 +101,7 @@ def projected_gradient(
     scale: float,
     num_batches: int,
 ) -> np.ndarray:
-    """The lowest mixture that each row of W came to; each batch of evaluations is one trial step of every row.
-
-    Args:
-        function: Values and slopes.
-        feasible: The limits and the distance hold for W, and then for every iterate.
-        W: Shape (num_rows, num_domains).
-        high: Caps per row, where they are below those of the feasible set.
-        scale: What counts as a difference in value.
-        num_batches: How often `function` is called at most.
-    """
+    """The lowest mixture that each row of W came to; each batch of evaluations is one trial step of every row."""
     num_rows, num_domains = W.shape
     everyone = np.arange(num_rows)
     W = W.copy()

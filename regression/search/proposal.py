@@ -77,11 +77,7 @@ class Proposal:
         objective: What was minimised, resolved.
         asked: The objective in words.
         verdict: Which baselines the proposal is predicted to be better than, in words.
-        confidence: Of the intervals.
-        predicted: The objective of a run at the proposal.
-        baselines: Baseline -> its prediction.
         weight_intervals: Domain -> the interval of its weight among the optima of posterior samples.
-        budget: Tokens of the final training.
         max_epochs: Passes allowed over a domain.
         epochs: Domain -> passes over it.
         caps: Domain -> the largest weight allowed.
@@ -121,12 +117,7 @@ class Proposal:
         return from_mapping(cls, {**mixture.extra, "train": mixture.weights}, str(path))
 
     def write(self, path: Path, targets: Sequence[str] | None = None) -> None:
-        """Write the proposal as a mixture in RegMix's keys.
-
-        Args:
-            path: The YAML to write.
-            targets: The domains to validate on; all of them when left out.
-        """
+        """Write the proposal as a mixture in RegMix's keys."""
         content = to_mapping(self)
         if self.budget is not None:  # a budget without a cap on epochs is written as max_epochs: null
             content["max_epochs"] = self.max_epochs

@@ -53,8 +53,6 @@ class FitSearch:
     """How fits are searched: that of all runs, and those of halves of them.
 
     Args:
-        objective: What is minimised.
-        feasible: Which mixtures are allowed.
         prior: Around which draws are made, and above whose losses targets may not rise far; shape (num_domains,).
         settings: How to search, with a number of candidates (`resolved`).
     """
@@ -108,17 +106,7 @@ def propose_mixture(
     seed: int,
     workers: int | None = None,
 ) -> ProposedMixture:
-    """Search the regression, and hold what is found against halves of the runs, posterior samples and baselines.
-
-    Args:
-        fitted: The regression.
-        how: How it is searched.
-        baselines: Baseline -> weights, shape (num_domains,).
-        num_curves: Posterior samples; 40, or 12 that are bootstrapped, when left out.
-        num_splits: Ways to split the runs into halves.
-        seed: Of all draws.
-        workers: Processes for halves and bootstrap samples; one per core when left out.
-    """
+    """Search the regression, and hold what is found against halves of the runs, posterior samples and baselines."""
     objective, feasible, prior = how.objective, how.feasible, how.prior
     found = how.search(fitted, np.random.default_rng(seed))
     weights, B = found[0].weights, np.array(list(baselines.values()))

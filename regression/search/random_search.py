@@ -30,12 +30,7 @@ def simulation(
     """RegMix's simulation: Dirichlet(center) draws, and the mean of those of lowest value.
 
     Args:
-        function: What is minimised.
-        feasible: Which mixtures are allowed; draws outside are scaled into the set.
         center: The Dirichlet's parameters, summing to 1: the prior. Shape (num_domains,).
-        num_candidates: How many are drawn; 1,000,000 need no more memory than 100,000.
-        num_averaged: How many of the best are averaged.
-        rng: Where the draws come from.
 
     Returns:
         The mean, or nothing if no draw keeps the ceilings.
@@ -66,13 +61,8 @@ def wide_search(
     and closer draws around the best follow. Trees are flat between thresholds, so closer draws would only find edges.
 
     Args:
-        function: What is minimised.
-        feasible: Which mixtures are allowed.
         prior: Around which half of them are drawn, shape (num_domains,).
         best_runs: Around which a quarter are drawn, shape (num_runs, num_domains).
-        num_candidates: How many are drawn.
-        num_averaged: How many of the best are averaged.
-        rng: Where the draws come from.
 
     Returns:
         The mean, or nothing if no draw keeps the ceilings.

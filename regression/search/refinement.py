@@ -32,9 +32,6 @@ def tangent_bound(
     that is no lower elsewhere means that no small step gains anything.
 
     Args:
-        function: What is minimised.
-        feasible: Which mixtures are allowed.
-        weights: Where the tangent is taken, shape (num_domains,).
         everywhere: Whether the bound holds for mixtures of any domains; else, with `max_domains`, for those that have a
             weight here.
     """
@@ -173,9 +170,6 @@ def prune_small_weights(
     More and more of the least useful domains are dropped, while that costs at most `negligible`.
 
     Args:
-        function: What is minimised.
-        feasible: Which mixtures are allowed.
-        weights: Shape (num_domains,).
         negligible: How much the value may rise.
         limit: What the value may not rise above, unless it is there already.
     """

@@ -27,15 +27,10 @@ def search(
     """Mixtures of low value, best first.
 
     Args:
-        function: What is minimised.
-        feasible: Which mixtures are allowed.
         prior: Around which the draws are made, shape (num_domains,).
         best_runs: Mixtures of the best runs, shape (num_runs, num_domains).
         method: `simulation` and `wide` draw mixtures, `gradient` follows slopes. `auto` takes what fits the function:
             draws for trees, draws and slopes where it is smooth, slopes alone where it is convex.
-        num_candidates: Mixtures drawn by each of simulation and wide.
-        num_averaged: How many of the best draws are averaged.
-        rng: Where the draws come from.
 
     Raises:
         InputError: If no mixture that was found keeps every ceiling, or slopes are asked of a function that has none.

@@ -43,10 +43,6 @@ class SearchSettings:
             raise InputError(f"risk_aversion is {self.risk_aversion:g}; 0 or more is wanted")
 
     def resolved(self, smooth: bool) -> "SearchSettings":
-        """The settings with a number of candidates where none is given.
-
-        Args:
-            smooth: Whether the regression is smooth, so that slopes are followed too.
-        """
+        """The settings with a number of candidates where none is given."""
         num = self.num_candidates or (DRAWN_IF_SMOOTH if smooth else DRAWN_FROM_TREES)
         return replace(self, num_candidates=num, num_averaged=min(self.num_averaged, num))

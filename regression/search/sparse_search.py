@@ -21,12 +21,6 @@ NUM_EXCHANGED = 16
 def sparse_descents(function: ObjectiveFunction, feasible: FeasibleSet, W: np.ndarray, scale: float) -> np.ndarray:
     """Mixtures of at most `max_domains`, of low value.
 
-    Args:
-        function: What is minimised.
-        feasible: Its `max_domains` is the number of domains.
-        W: Ends of descents over all domains, shape (num_rows, num_domains).
-        scale: What counts as a difference in value.
-
     Returns:
         Shape (any, num_domains).
     """

@@ -48,9 +48,6 @@ def optima_of(
     """Where posterior samples have their own lowest allowed mixture, shape (len(samples), num_domains).
 
     Args:
-        samples: Posterior samples of a fit.
-        objective: What is minimised.
-        feasible: Which mixtures are allowed.
         reference_mixture: The mixture that ceilings refer to.
         starts: Where the search begins, shape (S, num_domains).
         rng: Of the mixtures that are tried where a sample has no slopes, around the starts.
@@ -98,15 +95,8 @@ def near_optimal(
     (one-sided).
 
     Args:
-        fitted: The fit.
-        samples: Its posterior samples.
-        objective: What is minimised.
-        feasible: Which mixtures are allowed.
         reference_mixture: The mixture that ceilings refer to.
-        proposal: Shape (num_domains,).
         others: Mixtures worth a look: baselines, optima of posterior samples; shape (rows, num_domains).
-        rng: Of the draws.
-        most: How many are kept.
     """
     X = feasible.admit(_around(proposal, others, rng))
     X = X[feasible.holds(X)]

@@ -33,8 +33,6 @@ def calibration(
     """Scales of standard deviations that match the errors on held-out runs: the mean of (error / std)^2 is 1.
 
     Args:
-        runs: What was measured.
-        regressors: One per target.
         mean: Held-out predictions, shape (num_repeats, num_runs, num_targets).
         std: Their standard deviations, same shape.
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from proxymix.progress import progress
 from regression.data.objective import Objective
 from regression.models.fitted import FittedModel
-from regression.models.threads import single_thread
+from regression.models.threads import in_parallel, single_thread
 from regression.selection.cross_validation import split
 from regression.selection.repeats import same_mixtures
 
@@ -77,32 +76,19 @@ def cross_fitted(
     Args:
         fitted: The fit to all runs. Both halves are fitted by the same kind of regressor, because another kind may shrink
             every gain by another factor, which is no curse.
-        objective: What is minimised.
         propose: A fit -> its proposal, shape (num_domains,).
         baselines: Mixtures to gain over, shape (B, num_domains).
-        num_splits: Ways to split; each gives two proposals.
-        seed: Of the splits.
-        workers: Processes.
 
     Returns:
         None where there are too few runs to split.
     """
-    import joblib
-
     mixtures = same_mixtures(fitted.runs.weights)
     if mixtures.max() + 1 < MIN_MIXTURES or num_splits < 1:
         return None
     halves = split(mixtures, 2, num_splits, seed)
-    tasks = [(half == side, number) for number, half in enumerate(halves) for side in (0, 1)]
-    jobs = (
-        joblib.delayed(_propose_and_predict)(fitted, objective, propose, baselines, seen, [seed, number, int(seen[0])])
-        for seen, number in tasks
-    )
-    results = []
-    with progress("cross-fit", total=len(tasks), unit="splits") as bar:
-        for result in joblib.Parallel(min(workers or joblib.cpu_count(), len(tasks)), return_as="generator")(jobs):
-            results.append(result)
-            bar.advance()
+    parts = [(half == side, number) for number, half in enumerate(halves) for side in (0, 1)]
+    tasks = [(fitted, objective, propose, baselines, seen, [seed, number, int(seen[0])]) for seen, number in parts]
+    results = in_parallel(_propose_and_predict, tasks, workers, "cross-fit", "splits")
     own, other, stds, proposals = (np.array(values) for values in zip(*results, strict=True))
     gains, held_out_gains = own[:, 1:] - own[:, :1], other[:, 1:] - other[:, :1]
     return CrossFitting(own[:, 0], other[:, 0], gains, held_out_gains, stds, proposals)

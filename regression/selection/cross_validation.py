@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxymix.progress import progress
 from regression.data.runs import Runs
 from regression.models.registry import make_regressor
 from regression.models.regressor import Regressor
-from regression.models.threads import single_thread
+from regression.models.threads import in_parallel, single_thread
 
 MIN_CLOSED_FORM_RUNS = 384
 """Runs from which on hyperparameters hardly depend on a fold, so that held-out predictions come in closed form."""
@@ -33,12 +32,6 @@ class CrossValidation:
 def split(mixtures: np.ndarray, num_folds: int, num_repeats: int, seed: int) -> np.ndarray:
     """Folds of nearly equal size, drawn again for every repeat. Runs of one mixture are in one fold.
 
-    Args:
-        mixtures: Which mixture a run is of, shape (num_runs,), as `same_mixtures` gives it.
-        num_folds: Parts.
-        num_repeats: How often to split.
-        seed: Of the draws.
-
     Returns:
         Shape (num_repeats, num_runs).
     """
@@ -52,25 +45,14 @@ def cross_validate(
     """Fit each model to each target, on all runs and without each fold.
 
     Args:
-        runs: The runs.
-        names: Models, as `make_regressor` knows them.
         folds: Shape (num_repeats, num_runs).
-        workers: Processes; one per core when left out.
-        label: What the progress bar says.
 
     Returns:
         Predictions of held-out runs per model, and the regressors fitted to all runs: model -> one per target.
     """
-    import joblib
-
-    tasks = [(name, t) for t in range(len(runs.targets)) for name in names]
-    jobs = (joblib.delayed(_fit)(make_regressor(name), runs.weights, runs.losses[:, t], folds) for name, t in tasks)
-    results = {}
-    num_processes = min(workers or joblib.cpu_count(), len(tasks))
-    with progress(label, total=len(tasks), unit="regressions") as bar:
-        for task, result in zip(tasks, joblib.Parallel(num_processes, return_as="generator")(jobs), strict=True):
-            results[task] = result
-            bar.advance()
+    pairs = [(name, t) for t in range(len(runs.targets)) for name in names]
+    tasks = [(make_regressor(name), runs.weights, runs.losses[:, t], folds) for name, t in pairs]
+    results = dict(zip(pairs, in_parallel(_fit, tasks, workers, label, "regressions"), strict=True))
     columns = range(len(runs.targets))
     mean = {name: np.stack([results[name, t][1] for t in columns], axis=-1) for name in names}
     std = {name: np.stack([results[name, t][2] for t in columns], axis=-1) for name in names}

@@ -9,7 +9,7 @@ from regression.data.objective import Objective
 from regression.data.runs import Runs
 from regression.models.registry import make_regressor
 from regression.models.regressor import Regressor
-from regression.models.threads import single_thread
+from regression.models.threads import in_parallel, single_thread
 from regression.selection.metrics import regret, spearman
 from regression.selection.repeats import same_mixtures
 
@@ -40,27 +40,24 @@ class Point:
 
 
 def learning_curve(runs: Runs, model: str, objective: Objective, seed: int, workers: int | None = None) -> list[Point]:
-    """Fit random parts of the runs, and rank the rest with each; a mixture trained on several seeds is on one side.
-
-    Args:
-        runs: The sweep.
-        model: A key of REGRESSORS.
-        objective: What is ranked.
-        seed: Of the parts.
-        workers: Processes.
-    """
-    import joblib
-
+    """Fit random parts of the runs, and rank the rest with each; a mixture trained on several seeds is on one side."""
     num, mixtures = len(runs.index), same_mixtures(runs.weights)
     sizes = sorted({round(part * num) for part in PARTS if round(part * num) >= MIN_RUNS})
     rng = np.random.default_rng([seed, 4])
     tasks = [
-        (size, repeat, np.argsort(rng.permutation(num)[mixtures], kind="stable"))
+        (
+            runs,
+            mixtures,
+            make_regressor(model),
+            objective,
+            size,
+            repeat,
+            np.argsort(rng.permutation(num)[mixtures], kind="stable"),
+        )
         for size in sizes
         for repeat in range(NUM_REPEATS if size < COSTLY_RUNS else NUM_COSTLY_REPEATS)
     ]
-    jobs = (joblib.delayed(_point)(runs, mixtures, make_regressor(model), objective, *task) for task in tasks)
-    points = joblib.Parallel(min(workers or joblib.cpu_count(), max(1, len(tasks))))(jobs)
+    points = in_parallel(_point, tasks, workers, "learning curve", "regressions")
     return [point for point in points if point is not None]
 
 

@@ -59,11 +59,6 @@ def regret(predicted: np.ndarray, measured: np.ndarray) -> float:
 def measures(y: np.ndarray, predicted: np.ndarray, folds: np.ndarray) -> tuple[float, float, float, float, float]:
     """Spearman, root mean squared error, R2, regret, and recall of one repeat's predictions of held-out runs.
 
-    Args:
-        y: Measured losses, shape (num_runs,).
-        predicted: Shape (num_runs,).
-        folds: The fold of each run, shape (num_runs,).
-
     Returns:
         Spearman is 0 for a model whose predictions never vary within a fold, because it ranks nothing; pooled over folds it
         would be negative, since leaving out high losses lowers the mean. Regret is the mean over folds. Recall is the share

@@ -43,11 +43,7 @@ def test_scores(test: Runs, fitted: Mapping[str, Sequence[Regressor]], objective
 
 
 def noise_rows(floor: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Rows of the noise over seeds, which have an error and no other measure.
-
-    Args:
-        floor: Target -> standard deviation over seeds, as `noise_floor` gives it.
-    """
+    """Rows of the noise over seeds, which have an error and no other measure."""
     blank: dict[str, Any] = {key: "" for measure in MEASURES for key in (measure, f"{measure}_sd")}
     return [{"model": NOISE, "target": target, **blank, "rmse": sd, "rmse_sd": 0.0} for target, sd in floor.items()]
 

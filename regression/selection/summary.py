@@ -27,16 +27,7 @@ def say_fit(
     floor: Mapping[str, float],
     num_repeats: int,
 ) -> None:
-    """Say how well every model ranks held-out runs, what noise is in them, and whether more runs would help.
-
-    Args:
-        fitted: The chosen model.
-        objective: What is minimised.
-        tables: The fit's tables, with scores and test_scores.
-        curve: The learning curve.
-        floor: Target -> noise over seeds, as `noise_floor` gives it.
-        num_repeats: Runs whose mixture an earlier run has.
-    """
+    """Say how well every model ranks held-out runs, what noise is in them, and whether more runs would help."""
     _say_scores(tables["scores"], fitted.model, objective)
     _say_noise(floor, fitted.runs, num_repeats)
     _say_test(tables["test_scores"], fitted)
