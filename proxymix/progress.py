@@ -4,13 +4,34 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TextIO
 
 LINE_EVERY_SECONDS = 20.0
+_LISTENER: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
 
 
 def say(message: str) -> None:
-    """Write a line to stderr. Messages go there, because stdout is for answers."""
-    print(message, file=sys.stderr, flush=True)
+    """Write a line to where messages go, or hand it to whoever listens."""
+    if listener := _LISTENER.get():
+        listener(message)
+    else:
+        print(message, file=message_stream(), flush=True)
+
+
+def message_stream() -> TextIO:
+    """stderr, because stdout is for answers. In a notebook stdout, because stderr is shown there as a red box."""
+    return sys.stdout if type(sys.stderr).__module__.startswith("ipykernel.") else sys.stderr
+
+
+@contextmanager
+def listening(listener: Callable[[str], None]) -> Iterator[None]:
+    """Within this context messages go to `listener`."""
+    token = _LISTENER.set(listener)
+    try:
+        yield
+    finally:
+        _LISTENER.reset(token)
 
 
 def duration(seconds: float) -> str:

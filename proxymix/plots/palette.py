@@ -4,7 +4,8 @@ One colour per role throughout: prior grey, proposed blue, measured black. A mar
 by its colour alone.
 """
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def style(salt: str, margin: float) -> ExitStack:
     import matplotlib as mpl
 
     stack = ExitStack()
-    stack.enter_context(mpl.rc_context())
+    stack.enter_context(_restored_settings())
     mpl.rcdefaults()
     mpl.rcParams.update(
         {
@@ -86,6 +87,22 @@ def style(salt: str, margin: float) -> ExitStack:
         }
     )
     return stack
+
+
+@contextmanager
+def _restored_settings() -> Iterator[None]:
+    """Matplotlib's settings are the caller's again when the context ends, except for `interactive`.
+
+    A notebook loads its backend with the first figure, perhaps within this context, and that turns `interactive` on. If it
+    were turned off again, the notebook would show no figure from then on.
+    """
+    import matplotlib as mpl
+
+    with ExitStack() as afterwards, mpl.rc_context():
+        try:
+            yield
+        finally:
+            afterwards.callback(mpl.interactive, mpl.is_interactive())
 
 
 def is_wide(axes: "Axes") -> bool:

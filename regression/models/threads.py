@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from proxymix.progress import progress
+from proxymix.siblings import call
 
 
 @contextmanager
@@ -33,7 +34,7 @@ def in_parallel(
     results = []
     with progress(description, total=len(tasks), unit=unit) as bar:
         processes = min(workers or joblib.cpu_count(), max(len(tasks), 1))
-        jobs = (joblib.delayed(function)(*task) for task in tasks)
+        jobs = (joblib.delayed(call)(function, *task) for task in tasks)
         for result in joblib.Parallel(processes, return_as="generator")(jobs):
             results.append(result)
             bar.advance()
