@@ -15,7 +15,7 @@ from proxy_training.launch.train_batch import train_batch
 from proxy_training.runs.planned_runs import planned_runs, runs_to_train
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
-from proxy_training.tracking.wandb_log import WandbMode
+from proxy_training.tracking.wandb_log import WandbMode, close_service
 from proxymix.errors import InputError, StageError
 from proxymix.locks import locked
 from proxymix.messages import some
@@ -72,7 +72,10 @@ def train(
         if not todo:
             return
         with locked(Path(out)) if rank == 0 else nullcontext():
-            diverged = _train(wanted, todo, data, job, size)
+            try:
+                diverged = _train(wanted, todo, data, job, size)
+            finally:
+                close_service()
         if missing := runs_to_train(todo, data, Path(out), train, save) if rank == 0 else []:
             raise StageError(f"{some([run.id for run in missing])}: no result is in {out}; run the same command again")
         for name, what in diverged.items():

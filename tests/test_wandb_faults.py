@@ -1,17 +1,16 @@
 """A wandb service that hangs, and a server that is not there."""
 
-import contextlib
 import os
 import re
-import signal
+import select
+import socket
 import subprocess
 import sys
 import threading
-import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from proxies import TINY, contents, write_mixtures, write_tokens
 
@@ -32,47 +31,80 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
-def start_training(place: Path, out: Path, wandb: str, max_wait: float, **variables: str) -> subprocess.Popen:
+def run_training(place: Path, out: Path, wandb: str, before: str = "", **variables: str) -> subprocess.CompletedProcess:
+    """A command that trains all mixtures in a process of its own; `before` is what this process does first."""
     code = f"""
+import signal
 from pathlib import Path
+import psutil
 from proxy_training.runs.settings import TrainSettings
 from proxy_training.tracking import wandb_log
 from proxy_training.train import train
-wandb_log.MAX_WAIT_SECONDS, wandb_log.CONNECT_SECONDS = {max_wait}, 1.0
+
+def services():
+    return [process for process in psutil.Process().children(recursive=True) if process.name().startswith("wandb")]
+
+def stop_services():
+    found = services()
+    assert found, "no wandb service to stop"
+    for process in found:
+        process.send_signal(signal.SIGSTOP)
+    wandb_log.MAX_WAIT_SECONDS = 1.0  # Not before: to import wandb and to start its service takes seconds.
+
+{before}
 place = Path({str(place)!r})
 train(place / "mixtures", place / "tokens", Path({str(out)!r}), train={SETTINGS!r}, wandb={wandb!r})
+print([process.pid for process in services() if process.status() != "zombie"])
 """
-    environment = {**os.environ, **variables}
-    return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment)
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=500)
 
 
-def wandb_services(job: subprocess.Popen) -> list[psutil.Process]:
-    """The services that a job has started; it is waited for the first one for as long as the job runs."""
-    while job.poll() is None:
-        with contextlib.suppress(psutil.NoSuchProcess):  # A process may end while it is looked at.
-            children = psutil.Process(job.pid).children(recursive=True)
-            if services := [process for process in children if process.name().startswith("wandb")]:
-                return services
-        time.sleep(0.02)
-    raise AssertionError(f"the job ended without a wandb service: {job.communicate()[1]}")
+STOPPED = {
+    "while it logs": """
+log = wandb_log.WandbLog.log
+def stop_and_log(self, rows):
+    wandb_log.WandbLog.log = log
+    stop_services()
+    log(self, rows)
+wandb_log.WandbLog.log = stop_and_log
+""",
+    "after the last run": """
+close = wandb_log.close_service
+import proxy_training.train
+def stop_and_close():
+    stop_services()
+    close()
+proxy_training.train.close_service = stop_and_close
+""",
+}
+
+
+@pytest.fixture
+def proxy() -> Iterator[socket.socket]:
+    """Listens where everything that is asked of the network would arrive; no name is looked up beside it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
 
 
 @pytest.mark.slow
-def test_a_service_that_is_stopped_is_left_behind_and_training_goes_on(place, tmp_path):
-    job = start_training(place, tmp_path, "offline", max_wait=20.0)
-    services = wandb_services(job)
-    services[0].send_signal(signal.SIGSTOP)
-    errors = job.communicate(timeout=120)[1]
-    assert job.returncode == 0 and errors.count("wandb failed") == 1 and "Traceback" not in errors, errors
+@pytest.mark.parametrize("when", STOPPED)
+def test_a_service_that_is_stopped_is_left_behind_and_the_network_is_not_used(place, tmp_path, proxy, when):
+    """It is stopped by the process that trains, so that neither is ever too early or too late for the other."""
+    address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+    through = dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy"), address)
+    job = run_training(place, tmp_path, "offline", STOPPED[when], **through, NO_PROXY="", no_proxy="")
+    assert job.returncode == 0 and job.stdout == "[]\n" and "Traceback" not in job.stderr, job.stderr
+    assert job.stderr.count("wandb failed") == (when == "while it logs"), job.stderr
     assert contents(tmp_path) == contents(place / "plain")
-    assert not psutil.wait_procs(services, timeout=10)[1], "a service outlived the command"
+    assert not select.select([proxy], [], [], 0)[0], "something was asked of the network"
 
 
 @pytest.mark.slow
 def test_a_server_that_is_not_there_is_waited_for_once_and_the_files_are_written(place, tmp_path):
     there_is_nothing = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
-    errors = start_training(place, tmp_path, "online", max_wait=60.0, **there_is_nothing).communicate(timeout=120)[1]
-    assert errors.count("wandb failed") == 1 and "wandb sync" in errors
+    job = run_training(place, tmp_path, "online", "wandb_log.CONNECT_SECONDS = 1.0", **there_is_nothing)
+    assert job.stderr.count("wandb failed") == 1 and "wandb sync" in job.stderr, job.stderr
     assert contents(tmp_path) == contents(place / "plain")
     assert len(list(tmp_path.glob("*/wandb/offline-run-*/run-*.wandb"))) == len(MIXTURES)
 

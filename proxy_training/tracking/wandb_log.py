@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ MAX_WAIT_SECONDS = 100.0
 CONNECT_SECONDS = 60.0
 """Longest wait for wandb's server at the start of a run. A process waits once; its later runs write files only."""
 CLOSE_SECONDS = 5.0
-"""Longest wait for wandb to close its connection to a service that was killed."""
+"""Longest wait for wandb's service to end."""
 NAMES = {"train_loss": "metric/train_loss", "learning_rate": "lr"}
 """Names of our metrics that RegMix calls otherwise."""
 
@@ -81,7 +82,7 @@ class WandbLog:
             return _within(MAX_WAIT_SECONDS, action)
         except queue.Empty:
             SERVICE.hangs = True
-            _end_service()
+            close_service(kill=True)
             self._warn(
                 f"{self._run}: wandb failed (no answer for {MAX_WAIT_SECONDS:.0f} s) and is left out from here on; "
                 "losses.csv and metrics.csv hold everything"
@@ -103,6 +104,8 @@ def _within(seconds: float, action: Callable[[], Any]) -> Any:
             ended.put(functools.partial(_raise, error))
         else:
             ended.put(lambda: result)
+        if SERVICE.hangs:  # It was given up, and may have started a service only now.
+            _kill_service()
 
     threading.Thread(target=work, daemon=True).start()
     return ended.get(timeout=seconds)()
@@ -112,19 +115,30 @@ def _raise(error: BaseException) -> None:
     raise error
 
 
-def _end_service() -> None:
-    """Kill wandb's service, and have wandb forget it: this process would wait for it at its own end."""
+def close_service(kill: bool = False) -> None:
+    """End wandb's service, for which this process would otherwise wait at its exit, however long that takes.
+
+    Args:
+        kill: Kill it first. Otherwise it may end by itself, and it is left to runs that others have opened in this process.
+    """
+    wandb = sys.modules.get("wandb")  # Not imported here: an import that hangs in another thread would be waited for.
+    if not hasattr(wandb, "teardown") or (wandb.run is not None and not kill):
+        return
+    if kill:
+        _kill_service()
+    with contextlib.suppress(Exception, SystemExit):  # The connection to a service that was killed is broken.
+        _within(CLOSE_SECONDS, wandb.teardown)
+        return
+    _kill_service()
+
+
+def _kill_service() -> None:
     import psutil
-    import wandb
 
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.Error):
             if process.name().startswith("wandb"):
                 process.kill()
-    with contextlib.suppress(
-        Exception
-    ):  # The connection is broken, which is why it is closed here and not at the exit.
-        _within(CLOSE_SECONDS, wandb.teardown)
 
 
 @contextmanager
@@ -149,6 +163,7 @@ def open_wandb_log(
 
     def start(mode: WandbMode) -> Any:
         os.environ.setdefault("WANDB_SILENT", "true")
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # It would look for wandb's server, offline too.
         import wandb
 
         settings = wandb.Settings(
