@@ -4,7 +4,7 @@ python regression/confirm.py --study studies/quickstart
 
 The regression chose the proposal from noisy runs, so its own prediction is no evidence. Here every mixture is trained
 again on seeds that the sweep did not use, the same seeds and the same validation blocks for each (common random
-numbers), so that what the seeds share cancels in the difference. The verdict may be "no better".
+numbers), so that what the seeds share cancels in the difference. The verdict may be "not better", or "undecided".
 """
 
 from dataclasses import asdict
@@ -21,6 +21,7 @@ from proxymix.tables import write_table
 from regression.confirmation.candidates import candidates_of
 from regression.confirmation.conclusion import confirmation_of
 from regression.confirmation.measured import at_targets, check_measured, read_losses
+from regression.confirmation.statements import confirmation_lines
 from regression.data.objective import Objective
 from regression.search.proposal import Proposal
 
@@ -36,6 +37,7 @@ def confirm(
     train: TrainSettings = TrainSettings(),  # noqa: B008
     objective: str | dict[str, Any] | None = None,
     num_seeds: int = 5,
+    min_gain: float | None = None,
     seed: int = 0,
     workers: int | None = None,
     wandb: Literal["offline", "online", "disabled"] = "offline",
@@ -44,8 +46,8 @@ def confirm(
 
     The baselines are the prior, the heuristic, the uniform mixture and the best mixture of the sweep. Equal mixtures are
     trained once. Beside the table (a row per mixture and seed) goes a YAML of the same name: paired differences with
-    95% intervals, the regression's predictions next to the measurements, the seed noise, whether the ceilings were kept,
-    and the verdict.
+    95% intervals, a verdict on each (better, worse, undecided, not better), the regression's predictions next to the
+    measurements, the seed noise, and whether the ceilings were kept. More seeds later train only the new ones.
 
     Args:
         fit: Folder of the regression: its predictions are shown beside the measurements, and the best of its runs is a
@@ -60,6 +62,8 @@ def confirm(
         objective: What is to be low: mean, zscore, worst, a loss column or its domain, {domain: weight}, or a YAML of
             such weights or of {minimise, max_increase}; that of the proposal when left out.
         num_seeds: Fresh seeds per mixture; with fewer than 5 the intervals are wide.
+        min_gain: Smallest gain worth having, in the objective's unit: where the interval excludes it, the verdict is "not
+            better", and "undecided" where it includes 0 too. The objective's standard deviation over seeds when left out.
         seed: The sweep's seed; the fresh ones are those that follow it, after those of its repeated mixtures.
         workers: Runs trained at a time; one per core when left out.
         wandb: Whether metrics go to the wandb log too; offline needs no account and no network.
@@ -74,6 +78,8 @@ def confirm(
 
     if num_seeds < 2:
         raise InputError(f"num_seeds is {num_seeds}; a difference with an interval needs at least 2")
+    if min_gain is not None and not 0 <= min_gain < float("inf"):
+        raise InputError(f"min_gain is {min_gain}; a gain of 0 or more is wanted, in the unit of the objective")
     # ---- 1. What is compared, by what, and on which seeds
     fitted = load_fit(fit)
     swept, proposed = fitted.runs, Proposal.read(proposal)
@@ -109,10 +115,20 @@ def confirm(
         for row, s in enumerate(seeds)
     ]
     settings = {"train": asdict(train), "num_seeds": num_seeds, "seed": seed}
-    found = confirmation_of(fitted, minimised, candidates, known, proposed, losses, columns, seeds, settings)
+    found = confirmation_of(fitted, minimised, candidates, known, proposed, losses, columns, seeds, min_gain, settings)
     write_table(out, ("mixture", "seed", "objective", "mean", *columns), rows)
     found.write(out.with_suffix(".yaml"))
-    say(found.verdict)
+    for line in [*confirmation_lines(found), f"Every run: {out}; the verdicts: {out.with_suffix('.yaml')}"]:
+        say(line)
+    if more := found.seeds_to_decide:
+        say(f"To decide (only the new seeds are trained): {_command(out, num_seeds + more)}")
+
+
+def _command(out: Path, num_seeds: int) -> str:
+    """What confirms on more seeds; in a study, what brings its report up to date too."""
+    if (out.parent / "study.yaml").exists():
+        return f"proxymix run --study {out.parent} --confirm.num_seeds {num_seeds}"
+    return f"the same command with --num_seeds {num_seeds}"
 
 
 if __name__ == "__main__":

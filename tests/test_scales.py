@@ -16,7 +16,7 @@ from proxymix.tables import write_table
 from regression.data.runs_table import read_runs
 from regression.scales import scales
 from regression.scaling.agreement import rank_agreement
-from regression.scaling.lasting_residuals import lasting_residuals
+from regression.scaling.law_trials import lasting_residuals
 from regression.scaling.matching import match_scales
 from regression.scaling.scale import read_scales
 from regression.scaling.size_laws import LAWS, Points, SizeLaw

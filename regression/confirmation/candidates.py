@@ -74,14 +74,11 @@ def repeated(mixtures: Mapping[str, np.ndarray]) -> dict[str, str]:
     names = list(mixtures)
     same: dict[str, str] = {}
     for number, name in enumerate(names):
-        earlier = (o for o in names[:number] if o not in same and _equal(mixtures[name], mixtures[o]))
-        if (match := next(earlier, None)) is not None:
-            same[name] = match
+        for earlier in names[:number]:
+            if earlier not in same and np.abs(mixtures[name] - mixtures[earlier]).max() <= GRID_STEP:
+                same[name] = earlier
+                break
     return same
-
-
-def _equal(one: np.ndarray, other: np.ndarray) -> bool:
-    return bool(np.abs(one - other).max() <= GRID_STEP)
 
 
 def feeding(
@@ -99,7 +96,7 @@ def feeding(
     """
     if not budget:
         return None, None
-    counts = known.tokens.tolist()
+    counts = known.true_tokens.tolist()
     epochs = {
         domain: float(weight * budget / tokens) if tokens else float("inf")
         for domain, weight, tokens in zip(known.names, weights, counts, strict=True)

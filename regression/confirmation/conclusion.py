@@ -1,12 +1,11 @@
-"""Measured losses of the proposal and its baselines -> `Confirmation`: differences, verdict, ceilings, noise."""
+"""Measured losses of the proposal and its baselines -> `Confirmation`: differences, verdicts, ceilings, noise."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from proxymix.schemas import Domains
+from proxymix.schemas import Domains, loss_domain
 from regression.confirmation.candidates import Candidates, feeding
 from regression.confirmation.compared import PROPOSAL
 from regression.confirmation.confirmation import (
@@ -17,8 +16,16 @@ from regression.confirmation.confirmation import (
     PredictedValue,
 )
 from regression.confirmation.measured import at_targets, ceilings_kept, measurement, noise_of
-from regression.confirmation.paired import holm, paired_difference, verdict
-from regression.confirmation.statements import METHOD, ceilings_sentence, verdict_sentence
+from regression.confirmation.paired import (
+    BETTER,
+    UNDECIDED,
+    WORSE,
+    corrected,
+    paired_difference,
+    seeds_to_decide,
+    verdict,
+)
+from regression.confirmation.statements import METHOD, verdict_sentence
 from regression.data.objective import Objective
 from regression.models.fitted import FittedModel
 from regression.search.proposal import Proposal
@@ -33,6 +40,7 @@ def confirmation_of(
     losses: Mapping[str, np.ndarray],
     columns: Sequence[str],
     seeds: Sequence[int],
+    min_gain: float | None,
     settings: dict[str, Any],
 ) -> Confirmation:
     """What the losses of the mixtures show.
@@ -46,6 +54,7 @@ def confirmation_of(
         losses: Mixture -> measured losses, shape (num_seeds, num_columns).
         columns: Their loss columns.
         seeds: The seeds, in the order of the losses.
+        min_gain: The smallest gain worth having; the standard deviation of the objective over seeds when None.
         settings: How the proxies were trained, for the file.
     """
     swept, same_as, baselines = fitted.runs, candidates.same_as, candidates.baselines
@@ -57,18 +66,22 @@ def confirmation_of(
     B = np.array([candidates.weights[name] for name in baselines])
     gain, std = fitted.gains(B, candidates.weights[PROPOSAL], objective)
     predicted_differences = _predicted(baselines, -gain, std)
+    noise = noise_of({name: losses[name] for name in candidates.trained}, columns, swept, objective)
 
-    # ---- Paired differences; equal mixtures are one comparison
-    differences = {name: paired_difference(values[PROPOSAL], values[name]) for name in baselines}
-    corrected = holm({name: differences[name].p for name in baselines if name not in same_as})
-    adjusted = {name: corrected.get(same_as.get(name, name), 1.0) for name in baselines}
+    # ---- Paired differences and their verdicts; equal mixtures are one comparison
+    least = noise.objective.over_seeds if min_gain is None else min_gain
+    differences = corrected({name: paired_difference(values[PROPOSAL], values[name]) for name in baselines}, same_as)
+    verdicts = {name: verdict(difference, least) for name, difference in differences.items()}
+    num_open = sum(verdicts[name] not in (BETTER, WORSE) for name in baselines if name not in same_as)
     comparisons = {
         name: Comparison(
-            replace(differences[name], p_holm=adjusted[name]),
+            verdicts[name],
+            seeds_to_decide(difference, least, num_open) if verdicts[name] == UNDECIDED else None,
+            difference,
             paired_difference(means[PROPOSAL], means[name]),
             predicted_differences[name],
         )
-        for name in baselines
+        for name, difference in differences.items()
     }
 
     # ---- Every mixture
@@ -82,33 +95,25 @@ def confirmation_of(
             predicted[name],
             epochs,
             over_the_cap,
-            _by_domain(known, weights),
+            dict(zip(known.names, map(float, weights), strict=True)),
         )
 
-    # ---- The verdict
-    found = verdict(differences, adjusted)
+    infeasible = [name for name in baselines if mixtures[name].over_the_cap]
     ceilings = ceilings_kept(objective, by_target[PROPOSAL], by_target["prior"])
-    infeasible = [name for name, mixture in mixtures.items() if mixture.over_the_cap]
-    words = verdict_sentence(found, differences, objective, len(seeds), len(corrected), infeasible)
+    broken = [loss_domain(target) for target, ceiling in ceilings.items() if not ceiling.kept]
     return Confirmation(
-        words + ceilings_sentence(ceilings),
-        found.better_than,
-        found.no_better_than,
-        found.worse_than,
+        verdict_sentence(comparisons, infeasible, broken),
         MinimisedObjective.of(objective),
+        least,
         list(seeds),
         METHOD,
         comparisons,
         mixtures,
         ceilings or None,
-        noise_of({name: losses[name] for name in candidates.trained}, columns, swept, objective),
+        noise,
         settings,
     )
 
 
 def _predicted(names: Iterable[str], mean: np.ndarray, std: np.ndarray) -> dict[str, PredictedValue]:
     return {name: PredictedValue(float(m), float(s)) for name, m, s in zip(names, mean, std, strict=True)}
-
-
-def _by_domain(known: Domains, weights: np.ndarray) -> dict[str, float]:
-    return dict(zip(known.names, map(float, weights), strict=True))

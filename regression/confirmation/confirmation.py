@@ -9,7 +9,7 @@ from proxymix.files import read_yaml, write_yaml
 from proxymix.messages import some
 from proxymix.records import from_mapping, to_mapping
 from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
-from regression.confirmation.paired import Difference
+from regression.confirmation.paired import UNDECIDED, VERDICTS, Difference
 from regression.data.objective import Objective, Spec
 from regression.search.proposal import Estimate
 
@@ -43,11 +43,15 @@ class Comparison:
     """The proposal minus a baseline.
 
     Attributes:
+        verdict: better, worse, undecided or not better.
+        seeds_to_decide: How many more seeds would decide, where it is undecided; None there if 50 would not.
         objective: Measured, of the objective; with its corrected p-value.
         mean: Measured, of the mean over validation domains.
         predicted: Of the objective, by the regression.
     """
 
+    verdict: str
+    seeds_to_decide: int | None
     objective: Difference
     mean: Difference
     predicted: PredictedValue
@@ -135,11 +139,9 @@ class Confirmation:
     """What was measured at the proposal and at the baselines.
 
     Attributes:
-        verdict: In words, with the numbers.
-        better_than: Baselines that the proposal is better than.
-        no_better_than: Baselines from which it is not shown to differ.
-        worse_than: Baselines that are better than it.
+        verdict: In words.
         objective: What was minimised.
+        min_gain: The smallest gain worth having, in the objective's unit.
         seeds: The fresh seeds, on each of which every mixture was trained.
         method: How the differences were tested, in words.
         differences: Baseline -> the proposal minus it.
@@ -150,10 +152,8 @@ class Confirmation:
     """
 
     verdict: str
-    better_than: list[str]
-    no_better_than: list[str]
-    worse_than: list[str]
     objective: MinimisedObjective
+    min_gain: float
     seeds: list[int]
     method: str
     differences: dict[str, Comparison]
@@ -172,12 +172,12 @@ class Confirmation:
         found = from_mapping(cls, read_yaml(path), str(path))
         names, compared = {*found.mixtures}, {*found.differences}
         unknown = (names | compared) - {PROPOSAL, *BASELINE_PHRASES}
-        told = [*found.better_than, *found.no_better_than, *found.worse_than]
+        told = {comparison.verdict for comparison in found.differences.values()}
         same = {mixture.same_as for mixture in found.mixtures.values()} - {None}
-        if unknown or PROPOSAL not in names or compared - names or sorted(told) != sorted(compared) or same - names:
+        if unknown or PROPOSAL not in names or compared - names or told - {*VERDICTS} or same - names:
             raise InputError(
-                f"{path}: the verdict, the differences ({some(compared)}) and the mixtures ({some(names)}) do not name the same "
-                "baselines, so this is not as `proxymix confirm` wrote it; run that again"
+                f"{path}: the verdicts ({some(told)}), the differences ({some(compared)}) and the mixtures ({some(names)}) are "
+                "not as `proxymix confirm` writes them; run that again"
             )
         return found
 
@@ -185,7 +185,12 @@ class Confirmation:
         """Write the confirmation as YAML."""
         write_yaml(path, to_mapping(self))
 
-    def verdict_on(self, baseline: str) -> str:
-        """better, worse or no better."""
-        words = {"better": self.better_than, "worse": self.worse_than, "no better": self.no_better_than}
-        return next(word for word, names in words.items() if baseline in names)
+    def baselines(self, verdict: str) -> list[str]:
+        """Those with this verdict."""
+        return [name for name, comparison in self.differences.items() if comparison.verdict == verdict]
+
+    @property
+    def seeds_to_decide(self) -> int | None:
+        """How many more seeds would decide all that is undecided and can be decided; None where there is no such baseline."""
+        more = [self.differences[name].seeds_to_decide for name in self.baselines(UNDECIDED)]
+        return max((number for number in more if number is not None), default=None)

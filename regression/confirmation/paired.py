@@ -3,11 +3,14 @@
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 CONFIDENCE = 0.95
+BETTER, WORSE, UNDECIDED, NOT_BETTER = VERDICTS = ("better", "worse", "undecided", "not better")
+MAX_MORE_SEEDS = 50
+"""A difference that would take more seeds than these is too small for proxies to tell."""
 
 
 @dataclass(frozen=True)
@@ -83,27 +86,48 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Which baselines the proposal beats, which it does not, and which beat it."""
-
-    better_than: list[str]
-    no_better_than: list[str]
-    worse_than: list[str]
-
-
-def verdict(differences: Mapping[str, Difference], adjusted: Mapping[str, float]) -> Verdict:
-    """Sort baselines by what their differences show at 5%.
-
-    An adjusted p-value is never below the plain one, so a claim also has a 95% interval that excludes zero.
+def corrected(differences: Mapping[str, Difference], same_as: Mapping[str, str] | None = None) -> dict[str, Difference]:
+    """The differences with p-values corrected for their number.
 
     Args:
         differences: Baseline -> proposal minus baseline.
-        adjusted: Baseline -> p-value, corrected for the number of baselines (`holm`).
+        same_as: Mixtures that equal another -> its name: one comparison, or none where the proposal is that other.
     """
-    shown = [name for name in differences if adjusted[name] < 1 - CONFIDENCE]
-    return Verdict(
-        better_than=[name for name in shown if differences[name].mean < 0],
-        no_better_than=[name for name in differences if name not in shown],
-        worse_than=[name for name in shown if differences[name].mean > 0],
-    )
+    same_as = same_as or {}
+    adjusted = holm({name: d.p for name, d in differences.items() if name not in same_as})
+    return {name: replace(d, p_holm=adjusted.get(same_as.get(name, name), 1.0)) for name, d in differences.items()}
+
+
+def verdict(difference: Difference, min_gain: float) -> str:
+    """What a difference shows: better, worse, undecided or not better.
+
+    Better and worse hold at 5%, corrected for the number of baselines. An adjusted p-value is never below the plain one, so
+    the 95% interval then excludes 0. If it excludes every gain worth having instead, the proposal is not better. An interval
+    that includes both 0 and such a gain decides nothing.
+
+    Args:
+        difference: With its corrected p-value.
+        min_gain: The smallest gain worth having, at least 0.
+    """
+    assert difference.p_holm is not None
+    if difference.p_holm < 1 - CONFIDENCE:
+        return BETTER if difference.mean < 0 else WORSE
+    return NOT_BETTER if difference.low >= -min_gain else UNDECIDED
+
+
+def seeds_to_decide(difference: Difference, min_gain: float, num_open: int = 1) -> int | None:
+    """How many more seeds would decide if the mean and the spread stayed as they are; None if MAX_MORE_SEEDS would not.
+
+    Args:
+        difference: Of an undecided comparison.
+        min_gain: The smallest gain worth having.
+        num_open: Comparisons that are neither better nor worse: Holm's correction divides the 5% by their number.
+    """
+    from scipy.stats import t
+
+    num_seeds = difference.num_seeds + np.arange(1, MAX_MORE_SEEDS + 1)
+    error, tail = difference.sd / np.sqrt(num_seeds), (1 - CONFIDENCE) / 2
+    differs = abs(difference.mean) > t.isf(tail / num_open, num_seeds - 1) * error
+    excludes_gain = difference.mean - t.isf(tail, num_seeds - 1) * error >= -min_gain
+    enough = np.flatnonzero(differs | excludes_gain)
+    return int(enough[0]) + 1 if len(enough) else None

@@ -26,15 +26,7 @@ from regression.models.threads import single_thread
 
 MAX_STD = 1e100
 """Standard deviations and correlations of a larger magnitude are mistakes, and would overflow."""
-UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    np.linalg.LinAlgError,
-)
+UNREADABLE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a text that no regressor wrote can raise where it is read."""
 NEEDED = ("runs.csv", "models.json")
 """The files that a fitted model is rebuilt from. The hashes of the other tables are for those who read them."""
@@ -74,21 +66,17 @@ class FitFile:
                 raise InputError(
                     f"{path}: {key} names {len(names)} ({some(names)}); {least} or more different ones are wanted"
                 )
-        shapes = {
-            "std_scale": (num_targets,),
-            "std_constant": (num_targets,),
-            "correlation": (num_targets, num_targets),
-        }
-        for key, shape in shapes.items():
-            rows = getattr(found, key)
-            sizes = {len(row) for row in rows} if key == "correlation" else set(shape[1:])
-            if len(rows) != num_targets or sizes - set(shape[1:]):
+        for key, rows in (
+            ("std_scale", [found.std_scale]),
+            ("std_constant", [found.std_constant]),
+            ("correlation", found.correlation),
+        ):
+            if any(len(row) != num_targets for row in rows) or len(rows) != (
+                num_targets if key == "correlation" else 1
+            ):
                 raise InputError(f"{path}: {key} has not the {num_targets} numbers (or rows) of {num_targets} targets")
-            try:
-                values = np.array(rows, dtype=float)
-            except OverflowError:
-                values = np.full(shape, np.inf)
-            if not (np.abs(values) < MAX_STD).all() or (key != "correlation" and (values < 0).any()):
+            low = -MAX_STD if key == "correlation" else 0
+            if not all(low <= value <= MAX_STD for row in rows for value in row):
                 raise InputError(f"{path}: {key} has a number that is not finite, too large, or below 0")
         if not isinstance(found.objective, str | dict):
             raise InputError(f"{path}: objective is {found.objective!r:.60}; a word, a target or weights are wanted")
@@ -147,7 +135,8 @@ def _load_regressor(path: Path, model: str, texts: Mapping[str, Any], runs: Runs
         raise InputError(f"{path}: no text for the target {target}; run `proxymix fit` again")
     try:
         with single_thread(), np.errstate(all="ignore"):
-            found = _unfitted(model).loads(text, runs.weights, runs.losses[:, t])
+            unfitted = Ensemble({}, {}) if model == ENSEMBLE else make_regressor(model)
+            found = unfitted.loads(text, runs.weights, runs.losses[:, t])
             predicted = np.array(found.predict(runs.weights[:8], return_std=True), dtype=float)
         problem = "" if np.isfinite(predicted).all() else "it predicts losses that are no finite numbers"
     except UNREADABLE as error:
@@ -172,12 +161,7 @@ def save_fit(
         tables: Name of a table -> its rows. A table without rows is removed if an earlier fit left one.
     """
     runs = fitted.runs
-    written = [
-        "runs.csv",
-        "models.json",
-        "predictions.csv",
-        *(f"{name}.csv" for name, table in tables.items() if table),
-    ]
+    written = [*NEEDED, "predictions.csv", *(f"{name}.csv" for name, table in tables.items() if table)]
     remove(folder / "fit.json")
     for name, table in tables.items():
         if table:
@@ -210,10 +194,6 @@ def save_fit(
         "ranks": fitted.ranks,
     }
     write_json(folder / "fit.json", content)
-
-
-def _unfitted(model: str) -> Regressor:
-    return Ensemble({}, {}) if model == ENSEMBLE else make_regressor(model)
 
 
 def _read_runs_table(path: Path, domains: list[str], targets: list[str]) -> Runs:

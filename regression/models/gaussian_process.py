@@ -13,7 +13,7 @@ import numpy as np
 
 from regression.models.hyperparameters import JITTER, kernel_of, posterior_mode
 from regression.models.kernel import LEVEL_VARIANCE, Kernel
-from regression.models.regressor import JointRandomness, Regressor
+from regression.models.regressor import JointRandomness, PosteriorSample, Regressor
 
 FLOOR_RANGES = 0.3
 """How far the floor of the logarithm lies below the lowest loss, in ranges of the losses."""
@@ -254,14 +254,13 @@ class RootLogGP(TransformedGP):
         return np.asarray(by_root * 0.5 / np.sqrt(np.maximum(X, MIN_SLOPE_WEIGHT)) + by_log / (X + LOG_KNEE))
 
 
-class GPSample(Regressor):
+class GPSample(PosteriorSample):
     """One curve of a Gaussian process' posterior. The prior's part is a sum of random waves (Rahimi and Recht 2007).
 
     Args:
         scale: What deviations from the posterior mean are multiplied by.
     """
 
-    smooth = True
     _num_waves = 512
 
     def __init__(self, process: TransformedGP, randomness: JointRandomness, target: int, scale: float) -> None:
@@ -283,10 +282,6 @@ class GPSample(Regressor):
         at_runs = self._prior(process.Z_) + noise * randomness.correlated("noise", num_runs)[target]
         self._pull = process.alpha_ - cho_solve((process._cholesky, True), at_runs)
         self._process = process
-
-    def fit(self, X: np.ndarray, y: np.ndarray, warm_start_from: Self | None = None) -> Self:
-        """A sample is drawn, not fitted."""
-        raise NotImplementedError("a posterior sample is drawn, not fitted")
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
         """The curve."""

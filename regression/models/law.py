@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from regression.models.least_squares import solve_normal, times
-from regression.models.regressor import JointRandomness, Regressor
+from regression.models.regressor import JointRandomness, PosteriorSample, Regressor
 
 MAX_EXPONENT = 100.0
 """Largest exponent. In standardised losses it is far beyond any loss, and nothing overflows."""
@@ -232,18 +232,12 @@ class Law(Regressor):
         return [X[first : first + size] for first in range(0, max(len(X), 1), size)]
 
 
-class LawSample(Regressor):
+class LawSample(PosteriorSample):
     """A law and its tangent along a step of its parameters: one of the curves that the runs allow."""
-
-    smooth = True
 
     def __init__(self, law: Law, step: np.ndarray) -> None:
         self._law, self._step = law, step
         self._size = 1e-4 / max(float(np.abs(step).max()), 1e-12)
-
-    def fit(self, X: np.ndarray, y: np.ndarray, warm_start_from: Self | None = None) -> Self:
-        """A sample is drawn, not fitted."""
-        raise NotImplementedError("a posterior sample is drawn, not fitted")
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
         """The curve."""

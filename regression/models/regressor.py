@@ -137,6 +137,16 @@ class Regressor(ABC):
         return type(self)(**self.get_params())
 
 
+class PosteriorSample(Regressor):
+    """A curve of a regressor's posterior."""
+
+    smooth = True
+
+    def fit(self, X: np.ndarray, y: np.ndarray, warm_start_from: Self | None = None) -> Self:
+        """A sample is drawn, not fitted."""
+        raise NotImplementedError("a posterior sample is drawn, not fitted")
+
+
 class JointRandomness:
     """The random numbers of one posterior sample: one curve per target, from numbers that targets share or correlate in."""
 

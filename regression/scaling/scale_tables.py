@@ -1,6 +1,6 @@
 """Laws and what they predict -> the rows and files of `proxymix scales`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,6 @@ from regression.data.runs import write_losses
 from regression.scaling.law_trials import Predicted, Trial, error_measures
 from regression.scaling.matching import MIN_SHARED_MIXTURES, MatchedScales
 
-MEASURES = ("rmse", "bias", "centred_rmse", "spearman", "regret", "covered")
-
 
 def law_rows(matched: MatchedScales, trials: Sequence[Trial], chosen: str) -> list[dict[str, Any]]:
     """Rows of scaling_laws.csv: laws and naive guesses on the largest scale, which none of them saw.
@@ -22,44 +20,40 @@ def law_rows(matched: MatchedScales, trials: Sequence[Trial], chosen: str) -> li
     mean beforehand, so its bias is 0. The guess `same_drop` moves them by as much as the step before moved losses.
     """
     last = len(matched.scales) - 1
-    name, smaller = matched.scales[last].name, matched.at(last - 1)
+    smaller = matched.at(last - 1)
+
+    def row(
+        law: str, t: int, predicted: np.ndarray, y: np.ndarray, own: Predicted | None, covered: object
+    ) -> dict[str, Any]:
+        return {
+            "law": law,
+            "target": matched.targets[t],
+            "fitted_runs": own.num_runs if own else 0,
+            "fitted_rmse": own.rmse if own else "",
+            "held_out_scale": matched.scales[last].name,
+            "held_out_runs": len(y),
+            **error_measures(predicted, y),
+            "covered": covered,
+            "chosen": "yes" if law == chosen else "no",
+        }
+
     rows: list[dict[str, Any]] = []
     for trial in trials:
         there = np.isfinite(trial.measured)
         p, y = trial.predicted, trial.measured[there]
         held: object = float(np.mean((p.low[there] <= y) & (y <= p.high[there]))) if trial.law == chosen else ""
-        found: dict[str, Any] = {**error_measures(p.mean[there], y), "covered": held}
-        rows.append(_law_row(trial.law, matched.targets[trial.target], name, p.num_runs, p.rmse, len(y), found, chosen))
+        rows.append(row(trial.law, trial.target, p.mean[there], y, p, held))
     for t in sorted({trial.target for trial in trials}):
         measured = matched.at(last)[:, t]
         there = np.isfinite(measured) & np.isfinite(smaller[:, t])
         if there.sum() < MIN_SHARED_MIXTURES:
             continue
         y, own = measured[there], smaller[there, t]
-        guesses = {"shifted": own + (y.mean() - own.mean())}
+        rows.append(row("shifted", t, own + (y.mean() - own.mean()), y, None, ""))
         if last > 1:
-            before = matched.at(last - 2)[:, t]
-            step = np.nanmean((smaller[:, t] - before)[np.isfinite(smaller[:, t] - before)])
-            guesses["same_drop"] = own + step
-        for guess, values in guesses.items():
-            found = {**error_measures(values, y), "covered": ""}
-            rows.append(_law_row(guess, matched.targets[t], name, 0, "", len(y), found, chosen))
+            step = smaller[:, t] - matched.at(last - 2)[:, t]
+            rows.append(row("same_drop", t, own + np.nanmean(step[np.isfinite(step)]), y, None, ""))
     return rows
-
-
-def _law_row(
-    law: str, target: str, scale: str, num_runs: int, rmse: object, num: int, found: Mapping[str, Any], chosen: str
-) -> dict[str, Any]:
-    return {
-        "law": law,
-        "target": target,
-        "fitted_runs": num_runs,
-        "fitted_rmse": rmse,
-        "held_out_scale": scale,
-        "held_out_runs": num,
-        **{key: found[key] for key in MEASURES},
-        "chosen": "yes" if law == chosen else "no",
-    }
 
 
 def write_target(out: Path, matched: MatchedScales, targets: Sequence[str], predicted: Sequence[Predicted]) -> None:

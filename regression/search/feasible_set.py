@@ -325,8 +325,7 @@ class FeasibleSet:
                 f"max_domains is {max_domains}, and {len(floors)} domains have a floor ({some(names[i] for i in floors)}); "
                 f"allow {len(floors)}, or remove floors"
             )
-        found = self._mixture_of(max_domains)
-        if found is not None:
+        if (found := self._mixture_of(max_domains)) is not None:
             return found
         too_few, least = max_domains, len(names)
         while least - too_few > 1:
@@ -349,8 +348,7 @@ class FeasibleSet:
                 return None
             return self._closest_of(self.low[None], np.where(members, self.high, 0.0))[0]
 
-        found = fits(self._closest[0])
-        if found is not None:
+        if (found := fits(self._closest[0])) is not None:
             return found
         program, num_domains = self.linear_program(), len(self.low)
         num, eye = len(program.low), np.eye(num_domains)

@@ -1,6 +1,6 @@
 """A proposed mixture -> the tables beside it: candidates, gains, weights, near_optimal, line and epochs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,52 +41,34 @@ def candidate_rows(fitted: FittedModel, objective: Objective, proposed: Proposed
     mean, std = fitted.predict_objective(X, objective, noise=False)
     names = [result.method for result in found] + ["half of the runs"] * len(proposals)
     held_out: list[Any] = [""] * len(found) + ([] if halves is None else halves.held_out.tolist())
-    return [
-        {
-            "index": i,
-            "method": names[i],
-            "objective": float(mean[i]),
-            "std": float(std[i]),
-            "judged": held_out[i],
-            "distance": float(feasible.distance(X[i : i + 1])[0]),
-            **_weights(fitted.domains, X[i]),
-        }
-        for i in range(len(X))
-    ]
+    about = {"index": range(len(X)), "method": names, "objective": mean, "std": std, "judged": held_out}
+    return _rows(**about, distance=feasible.distance(X), **_weights(fitted.domains, X))
 
 
 def gain_rows(baselines: dict[str, BaselinePrediction]) -> Rows:
     """The gain over each baseline."""
-    return [
-        {
-            "baseline": name,
-            "gain": entry.gain.mean,
-            "judged": "" if entry.held_out_gain is None else entry.held_out_gain,
-            "low": entry.gain.low,
-            "high": entry.gain.high,
-            "feasible": entry.feasible,
-        }
-        for name, entry in baselines.items()
-    ]
+    entries = baselines.values()
+    return _rows(
+        baseline=baselines,
+        gain=[entry.gain.mean for entry in entries],
+        judged=["" if entry.held_out_gain is None else entry.held_out_gain for entry in entries],
+        low=[entry.gain.low for entry in entries],
+        high=[entry.gain.high for entry in entries],
+        feasible=[entry.feasible for entry in entries],
+    )
 
 
 def line_rows(fitted: FittedModel, objective: Objective, prior: np.ndarray, proposal: np.ndarray) -> Rows:
     """The objective between the prior and the proposal, with its interval by the fit's standard deviation."""
     steps = np.linspace(0, 1, NUM_LINE)
-    X = prior + steps[:, None] * (proposal - prior)
-    mean, std = fitted.predict_objective(X, objective, noise=False)
-    low, high = mean - STDS_TO_90 * std, mean + STDS_TO_90 * std
-    columns = zip(steps, mean, low, high, strict=True)
-    return [{"step": float(s), "mean": float(m), "low": float(a), "high": float(b)} for s, m, a, b in columns]
+    mean, std = fitted.predict_objective(prior + steps[:, None] * (proposal - prior), objective, noise=False)
+    return _rows(step=steps, mean=mean, low=mean - STDS_TO_90 * std, high=mean + STDS_TO_90 * std)
 
 
 def epoch_rows(domains: Domains, proposal: np.ndarray, budget: int, upper: np.ndarray) -> Rows:
     """Passes of the final training over each domain, and how many its cap allows."""
     epochs, caps = epochs_of(domains, proposal, budget), epochs_of(domains, upper, budget)
-    columns = zip(domains.names, domains.tokens.tolist(), proposal, epochs, caps, strict=True)
-    return [
-        {"domain": d, "tokens": t, "weight": float(w), "epochs": float(e), "cap": float(c)} for d, t, w, e, c in columns
-    ]
+    return _rows(domain=domains.names, tokens=domains.tokens, weight=proposal, epochs=epochs, cap=caps)
 
 
 def epochs_of(domains: Domains, weights: np.ndarray, budget: int) -> np.ndarray:
@@ -98,11 +80,7 @@ def epochs_of(domains: Domains, weights: np.ndarray, budget: int) -> np.ndarray:
 def weight_rows(domains: Sequence[str], prior: np.ndarray, proposal: np.ndarray, optima: np.ndarray) -> Rows:
     """Each weight of the proposal, with its interval among the optima of posterior samples."""
     low, high = sample_interval(optima)
-    columns = zip(domains, prior, proposal, low, high, strict=True)
-    return [
-        {"domain": d, "prior": float(p), "weight": float(w), "low": float(a), "high": float(b)}
-        for d, p, w, a, b in columns
-    ]
+    return _rows(domain=domains, prior=prior, weight=proposal, low=low, high=high)
 
 
 def near_optimal_rows(fitted: FittedModel, objective: Objective, proposal: np.ndarray, X: np.ndarray) -> Rows:
@@ -110,16 +88,15 @@ def near_optimal_rows(fitted: FittedModel, objective: Objective, proposal: np.nd
     if not len(X):
         return []
     values = fitted.mean_objective(np.vstack([proposal, X]), objective)
-    return [
-        {
-            "index": i,
-            "objective": float(value),
-            "gain": float(values[0] - value),
-            **_weights(fitted.domains, weights),
-        }
-        for i, (value, weights) in enumerate(zip(values[1:], X, strict=True), start=1)
-    ]
+    index = range(1, len(X) + 1)
+    return _rows(index=index, objective=values[1:], gain=values[0] - values[1:], **_weights(fitted.domains, X))
 
 
-def _weights(domains: Sequence[str], weights: np.ndarray) -> dict[str, float]:
-    return {train_column(domain): float(weight) for domain, weight in zip(domains, weights, strict=True)}
+def _weights(domains: Sequence[str], X: np.ndarray) -> dict[str, np.ndarray]:
+    return {train_column(domain): weights for domain, weights in zip(domains, X.T, strict=True)}
+
+
+def _rows(**columns: Iterable[Any]) -> Rows:
+    """Rows of columns, with numpy's numbers as Python's."""
+    values = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns.values()]
+    return [dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)]

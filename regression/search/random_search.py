@@ -27,13 +27,10 @@ def simulation(
     num_averaged: int,
     rng: np.random.Generator,
 ) -> list[SearchResult]:
-    """RegMix's simulation: Dirichlet(center) draws, and the mean of those of lowest value.
+    """RegMix's simulation: Dirichlet(center) draws, and the mean of those of lowest value; nothing if none keeps the ceilings.
 
     Args:
         center: The Dirichlet's parameters, summing to 1: the prior. Shape (num_domains,).
-
-    Returns:
-        The mean, or nothing if no draw keeps the ceilings.
     """
     center = np.maximum(center, 1e-9)
     center = center / center.sum()
@@ -54,18 +51,11 @@ def wide_search(
     num_averaged: int,
     rng: np.random.Generator,
 ) -> list[SearchResult]:
-    """Draws around the prior, over the whole simplex and around the best runs, and the mean of the best.
+    """The mean of the best of `wide_draws`; nothing if no draw keeps the ceilings.
 
     RegMix's simulation cannot reach an optimum far from the prior: on its own runs that search gains nothing on the mean
     of 13 losses over the human mixture, 4.674 against 4.675, where a wide one reaches 4.62. On a smooth function closer
     and closer draws around the best follow. Trees are flat between thresholds, so closer draws would only find edges.
-
-    Args:
-        prior: Around which half of them are drawn, shape (num_domains,).
-        best_runs: Around which a quarter are drawn, shape (num_runs, num_domains).
-
-    Returns:
-        The mean, or nothing if no draw keeps the ceilings.
     """
 
     def draw(count: int) -> np.ndarray:

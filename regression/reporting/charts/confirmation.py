@@ -8,12 +8,20 @@ from proxymix.plots.figures import legend, marks
 from proxymix.plots.palette import FAINT, INK, MEASURED, MUTED, OTHER, PRIOR, PROPOSED, SMALL, SURFACE, is_wide
 from proxymix.plots.rows import Rows, place_labels
 from proxymix.plots.text import signed
+from regression.confirmation.paired import BETTER, NOT_BETTER, UNDECIDED, WORSE
 from regression.reporting.charts.shared import NAMES, fitting_phone, unit_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+VERDICT_MARKS = {
+    BETTER: ("s", PROPOSED, PROPOSED),
+    WORSE: ("^", OTHER, OTHER),
+    NOT_BETTER: ("D", MEASURED, MEASURED),
+    UNDECIDED: ("D", MEASURED, SURFACE),
+}
+"""Verdict -> marker, its colour, and that of its face."""
 ROWS = Rows(spine=FAINT, height=24, around=96)
 
 
@@ -21,18 +29,18 @@ def paired_differences(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     """Which baselines does the proposal beat, and by how much?
 
     Args:
-        table: A row per baseline: baseline, mean, low, high (of the 95% interval), better (whether the verdict says so),
-            and seed_<n>, the difference on each seed; proposal minus baseline.
+        table: A row per baseline: baseline, mean, low, high (of the 95% interval), verdict, and seed_<n>, the difference on
+            each seed; proposal minus baseline.
         axes: Where to draw.
     """
     seeds = [c for c in table.columns if c.startswith("seed_")]
     axes.grid(axis="x")
     axes.axvline(0, color=INK, linewidth=1)
     for row, entry in enumerate(table.to_dict("records")):
-        marker, colour = ("s", PROPOSED) if entry["better"] else ("D", MEASURED)
+        marker, colour, face = VERDICT_MARKS[entry["verdict"]]
         marks(axes, [entry[c] for c in seeds], [row + 0.2] * len(seeds), "o", 4, "none", colour, 0.9, alpha=0.8)
         axes.plot([entry["low"], entry["high"]], [row, row], color=colour, linewidth=2.4, solid_capstyle="butt")
-        marks(axes, [entry["mean"]], [row], marker, 6, colour)
+        marks(axes, [entry["mean"]], [row], marker, 6, face, colour, 1.4)
         axes.annotate(
             f"{signed(entry['mean'])}  [{signed(entry['low'])}, {signed(entry['high'])}]", (entry["mean"], row),
             xytext=(0, 8), textcoords="offset points", ha="center", color=colour, fontsize=SMALL,

@@ -23,7 +23,7 @@ def differences_figure(study: StudyResults) -> Figure | None:
         {
             "baseline": name,
             **{key: getattr(compared.objective, key) for key in ("mean", "low", "high")},
-            "better": name in found.better_than,
+            "verdict": compared.verdict,
             **{f"seed_{seed}": row[PROPOSAL] - row[name] for seed, row in by_seed.iterrows()},
         }
         for name, compared in found.differences.items()

@@ -11,6 +11,7 @@ from proxymix.plots.text import signed
 from proxymix.schemas import is_domain_loss, loss_domain
 from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
 from regression.confirmation.confirmation import Confirmation
+from regression.confirmation.paired import BETTER
 from regression.reporting.charts.shared import NAMES
 from regression.reporting.rendering import Cell, Row, Table
 from regression.reporting.sections.phrases import confidence as confidence_of
@@ -53,6 +54,7 @@ def _confirmed(study: StudyResults, found: Confirmation, figures: Mapping[str, F
     columns = [] if study.confirmed is None else [str(column) for column in study.confirmed.columns]
     data = {
         "mixtures": _mixtures_table(found),
+        "min_gain": f"{found.min_gain:.3g}",
         "plain_mean": _plain_mean(study, found),
         "num_domains": sum(is_domain_loss(column) for column in columns),
         "best_seen": best_seen.origin if best_seen else "",
@@ -87,7 +89,7 @@ def _mixtures_table(found: Confirmation) -> Table:
             [
                 named,
                 measured,
-                Cell(signed(difference.mean), "proposed" if name in found.better_than else ""),
+                Cell(signed(difference.mean), "proposed" if found.differences[name].verdict == BETTER else ""),
                 span(difference),
                 "< 0.001" if p < 0.001 else f"{p:.3f}",
                 f"{difference.wins} of {len(found.seeds)}",

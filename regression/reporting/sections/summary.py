@@ -1,13 +1,12 @@
 """The head of the page (the verdict and its numbers), and the question that the study answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from proxymix.messages import listed
 from proxymix.plots.figures import Figure
 from proxymix.plots.text import large_number, percent, signed
-from proxymix.schemas import loss_domain
 from regression.confirmation.compared import BASELINE_PHRASES
+from regression.confirmation.paired import BETTER
 from regression.reporting.rendering import Term, Tile
 from regression.reporting.sections.phrases import confidence, objective_phrase, span
 from regression.reporting.study_results import StudyResults
@@ -19,21 +18,7 @@ def headline(study: StudyResults) -> str:
         return f"{len(study.runs.index)} proxy runs, and no proposal yet"
     if study.confirmation is None:
         return "A mixture proposed by the regression, not yet confirmed by training"
-    found = study.confirmation
-    better, same, worse = found.better_than, found.no_better_than, found.worse_than
-
-    def named(baselines: Sequence[str]) -> str:
-        notes = {b: ", which the data cannot feed" if found.mixtures[b].over_the_cap else "" for b in baselines}
-        return listed([BASELINE_PHRASES[b] + notes[b] for b in baselines])
-
-    broken = [loss_domain(target) for target, result in (found.ceilings or {}).items() if not result.kept]
-    if not same and not worse and not broken:
-        return f"The proposed mixture beats every baseline: {listed([BASELINE_PHRASES[b] for b in better])}"
-    parts = [f"beats {listed([BASELINE_PHRASES[b] for b in better])}"] if better else []
-    parts += [f"is no better than {named(same)}"] if same else []
-    parts += [f"is worse than {named(worse)}"] if worse else []
-    parts += [f"breaks the ceilings on {listed(broken)}"] if broken else []
-    return f"The proposed mixture {'; it '.join(parts)}"
+    return study.confirmation.verdict
 
 
 def header(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]:
@@ -59,7 +44,7 @@ def _differences(study: StudyResults) -> list[Tile]:
         for name in shown:
             strongest = " (the strongest baseline)" if name != "prior" else ""
             label = f"measured against {BASELINE_PHRASES[name]}{strongest}; 95% interval {span(differences[name])}"
-            role = "proposed" if name in study.confirmation.better_than else ""
+            role = "proposed" if study.confirmation.differences[name].verdict == BETTER else ""
             tiles.append(Tile(signed(differences[name].mean), unit, label, role))
         return tiles
     prior = (study.proposal.baselines or {}).get("prior")
