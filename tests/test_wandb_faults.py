@@ -101,6 +101,19 @@ def test_a_service_that_is_stopped_is_left_behind_and_the_network_is_not_used(pl
 
 
 @pytest.mark.slow
+def test_the_service_of_the_process_that_started_the_command_is_neither_used_nor_ended(place, tmp_path, monkeypatch):
+    """Such as a notebook with a wandb run of its own."""
+    theirs = tmp_path / "socket"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(theirs))
+        listening.listen()
+        job = run_training(place, tmp_path / "out", "offline", WANDB_SERVICE=f"3-{os.getpid()}-unix-{theirs}")
+        assert job.returncode == 0 and "wandb failed" not in job.stderr, job.stderr
+        assert not select.select([listening], [], [], 0)[0], "the other process's service was spoken to"
+    assert len(list((tmp_path / "out").glob("*/wandb/offline-run-*/run-*.wandb"))) == len(MIXTURES)
+
+
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_waited_for_once_and_the_files_are_written(place, tmp_path):
     there_is_nothing = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40}
     job = run_training(place, tmp_path, "online", "wandb_log.CONNECT_SECONDS = 1.0", **there_is_nothing)

@@ -121,7 +121,7 @@ def close_service(kill: bool = False) -> None:
     Args:
         kill: Kill it first. Otherwise it may end by itself, and it is left to runs that others have opened in this process.
     """
-    wandb = sys.modules.get("wandb")  # Not imported here: an import that hangs in another thread would be waited for.
+    wandb: Any = sys.modules.get("wandb")  # Not imported here: an import that hangs would be waited for.
     if not hasattr(wandb, "teardown") or (wandb.run is not None and not kill):
         return
     if kill:
@@ -163,6 +163,8 @@ def open_wandb_log(
 
     def start(mode: WandbMode) -> Any:
         os.environ.setdefault("WANDB_SILENT", "true")
+        if "wandb" not in sys.modules:  # The service of the process that started this one is not ours to end.
+            os.environ.pop("WANDB_SERVICE", None)
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # It would look for wandb's server, offline too.
         import wandb
 
