@@ -62,7 +62,7 @@ def filling(law: PlantedLaw, num: int, seed: int) -> np.ndarray:
     names = [f"d{i}" for i in range(law.num_domains)]
     limits = Limits(names, 0.0, np.minimum(law.upper, settings.maximum_usage * law.prior))
     center, nothing = sampling_center(law.prior, settings, None), np.zeros((0, law.num_domains), dtype=np.int32)
-    steps, _, draw = draw_design(center, num, 0, np.random.default_rng([1, seed]), settings, limits, nothing)
+    steps, _, draw = draw_design(center, num, 0, [1, seed], settings, limits, nothing)
     return steps / draw.num_steps
 
 

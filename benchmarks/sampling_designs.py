@@ -98,7 +98,7 @@ def drawn(law: PlantedLaw, way: str, num: int, seed: int) -> np.ndarray:
         list(map(str, range(len(law.prior)))), 0.0, np.minimum(law.upper, settings.maximum_usage * law.prior)
     )
     center, nothing = sampling_center(law.tokens, settings, None), np.zeros((0, len(law.prior)), dtype=np.int32)
-    steps, _, draw = draw_design(center, num, 0, np.random.default_rng([1, seed]), settings, limits, nothing)
+    steps, _, draw = draw_design(center, num, 0, [1, seed], settings, limits, nothing)
     return steps / draw.num_steps
 
 

@@ -3,7 +3,14 @@
 python mixture_config/synthesize.py --domains domains.csv --num_mixtures 512 --seed 42 --out DIR
 """
 
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,10 +19,19 @@ import numpy as np
 
 from mixture_config.design.designs import draw_design, sampling_center
 from mixture_config.design.heuristics import baseline_weights
-from mixture_config.design.references import check_names, reference_mixtures, weights_of
+from mixture_config.design.references import NAMES, check_names, reference_mixtures, weights_of
 from mixture_config.design.sampler_settings import Design, Preset, SamplerSettings
 from mixture_config.design.sampling import Draw
-from mixture_config.files.sweep_files import ExistingSweep, SweepMixtures, check_folders
+from mixture_config.files.mixture_table import MixtureTable
+from mixture_config.files.sweep_files import (
+    DOMAINS_HASH,
+    ExistingSweep,
+    SweepMixtures,
+    check_folders,
+    is_whole,
+    remove_beyond,
+    sizes_drawn,
+)
 from mixture_config.geometry.constraints import limits_of
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import epoch_bounds
@@ -55,15 +71,18 @@ def synthesize(
 ) -> None:
     """Draw the mixtures that proxies are trained on: Dirichlet draws around the prior, within what the data can feed.
 
-    Writes OUT/mixtures/n00001.yaml and so on, then OUT/mixtures.csv. The default draws wider and more evenly than
+    Writes OUT/mixtures/n00001.yaml and so on, then OUT/mixtures.csv. If OUT holds fewer mixtures of the same settings and
+    domains, they stay as they are, and only what is missing of num_mixtures is added. The default draws wider and more evenly than
     RegMix's law (--preset regmix). Over some twenty domains that law leaves most weights at zero, and one mixture in six
     is nearly a single domain; over hundreds of domains it draws little but single large ones. With the default, the same
     number of proxies leads to a better optimum (benchmarks/sampling_designs.py).
 
     Args:
-        domains: A CSV with the columns domain and tokens, such as a study's domains.csv.
+        domains: A CSV with the columns domain and tokens, such as a study's domains.csv. Where it has available_tokens, the
+            prior and the limits go by those.
         out: The folder for mixtures/, mixtures.csv, and holdout/.
-        num_mixtures: How many mixtures, those of `include` among them. Fewer than 32 say nothing; RegMix takes 512.
+        num_mixtures: How many mixtures, those of `include` among them. Fewer than 32 say nothing; RegMix takes 512. A larger
+            number than before adds to a sweep; a smaller one, or another setting, draws another sweep.
         seed: The same seed and settings give the same files.
         preset: Where the settings below come from unless given: our own, or RegMix's as published.
         design: dirichlet draws at random. space_filling picks mixtures far from each other from many such draws, which
@@ -101,7 +120,7 @@ def synthesize(
             model from its own settings.
     """
     check_folders(out)
-    table = Domains.read(domains)
+    table = _on_disk(Domains.read(domains))
 
     # ---- 1. Each setting as given, else as in the sweep that is extended, else as in the preset
     older = None if extend is None else ExistingSweep.read(out, table.names)
@@ -116,54 +135,153 @@ def synthesize(
     include = include or (["prior"] if repeat_seeds > 1 else [])
     _check_settings(num_mixtures, holdout, seed, repeat_seeds, extend, budget, max_epochs, sampler.design, around)
     check_names(include)
-    num_older = 0 if older is None else len(older)
-    total = num_mixtures if extend is None else num_older + extend
+    target = None if around is None else weights_of(around, table)
     settings = {
         "seed": seed,
         **sampler.recorded(),
         "model_name": _first(model_name, recorded.get("model_name", "tinyllama_1M")),
-        "num_mixtures": total,
+        "num_mixtures": num_mixtures,
         "preset": preset or recorded.get("preset", "proxymix"),
+        DOMAINS_HASH: _domains_hash(table, [*include, *([] if around is None else [str(around)])]),
         **({} if budget is None else {"budget": budget, "max_epochs": max_epochs}),
         **{key: value for key, value in (("limits", limits), ("groups", groups), ("include", list(include))) if value},
+        **({"repeat_seeds": repeat_seeds} if repeat_seeds > 1 else {}),
         **({} if around is None else {"around": Path(around).name}),
-        **({"holdout": holdout} if holdout and older is None else {}),
-        **({} if older is None else {"extended_from": num_older}),
+        **({"holdout": holdout} if holdout else {}),
     }
 
-    # ---- 2. The mixtures that the sweep begins with, then draws within the bounds
-    tokens, temperature = table.tokens.astype(float), sampler.temperature
+    # ---- 2. The law of the draws, and the mixtures that come before them
+    tokens, temperature = table.true_tokens.astype(float), sampler.temperature
     baseline = partial(baseline_weights, tokens=tokens, temperature=temperature, budget=budget, max_epochs=max_epochs)
     try:
         bounds, loose = _bounds(table, sampler.maximum_usage, budget, max_epochs, limits or {}, groups or {})
-        present, away = (None, None) if older is None else (older.weights, older.all_weights)
+        present = None if older is None else older.weights
         references = reference_mixtures(include, repeat_seeds, table, loose, sampler.num_steps, baseline, present)
-        num_drawn = total - num_older - len(references)
-        _check_room(num_drawn, len(references), repeat_seeds, is_extension=older is not None)
-        center = sampling_center(table.tokens, sampler, None if around is None else weights_of(around, table))
-        rng = np.random.default_rng(seed if older is None else [seed, num_older])
-        num_held = holdout if older is None else 0
-        steps, held, draw = draw_design(center, num_drawn, num_held, rng, sampler, bounds, references.steps, away)
     except InputError as error:
         raise InputError(f"{domains}: {error}") from None
-    steps = np.concatenate([references.steps, steps])
-    _say_what_to_know(domains, table, bounds, steps, draw, sampler, older)
+    mixtures = SweepMixtures(table.names, references.steps, sampler.num_steps, settings, references.labels)
+    sweep = _Sweep(
+        domains, out, table, bounds, sampler, sampling_center(tokens, sampler, target), mixtures, repeat_seeds
+    )
 
-    # ---- 3. Files
-    mixtures = SweepMixtures(table.names, steps, draw.num_steps, settings, references.labels)
-    if older is not None:
-        older.append(mixtures)
-        return
-    mixtures.write(out)
-    if holdout:
-        SweepMixtures(table.names, held, draw.num_steps, settings).write(out / "holdout")
-    else:  # held-out mixtures of an earlier sweep would not be of this one's law
-        remove(out / "holdout" / "mixtures.csv")
-        remove(out / "holdout" / "mixtures")
+    # ---- 3. What is missing of the sweep
+    if extend is not None and older is not None:
+        sizes, add = [len(older) + extend], mixtures
+    else:
+        older, sizes = sweep.found()
+        add = mixtures if older is None else replace(mixtures, steps=mixtures.steps[:0], labels=())
+    for size in sizes:
+        sweep.draw_to(size, older, add)
+        older, add = ExistingSweep.read(out, table.names), replace(mixtures, steps=mixtures.steps[:0], labels=())
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """What decides which mixtures a sweep has, except for how many.
+
+    Args:
+        path: The table of domains, for messages.
+        out: The sweep's folder.
+        table: The domains.
+        bounds: Bounds of the weights.
+        sampler: How to draw.
+        center: Mean of the draws, shape (num_domains,).
+        mixtures: The mixtures that the sweep begins with, and the settings that its files record.
+        repeat_seeds: How often each of those mixtures is there.
+    """
+
+    path: Path
+    out: Path
+    table: Domains
+    bounds: Limits
+    sampler: SamplerSettings
+    center: np.ndarray
+    mixtures: SweepMixtures
+    repeat_seeds: int
+
+    def found(self) -> tuple[ExistingSweep | None, list[int]]:
+        """The sweep in the folder, if it is one of these settings and whole, and the sizes to which to draw."""
+        wanted = int(self.mixtures.settings["num_mixtures"])
+        sizes = sizes_drawn(self.out, self.mixtures)
+        if not sizes or sizes[-1] > wanted:
+            return None, [wanted]
+        if not is_whole(self.out, self.mixtures, sizes):
+            say(f"{self.out}: some of the {sizes[-1]:,} mixtures are missing or damaged; they are drawn again")
+            return None, [*sizes, *([wanted] if wanted > sizes[-1] else [])]
+        remove_beyond(self.out, sizes[-1])
+        older = ExistingSweep.read(self.out, self.table.names)
+        if DOMAINS_HASH not in older.settings:
+            say(f"{self.out}: its mixtures do not record their domains; they are taken to be those of {self.path}")
+        if wanted == sizes[-1]:
+            say(f"{wanted:,} mixtures of these settings are there already: {self.out / 'mixtures.csv'}")
+            return older, []
+        return older, [wanted]
+
+    def draw_to(self, size: int, older: ExistingSweep | None, references: SweepMixtures) -> None:
+        """Draw and write what is missing of `size` mixtures: the references, then further ones.
+
+        Raises:
+            InputError: If there is no room for them.
+        """
+        before, settings = 0 if older is None else len(older), self.mixtures.settings
+        num_drawn = size - before - len(references.steps)
+        num_held = int(settings.get("holdout", 0)) if older is None else len(older.held)
+        present = None if older is None else np.concatenate([older.weights, older.held])
+        try:
+            _check_room(num_drawn, len(references.steps), self.repeat_seeds, is_extension=older is not None)
+            steps, held, draw = draw_design(
+                self.center, num_drawn, num_held, settings["seed"], self.sampler, self.bounds, references.steps, present
+            )
+        except InputError as error:
+            raise InputError(f"{self.path}: {error}") from None
+        added = references.part(np.concatenate([references.steps, steps]), before, size)
+        _say_what_to_know(self.path, self.table, self.bounds, added.steps, draw, self.sampler, older)
+        if older is not None:
+            added.append(self.out, older.last + 1)
+            return
+        added.write(self.out)
+        if num_held:
+            replace(added, steps=held, labels=()).write(self.out / "holdout")
+        else:  # held-out mixtures of an earlier sweep would not be of this one's law
+            remove(self.out / "holdout" / "mixtures.csv")
+            remove(self.out / "holdout" / "mixtures")
+
+
+def num_kept(domains: Path, out: Path, **settings: Any) -> int:
+    """How many mixtures of the sweep in `out` stay, and with them their runs, if `synthesize` is called with this.
+
+    Nothing is changed.
+    """
+    if not (out / "mixtures.csv").exists():
+        return 0
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+        copy = Path(folder)
+        for path in (out / name for name in ("mixtures", "mixtures.csv", "holdout") if (out / name).exists()):
+            shutil.copytree(path, copy / path.name) if path.is_dir() else shutil.copy(path, copy)
+        synthesize(domains, copy, **settings)
+        now, then = (MixtureTable.read(place / "mixtures.csv") for place in (out, copy))
+    if sorted(now.domains) != sorted(then.domains):
+        return 0
+    rows = dict(zip(then.index, then.aligned(now.domains, out), strict=True))
+    return sum(key in rows and np.array_equal(rows[key], row) for key, row in zip(now.index, now.weights, strict=True))
 
 
 def _first(given: T | None, otherwise: Any) -> Any:
     return otherwise if given is None else given
+
+
+def _on_disk(table: Domains) -> Domains:
+    """The domains, of which those without tokens on disk have none at all, since no proxy can train on them."""
+    if table.available_tokens is None or not table.tokens.any():
+        return table
+    return replace(table, available_tokens=np.where(table.tokens > 0, table.available_tokens, 0))
+
+
+def _domains_hash(table: Domains, include: Sequence[str]) -> str:
+    """What tells apart sweeps of equal settings: the domains with their tokens, and what mixtures in files hold."""
+    mixtures = [weights_of(Path(name), table).tolist() for name in include if name not in NAMES]
+    content = [table.names, table.true_tokens.tolist(), mixtures]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _bounds(
@@ -175,8 +293,8 @@ def _bounds(
     groups: Mapping[str, Sequence[str]],
 ) -> tuple[Limits, Limits]:
     """The bounds of the draws, and those of the reference mixtures, which do not keep to `maximum_usage`."""
-    full = np.where(table.tokens > 0, 1.0, 0.0)
-    epochs = full if budget is None else np.minimum(epoch_bounds(table.tokens, budget, max_epochs), full)
+    full = np.where(table.true_tokens > 0, 1.0, 0.0)
+    epochs = full if budget is None else np.minimum(epoch_bounds(table.true_tokens, budget, max_epochs), full)
     usage = np.minimum(maximum_usage * table.prior, 1.0)
     bounds = limits_of(table.names, limits, groups, epochs, usage)
     return bounds, limits_of(table.names, limits, groups, epochs, np.ones(len(table)))
@@ -237,7 +355,7 @@ def _say_what_to_know(
     many = "mixture" if len(steps) == 1 else "mixtures"
     of = f"{len(table):,} domain{'' if len(table) == 1 else 's'}"
     say(f"{len(steps):,} {many}{added} of {of}; {zeros:.1f} have weight 0 in the average mixture")
-    if (empty := table.tokens == 0).any():
+    if (empty := table.true_tokens == 0).any():
         say(f"{path}: no tokens in {named(empty)}: weight 0 in every mixture")
     seen = steps.any(axis=0) if older is None else steps.any(axis=0) | older.weights.any(axis=0)
     if (never := ~seen & (bounds.upper > 0)).any():

@@ -1,6 +1,8 @@
 """The sampler draws RegMix's law, keeps every bound after rounding, and writes all of it or nothing."""
 
 import csv
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +22,19 @@ from mixture_config.files import sweep_files
 from mixture_config.files.mixture import Mixture
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet, grid_steps
-from mixture_config.synthesize import synthesize
+from mixture_config.synthesize import num_kept, synthesize
 from proxymix.app.cli import main
 from proxymix.app.parameters import parameters
 from proxymix.app.stages import stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError
 
+GROWING = [
+    {"include": ["prior", "uniform"]},
+    {"design": "dirichlet", "include": ["prior", "uniform"], "repeat_seeds": 2},
+    {"preset": "regmix", "holdout": 3},
+    {"holdout": 3, "budget": 2 * 10**9},
+]
 # A prior of 17 domains as unlike as the Pile's: the largest has 135 times the tokens of the smallest.
 TOKENS = np.array([237, 185, 113, 102, 80, 67, 51, 46, 39, 27, 16, 12, 8, 8, 4, 4, 2]) * 10.0**6
 
@@ -206,7 +214,7 @@ def test_the_files_are_regmixs(domains, tmp_path):
     content = yaml.safe_load((tmp_path / "out" / "mixtures" / "n00001.yaml").read_text())
     assert list(content) == [
         *("train", "valid", "seed", "design", "temperature", "min_strength", "max_strength", "minimum"),
-        *("maximum_usage", "sample_multiplier", "model_name", "num_mixtures", "preset"),
+        *("maximum_usage", "sample_multiplier", "model_name", "num_mixtures", "preset", "domains_hash"),
     ]
     assert content["valid"] == {"valid_domain-0": 1.0, "valid_domain-1": 1.0, "valid_domain-2": 1.0}
     settings = {key: content[key] for key in ("seed", "temperature", "minimum", "min_strength", "max_strength")}
@@ -250,7 +258,7 @@ def test_the_table_is_there_only_when_all_mixtures_are(domains, tmp_path, monkey
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweep_files.SweepMixtures, "table_lines", killed)
+    monkeypatch.setattr(sweep_files.SweepMixtures, "rows", killed)
     with pytest.raises(KeyboardInterrupt):
         synthesize(domains, tmp_path, num_mixtures=4)
     assert not (tmp_path / "mixtures.csv").exists()
@@ -321,7 +329,8 @@ def test_repeated_references_are_mixtures_of_their_own_that_only_their_number_te
         (None, None),
     ]
     for name in ("n00001.yaml", "n00002.yaml"):
-        assert (folder / name).read_bytes() == (tmp_path / "once" / "mixtures" / name).read_bytes()
+        once = (tmp_path / "once" / "mixtures" / name).read_text()
+        assert (folder / name).read_text().replace("repeat_seeds: 3\n", "") == once
     assert (folder / "n00005.yaml").read_text() == (folder / "n00001.yaml").read_text() + "repeat: 2\n"
 
 
@@ -480,6 +489,12 @@ def test_draws_with_floors_share_out_what_the_floors_leave():
 # designs
 
 
+def nearest_root(weights):
+    """Hellinger's distance (squared, halved) of every mixture to the nearest other one."""
+    roots = np.sqrt(weights)
+    return (1 - roots @ roots.T + 2 * np.eye(len(roots))).min(axis=1)
+
+
 def nearest_other(weights):
     distances = np.abs(weights[:, None] - weights[None]).sum(axis=2) / 2
     return np.where(np.eye(len(weights)) == 1, np.inf, distances).min(axis=1)
@@ -586,6 +601,176 @@ def test_an_extension_that_was_killed_leaves_a_sweep_that_can_be_extended_again(
     monkeypatch.undo()
     synthesize(domains, tmp_path / "killed", extend=5)
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+# growth
+
+
+def grown(out: Path, domains: Path, *sizes: int, **settings) -> dict[str, bytes]:
+    for size in sizes:
+        synthesize(domains, out, num_mixtures=size, **settings)
+    return contents(out)
+
+
+@pytest.mark.parametrize("given", GROWING, ids=lambda given: " ".join(map(str, given.values())))
+def test_a_sweep_grows_and_keeps_every_byte_of_what_is_there(tmp_path, given):
+    domains = catalogue(tmp_path / "domains.csv", TOKENS)
+    first = grown(tmp_path / "out", domains, 24, **given)
+    second = grown(tmp_path / "out", domains, 32, **given)
+    third = grown(tmp_path / "out", domains, 40, **given)
+    for before, after, added in ((first, second, 8), (second, third, 8)):
+        assert {name: after[name] for name in before if name != "mixtures.csv"} == {
+            name: data for name, data in before.items() if name != "mixtures.csv"
+        }
+        assert after["mixtures.csv"].startswith(before["mixtures.csv"])
+        assert len(after) == len(before) + added
+    weights = read_csv(tmp_path / "out")
+    assert len(np.unique(weights, axis=0)) == 40 - 2 * (given.get("repeat_seeds", 1) - 1)
+    assert grown(tmp_path / "out", domains, 40, **given) == third
+    assert grown(tmp_path / "again", domains, 24, 32, 40, **given) == third
+
+
+def test_a_space_filling_sweep_grows_to_the_one_drawn_at_once(tmp_path, monkeypatch):
+    """Up to a hundred mixtures are chosen from the same candidates, one after another."""
+    monkeypatch.setattr(designs, "MIN_CANDIDATES", 4000)
+    domains = catalogue(tmp_path / "domains.csv", TOKENS)
+    grown(tmp_path / "grown", domains, 24, 32, 40, include=["prior"])
+    synthesize(domains, tmp_path / "whole", num_mixtures=40, include=["prior"])
+    np.testing.assert_array_equal(read_csv(tmp_path / "grown"), read_csv(tmp_path / "whole"))
+
+
+def test_a_large_space_filling_sweep_that_grew_is_spread_as_one_drawn_at_once(tmp_path, fewer_candidates):
+    """The candidates of 12 and of 24 mixtures are not the same here. The measure is the design's own: how near the nearest two are."""
+    domains = catalogue(tmp_path / "domains.csv", TOKENS)
+    ratios = []
+    for seed in range(4):
+        for name, sizes in (("grown", (12, 24)), ("whole", (24,))):
+            grown(tmp_path / f"{name}-{seed}", domains, *sizes, seed=seed)
+        least = [nearest_root(read_csv(tmp_path / f"{name}-{seed}")).min() for name in ("grown", "whole")]
+        ratios.append(least[0] / least[1])
+    assert np.mean(ratios) > 0.9
+
+
+@pytest.mark.parametrize("design", ["dirichlet", "space_filling"])
+def test_a_growth_that_was_killed_ends_as_one_that_was_not(domains, tmp_path, monkeypatch, design):
+    whole = grown(tmp_path / "whole", domains, 10, 18, design=design)
+    first = grown(tmp_path / "killed", domains, 10, design=design)
+    written = sweep_files.write_text
+
+    def killed(path, text):
+        if path.name in ("n00014.yaml", "mixtures.csv"):
+            raise KeyboardInterrupt
+        written(path, text)
+
+    monkeypatch.setattr(sweep_files, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        synthesize(domains, tmp_path / "killed", num_mixtures=18, design=design)
+    assert first.items() <= contents(tmp_path / "killed").items()
+    monkeypatch.undo()
+    copy = shutil.copytree(tmp_path / "killed", tmp_path / "back")
+    assert grown(tmp_path / "killed", domains, 18, design=design) == whole
+    assert grown(copy, domains, 10, design=design) == first, "what is in no table must not be trained"
+
+
+@pytest.mark.parametrize(
+    "file", ["mixtures/n00003.yaml", "mixtures/n00012.yaml", "mixtures.csv", "holdout/mixtures.csv"]
+)
+@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data.replace(b"0.1", b"0.2"), None])
+def test_a_damaged_sweep_is_mended_to_the_byte_and_grows(domains, tmp_path, file, damage):
+    given = {"design": "dirichlet", "preset": "regmix", "holdout": 2}
+    whole = grown(tmp_path, domains, 10, 14, **given)
+    path = tmp_path / file
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+        assert contents(tmp_path) != whole
+    assert grown(tmp_path, domains, 14, **given) == whole
+
+
+def test_a_sweep_of_an_older_version_grows_too(domains, tmp_path, capsys):
+    """Its files do not say for which domains it was drawn."""
+    synthesize(domains, tmp_path, num_mixtures=6)
+    for path in (tmp_path / "mixtures").iterdir():
+        path.write_text(re.sub("domains_hash: .*\n", "", path.read_text()))
+    before = contents(tmp_path / "mixtures")
+    for size in (9, 12):
+        synthesize(domains, tmp_path, num_mixtures=size)
+        assert before.items() <= contents(tmp_path / "mixtures").items()
+    assert "do not record their domains" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *(
+            {"num_mixtures": 5},
+            {"seed": 1},
+            {"temperature": 0.5},
+            {"limits": {"domain-2": {"max": 0.1}}},
+            {"budget": 9000},
+        ),
+        *({"include": ["uniform"]}, {"holdout": 1}, {"preset": "regmix"}, {"repeat_seeds": 2}),
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_fewer_mixtures_or_other_settings_are_another_sweep(domains, tmp_path, changed):
+    """It is the one that these settings give in an empty folder."""
+    given = {"num_mixtures": 12, **changed}
+    kept = {"num_mixtures": 10, "design": "dirichlet"}
+    synthesize(domains, tmp_path / "old", **kept)
+    assert num_kept(domains, tmp_path / "old", **{"design": "dirichlet", **given}) <= 1
+    synthesize(domains, tmp_path / "old", **{"design": "dirichlet", **given})
+    synthesize(domains, tmp_path / "new", **{"design": "dirichlet", **given})
+    assert contents(tmp_path / "old") == contents(tmp_path / "new")
+
+
+def test_other_domains_or_another_mixture_to_draw_around_are_another_sweep(domains, tmp_path):
+    best = tmp_path / "best.yaml"
+    Mixture({"domain-0": 0.5, "domain-1": 0.5}).write(best)
+    given = {"design": "around", "around": best}
+    synthesize(domains, tmp_path, num_mixtures=6, **given)
+    assert num_kept(domains, tmp_path, num_mixtures=8, **given) == 6
+    Mixture({"domain-0": 0.4, "domain-1": 0.6}).write(best)
+    assert num_kept(domains, tmp_path, num_mixtures=8, **given) == 0
+    synthesize(domains, tmp_path, num_mixtures=6)
+    for text in ("domain-0,6001\ndomain-1,3000\ndomain-2,1000\n", "domain-0,5\nnews,5\n"):
+        (tmp_path / "others.csv").write_text("domain,tokens\n" + text)
+        assert num_kept(tmp_path / "others.csv", tmp_path, num_mixtures=8) == 0
+
+
+def test_a_reference_that_changed_or_is_repeated_is_another_sweep(domains, tmp_path):
+    best = tmp_path / "best.yaml"
+    Mixture({"domain-0": 0.5, "domain-1": 0.5}).write(best)
+    given = {"include": [str(best)], "design": "dirichlet"}
+    for change in ({"repeat_seeds": 2}, {}):
+        synthesize(domains, tmp_path / "old", num_mixtures=6, **given)
+        if not change:
+            Mixture({"domain-0": 0.4, "domain-1": 0.6}).write(best)
+        synthesize(domains, tmp_path / "old", num_mixtures=8, **given, **change)
+        synthesize(domains, tmp_path / f"new{len(change)}", num_mixtures=8, **given, **change)
+        assert contents(tmp_path / "old") == contents(tmp_path / f"new{len(change)}")
+
+
+def test_how_many_mixtures_would_stay_is_known_before_anything_is_changed(domains, tmp_path, capsys):
+    assert num_kept(domains, tmp_path, num_mixtures=8) == 0
+    before = grown(tmp_path, domains, 8)
+    capsys.readouterr()
+    assert [num_kept(domains, tmp_path, num_mixtures=num) for num in (8, 12)] == [8, 8]
+    assert contents(tmp_path) == before and capsys.readouterr().err == ""
+
+
+def test_the_sizes_of_the_whole_corpus_decide_where_those_on_disk_are_a_sample(tmp_path):
+    """domain-2 has none on disk, so no proxy could train on it."""
+    (tmp_path / "sample.csv").write_text(
+        "domain,tokens,available_tokens\ndomain-0,100,6000\ndomain-1,100,3000\ndomain-2,0,1000\n"
+    )
+    catalogue(tmp_path / "whole.csv", [6_000, 3_000, 0])
+    for name in ("sample", "whole"):
+        synthesize(
+            tmp_path / f"{name}.csv", tmp_path / name, num_mixtures=8, budget=10_000, include=["prior", "vertices"]
+        )
+    assert contents(tmp_path / "sample") == contents(tmp_path / "whole")
 
 
 def test_a_sweep_of_other_domains_is_not_extended(domains, tmp_path):

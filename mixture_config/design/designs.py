@@ -1,5 +1,7 @@
 """Sampler settings, limits and what is there already -> the mixtures of a sweep, in steps of its grid. No files."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mixture_config.design.heuristics import temperature_weights
@@ -7,7 +9,6 @@ from mixture_config.design.sampler_settings import SamplerSettings
 from mixture_config.design.sampling import Draw, draw_mixtures
 from mixture_config.design.space_filling import distant, space_filling
 from mixture_config.geometry.limits import Limits
-from mixture_config.geometry.tolerances import DISTINCT
 from proxymix.errors import InputError
 from proxymix.progress import progress, say
 
@@ -33,7 +34,7 @@ def draw_design(
     center: np.ndarray,
     num_mixtures: int,
     num_holdout: int,
-    rng: np.random.Generator,
+    seed: int | Sequence[int],
     settings: SamplerSettings,
     limits: Limits,
     references: np.ndarray,
@@ -41,69 +42,80 @@ def draw_design(
 ) -> tuple[np.ndarray, np.ndarray, Draw]:
     """Steps of the drawn mixtures, steps of the held-out ones, and what drawing them took.
 
+    What is added to a sweep makes the whole as good as one drawn at once. A space-filling design chooses from the same
+    candidates, and begins with the mixtures that are there. Random draws continue, and go near none of these if they can.
+
     Args:
         center: Mean of the draws, sum 1, shape (num_domains,).
         num_mixtures: How many mixtures to draw.
-        num_holdout: How many further mixtures to draw for testing.
-        rng: Where the draws come from.
+        num_holdout: How many mixtures for testing the sweep has; they are drawn with its first ones.
+        seed: What the draws follow from.
         settings: How to draw.
         limits: Bounds of the weights.
-        references: Steps of the mixtures that the sweep begins with, shape (any, num_domains). They are not drawn again.
-        present: Weights of the mixtures of a sweep that is extended, shape (any, num_domains), from which the draws
-            keep away.
+        references: Steps of the mixtures that come before the draws, shape (any, num_domains). They are not drawn again.
+        present: Weights of the mixtures of a sweep that grows, the held-out ones last, shape (any, num_domains).
 
     Raises:
-        InputError: If there are not enough mixtures within the limits, or away from those that are present.
+        InputError: If there are not enough mixtures within the limits.
     """
     num_steps = settings.num_steps
-    if num_mixtures + num_holdout == 0:
-        nothing = np.zeros((0, len(center)), dtype=np.int32)
+    nothing = np.zeros((0, len(center)), dtype=np.int32)
+    num_held = num_holdout if present is None else 0
+    if num_mixtures + num_held == 0:
         return nothing, nothing, Draw(nothing, num_steps, 0, 0, 0)
-    taken = references
-    if present is not None:
-        taken = np.concatenate([np.rint(present * num_steps).astype(np.int32), references])
+    there = nothing if present is None else np.rint(present * num_steps).astype(np.int32)
+    taken = np.concatenate([there, references])
 
-    # ---- 1. How many to draw: candidates to choose from, and a quarter more where some will be too near
-    num_candidates = _num_candidates(num_mixtures, len(center), settings)
-    filling = num_candidates > num_mixtures
-    wanted = num_candidates + num_holdout
-    spare = 0 if present is None else wanted // 4 + 16
-    multiplier = min(settings.sample_multiplier, 4) if filling else settings.sample_multiplier
+    # ---- 1. How many to draw: candidates to choose from, or some to spare where draws may be near to what is there
+    num_in_all = num_mixtures + max(len(there) - num_holdout, 0)
+    num_candidates = _num_candidates(num_in_all, len(center), settings)
+    filling = num_candidates > num_in_all
+    if filling:
+        wanted, multiplier, exclude = num_candidates + num_holdout, min(settings.sample_multiplier, 4), references
+    else:
+        spare = 0 if present is None else num_mixtures // 4 + 16
+        wanted, multiplier, exclude = num_mixtures + num_held + spare, settings.sample_multiplier, taken
+    continues = present is not None and not filling
+    rng = np.random.default_rng([*np.atleast_1d(seed), len(there)] if continues else seed)
 
     # ---- 2. Draw
-    with progress("draw mixtures", total=(wanted + spare) * multiplier, unit="draws") as bar:
+    with progress("draw mixtures", total=wanted * multiplier, unit="draws") as bar:
         draw = draw_mixtures(
             center,
-            wanted + spare,
+            wanted,
             rng,
             limits=limits,
             min_concentration=settings.min_concentration,
             max_concentration=settings.max_concentration,
             min_weight=settings.min_weight,
             sample_multiplier=multiplier,
-            exclude=taken,
-            fewest=num_holdout + num_mixtures,
+            exclude=exclude,
+            fewest=num_held + num_mixtures,
             on_drawn=bar.advance,
         )
 
-    # ---- 3. Leave out what is too near to the sweep that is extended
-    steps = draw.steps
-    if present is not None:
-        steps = steps[distant(steps / num_steps, present)]
+    # ---- 3. Set the held-out ones apart, and choose among the others
+    held, steps = draw.steps[:num_held], draw.steps[num_held:]
+    if filling:
+        steps = steps[~_among(steps, there)]
         if len(steps) < num_mixtures:
             raise InputError(
-                f"only {len(steps)} of {len(draw.steps)} draws are {DISTINCT:g} (total variation) or more away from the "
-                f"mixtures that are there; extend by at most {len(steps)}, or draw wider (min_concentration, "
-                "max_concentration, temperature)"
+                f"only {len(steps)} mixtures of this law are not there already, and {num_mixtures} are to be added; add "
+                f"at most {len(steps)}, or lower `min_weight` for a finer grid"
             )
-
-    # ---- 4. Set the held-out ones apart, and choose among the others
-    held, steps = steps[:num_holdout], steps[num_holdout:]
-    if filling:
         with progress("choose mixtures", total=num_mixtures, unit="mixtures") as bar:
             chosen = space_filling(steps / num_steps, num_mixtures, taken / num_steps, bar.advance)
         steps = steps[chosen]
+    elif present is not None:
+        near = ~distant(steps / num_steps, present)
+        steps = np.concatenate([steps[~near], steps[near]])
     return steps[:num_mixtures], held, draw
+
+
+def _among(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Which rows of steps are also among the others, shape (num_rows,)."""
+    found = {row.tobytes() for row in others}
+    return np.array([row.tobytes() in found for row in rows], dtype=bool)
 
 
 def _num_candidates(num_mixtures: int, num_domains: int, settings: SamplerSettings) -> int:

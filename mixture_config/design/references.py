@@ -54,7 +54,7 @@ def weights_of(path: Path, table: Domains) -> np.ndarray:
         if name not in table.names:
             raise InputError(f"{path}: no domain {name!r} in the table{nearest(name, table.names)}")
     row = np.array([weights.get(name, 0.0) for name in table.names])
-    if (lost := (row > 0) & (table.tokens == 0)).any():
+    if (lost := (row > 0) & (table.true_tokens == 0)).any():
         which = some([name for name, is_lost in zip(table.names, lost, strict=True) if is_lost])
         raise InputError(f"{path}: weight on {which}, which has no tokens in the table; correct one of them")
     return row
@@ -113,7 +113,7 @@ def _wanted_weights(
     wanted: dict[str, np.ndarray] = {}
     for name in include:
         if name == "vertices":
-            for i in np.flatnonzero((table.tokens > 0) & (limits.upper > 0)):
+            for i in np.flatnonzero((table.true_tokens > 0) & (limits.upper > 0)):
                 # What the bounds leave of a vertex goes to the other domains in proportion to the prior.
                 wanted[f"vertex {table.names[i]}"] = np.eye(len(table))[i] + 1e-6 * table.prior
             continue
