@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -25,3 +26,18 @@ def some(values: Iterable[Any], limit: int = 5) -> str:
 def listed(names: Sequence[str]) -> str:
     """'the prior, the heuristic and the uniform mixture'."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells, the header first, as lines of a table: the first and the last column flush left, the others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for first, *others, last in rows:
+        cells = [first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:-1], strict=True)), last]
+        lines.append("  " + "  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def study_of(path: Path) -> Path | None:
+    """The study in whose folder a file or folder lies, so that a command needs no more than `--study`; None elsewhere."""
+    return path.parent if (path.parent / "study.yaml").exists() else None

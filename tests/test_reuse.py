@@ -14,8 +14,8 @@ from mixture_config.files.mixture_table import MixtureTable
 from mixture_config.synthesize import synthesize
 from proxymix.app.cli import main
 from proxymix.errors import InputError
-from proxymix.files import write_json, write_text
-from proxymix.schemas import Domains, loss_column
+from proxymix.files import write_text
+from proxymix.schemas import Domains, Shard, TokensManifest, loss_column
 from proxymix.tables import write_table
 from regression.data.runs_table import read_runs
 from regression.expand import expand
@@ -150,19 +150,13 @@ def test_no_run_that_counts_is_an_error_that_says_what_would_do(tmp_path, old):
         reuse(**{**old, **paths, **CHANGES})
 
 
-def shard(sha256: str) -> dict[str, object]:
-    return {"path": sha256, "tokens": 1, "documents": 1, "bytes": 1, "sha256": sha256}
-
-
 def manifest(
     folder: Path, domains: dict[str, list[str]], tokenizer: str = "aa", valid: dict[str, list[str]] | None = None
 ):
-    def split(entries):
-        return {name: {"source": [], "shards": [shard(h) for h in hashes]} for name, hashes in entries.items()}
-
+    given = {"train": domains, "valid": valid or {}}
+    splits = {s: {d: tuple(Shard(h, 1, 1, 1, h) for h in hashes) for d, hashes in given[s].items()} for s in given}
     record = {"name": "t", "sha256": tokenizer, "vocabulary": 9, "eos": 0, "eos_token": "<e>"}
-    content = {"tokenizer": record, "dtype": "uint16", "settings": {}}
-    write_json(folder / "manifest.json", content | {"train": split(domains), "valid": split(valid or {})})
+    TokensManifest(record, "uint16", splits, {s: {d: [] for d in given[s]} for s in given}, {}).write(folder, {}, {})
     return folder
 
 

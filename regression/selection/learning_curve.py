@@ -25,8 +25,12 @@ NUM_REPEATS = 5
 COSTLY_RUNS, NUM_COSTLY_REPEATS = 96, 2
 """From this many runs on a fit takes long, and a part is drawn this often."""
 
-MIN_SIGNAL_SPEARMAN = 0.2
-"""Below this the ranking is noise, and nothing is extrapolated from it."""
+MIN_SIGNAL_SPEARMAN, ENOUGH_SPEARMAN = 0.2, 0.97
+"""Below the first the ranking is noise, and nothing is extrapolated from it. From the second on, the runs are enough."""
+
+
+MAX_LITTLE = 0.75
+"""Twice the runs bring little where they leave more than this part of what is missing to a Spearman of 1."""
 
 
 @dataclass(frozen=True)
@@ -101,24 +105,35 @@ def extrapolated(points: Sequence[Point], num_runs: Sequence[int]) -> np.ndarray
     return np.asarray(1 - np.exp(level + slope * np.log(np.asarray(num_runs, dtype=float))))
 
 
+def num_more(points: Sequence[Point], num_runs: int) -> int:
+    """How many more runs are worth training: as many again, or none where they would bring little."""
+    expected = extrapolated(points, [num_runs, 2 * num_runs]) if points else None
+    if expected is None or _last(points)[1] < MIN_SIGNAL_SPEARMAN:
+        return 0
+    now, twice = (float(v) for v in expected)
+    return 0 if 1 - twice > MAX_LITTLE * (1 - now) or now >= ENOUGH_SPEARMAN else num_runs
+
+
 def sentence(points: Sequence[Point], num_runs: int, unit: str) -> str:
     """What more runs would bring, in words."""
     if not points:
         return f"{num_runs} runs are too few to say what more would bring."
-    most = max(p.num_runs for p in points)
-    last = [p for p in points if p.num_runs == most]
-    rank, cost = (float(np.mean([getattr(p, name) for p in last])) for name in ("spearman", "regret"))
-    said = (
-        f"From {most} runs the others are ranked at {rank:.3f}; the run then picked is {cost:.4f} {unit} off the best."
-    )
+    most, rank, cost = _last(points)
+    said = f"Fitted on {most} runs, the model ranks the others with Spearman {rank:.3f}, and its pick is {cost:.4f} {unit} off the best."
     expected = extrapolated(points, [num_runs, 2 * num_runs, 4 * num_runs])
     if expected is None or rank < MIN_SIGNAL_SPEARMAN:
         return f"{said} More runs have not helped so far: longer proxies, or mixtures that differ more, might."
     now, twice, four = (float(v) for v in expected)
-    if 1 - twice > 0.75 * (1 - now):
-        advice = "more runs bring little; longer proxies (less noise) may bring more"
-    elif now >= 0.97:
-        advice = "these runs are enough to rank mixtures; more would sharpen the optimum"
-    else:
-        advice = f"{num_runs} more are worth training"
-    return f"{said} To expect: {now:.3f} from all {num_runs}, {twice:.3f} from {2 * num_runs}, {four:.3f} from {4 * num_runs}; {advice}."
+    said = f"{said} To expect: {now:.3f} from all {num_runs}, {twice:.3f} from {2 * num_runs}, {four:.3f} from {4 * num_runs}"
+    if more := num_more(points, num_runs):
+        return f"{said}; {more} more are worth training."
+    if 1 - twice > MAX_LITTLE * (1 - now):
+        return f"{said}; more runs bring little, and longer proxies (less noise) may bring more."
+    return f"{said}; these runs are enough to rank mixtures, and more would sharpen the optimum."
+
+
+def _last(points: Sequence[Point]) -> tuple[int, float, float]:
+    """The largest number of runs that was fitted, and the mean Spearman and regret there."""
+    most = max(p.num_runs for p in points)
+    last = [p for p in points if p.num_runs == most]
+    return most, float(np.mean([p.spearman for p in last])), float(np.mean([p.regret for p in last]))
