@@ -42,7 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
     if path.is_symlink() and not path.is_file():
         path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name[:150]}.{_machine()}-{os.getpid()}-{next(_NUMBERS)}.tmp"
+    temporary = path.parent / f".{path.name[:150]}.{this_machine()}-{os.getpid()}-{next(_NUMBERS)}.tmp"
     clean_up(path)
     _remove_litter(path.parent)
     try:
@@ -70,7 +70,7 @@ def clean_up(path: Path) -> None:
 
 
 @cache
-def _machine() -> str:
+def this_machine() -> str:
     """What tells apart machines, and containers, whose process numbers are their own."""
     try:
         space = str(Path("/proc/self/ns/pid").readlink())
@@ -89,12 +89,13 @@ def _remove_litter(folder: Path) -> None:
     with os.scandir(folder) as entries:
         found = [(entry.path, match) for entry in entries if (match := TEMPORARY.fullmatch(entry.name))]
     for path, match in found:
-        if match["machine"] == _machine() and not _is_alive(int(match["process"])):
+        if match["machine"] == this_machine() and not is_alive(int(match["process"])):
             with suppress(OSError):  # another process removes it too
                 remove(Path(path))
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine, by its number, has not ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -172,14 +173,33 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}: {error.object[error.start]:#x})") from None
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: If it is not JSON (then a json.JSONDecodeError), has a number of thousands of digits, or a key is
+            written twice.
+        RecursionError: If it is nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_distinct_keys)
+
+
+def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is written twice")
+    return found
+
+
 def parse_json_line(text: str, where: str) -> Any:
     """The value of a line of JSON, which `where` names.
 
     Raises:
-        InputError: If it is not JSON, or cannot be read: a number of thousands of digits, thousands of brackets.
+        InputError: If it is not JSON, or not what `parse_json` reads.
     """
     try:
-        return json.loads(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not JSON: {error.msg} (column {error.colno})") from None
     except (ValueError, RecursionError) as error:
@@ -190,11 +210,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        InputError: If the file is missing, is not JSON (with the line), or holds something else than an object.
+        InputError: If the file is missing, is not JSON (with the line), or holds something else than an object, or a key
+            is written twice.
     """
     text = read_text(path)
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
     except (ValueError, RecursionError) as error:

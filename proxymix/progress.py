@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import TextIO
 
 LINE_EVERY_SECONDS = 20.0
@@ -32,6 +33,12 @@ def listening(listener: Callable[[str], None]) -> Iterator[None]:
         yield
     finally:
         _LISTENER.reset(token)
+
+
+@cache
+def say_once(message: str) -> None:
+    """Write a line that this process has not written yet: what is looked at twice is reported once."""
+    say(message)
 
 
 def duration(seconds: float) -> str:

@@ -300,61 +300,78 @@ def read_tokens_manifest(folder: Path) -> TokensManifest:
     path = Path(folder) / "manifest.json"
     if not path.exists():
         raise InputError(f"{path}: no such file, so {folder} holds no finished token shards; run `proxymix tokenize`")
-    content = read_json(path)
     try:
-        splits = {
-            split: from_mapping(dict[str, dict[str, Any]], content.get(split), split) for split in ("train", "valid")
-        }
-        manifest = TokensManifest(
-            tokenizer=_tokenizer_record(content.get("tokenizer")),
-            dtype=content.get("dtype", ""),
-            splits={
-                split: {d: _shards(entry, f"{split}: {d}") for d, entry in found.items()}
-                for split, found in splits.items()
-            },
-            sources={
-                split: {
-                    d: from_mapping(list[str], entry.get("source"), f"{split}: {d}: source")
-                    for d, entry in found.items()
-                }
-                for split, found in splits.items()
-            },
-            settings=from_mapping(dict[str, Any], content.get("settings"), "settings"),
-        )
-        if manifest.dtype not in ("uint16", "uint32"):
-            raise InputError(f"dtype is {manifest.dtype!r:.60}; uint16 or uint32 is wanted")
+        file = from_mapping(_File, read_json(path), str(path))
+        _check_file(file, path)
     except InputError as error:
-        raise InputError(f"{path}: not a token manifest: {error}; run `proxymix tokenize` again") from None
-    return manifest
+        raise InputError(f"{error}; this is no token manifest, so run `proxymix tokenize` again") from None
+    splits = {"train": file.train, "valid": file.valid}
+    return TokensManifest(
+        tokenizer={"file": "tokenizer.json", **file.tokenizer},
+        dtype=file.dtype,
+        splits={split: {d: entry.shards for d, entry in found.items()} for split, found in splits.items()},
+        sources={split: {d: entry.source for d, entry in found.items()} for split, found in splits.items()},
+        settings=file.settings,
+    )
 
 
-def _tokenizer_record(content: Any) -> dict[str, Any]:
-    """What a manifest says of its tokenizer."""
-    record = {"file": "tokenizer.json"} | from_mapping(dict[str, Any], content, "tokenizer")
-    for key, kind in {"name": str, "sha256": str, "vocabulary": int, "eos": int, "eos_token": str, "file": str}.items():
-        if not isinstance(record.get(key), kind) or isinstance(record[key], bool):
-            raise InputError(f"tokenizer: {key} is {record.get(key)!r:.60}")
-    if not 0 <= record["eos"] < record["vocabulary"] <= MAX_COUNT:
-        raise InputError(f"tokenizer: eos is {record['eos']} in a vocabulary of {record['vocabulary']}")
-    _check_inside(record["file"], "tokenizer: file")
-    return record
+@dataclass(frozen=True)
+class _Entry:
+    """A domain of a split, as the file has it: sums over its shards, source files, shards."""
+
+    tokens: int
+    documents: int
+    bytes: int
+    source: list[str]
+    shards: tuple[Shard, ...]
 
 
-def _shards(entry: Mapping[str, Any], where: str) -> tuple[Shard, ...]:
-    """The shards of a domain in a split."""
-    check_domain_name(where.rpartition(": ")[2], where)
-    shards = from_mapping(tuple[Shard, ...], entry.get("shards"), f"{where}: shards")
-    for shard in shards:
-        _check_inside(shard.path, f"{where}: path")
-        for count in (shard.tokens, shard.documents, shard.bytes):
-            if not isinstance(count, int) or not 0 <= count <= MAX_COUNT:
-                raise InputError(f"{where}: {shard.path}: {count!r:.60} where a count is wanted")
-        if not isinstance(shard.sha256, str):
-            raise InputError(f"{where}: {shard.path}: sha256 is {shard.sha256!r:.60}")
-    return shards
+@dataclass(frozen=True)
+class _Tokenizer:
+    """What the file must say of the tokenizer."""
+
+    name: str
+    sha256: str
+    vocabulary: int
+    eos: int
+    eos_token: str
+    file: str
 
 
-def _check_inside(path: Any, where: str) -> None:
+@dataclass(frozen=True)
+class _File:
+    """The content of tokens/manifest.json."""
+
+    tokenizer: dict[str, Any]
+    dtype: str
+    settings: dict[str, Any]
+    train: dict[str, _Entry]
+    valid: dict[str, _Entry]
+
+
+def _check_file(file: _File, path: Path) -> None:
+    """Raise InputError for what the types do not tell: numbers, names and paths that cannot be."""
+    tokenizer = from_mapping(_Tokenizer, {"file": "tokenizer.json", **file.tokenizer}, f"{path}: tokenizer")
+    if not 0 <= tokenizer.eos < tokenizer.vocabulary <= MAX_COUNT:
+        raise InputError(f"{path}: tokenizer: eos is {tokenizer.eos} in a vocabulary of {tokenizer.vocabulary}")
+    _check_inside(tokenizer.file, f"{path}: tokenizer: file")
+    if file.dtype not in ("uint16", "uint32"):
+        raise InputError(f"{path}: dtype is {file.dtype!r:.60}; uint16 or uint32 is wanted")
+    for split, domains in (("train", file.train), ("valid", file.valid)):
+        for domain, entry in domains.items():
+            where = f"{path}: {split}: {domain}"
+            check_domain_name(domain, f"{path}: {split}")
+            for shard in entry.shards:
+                _check_inside(shard.path, f"{where}: path")
+                for count in (shard.tokens, shard.documents, shard.bytes):
+                    if not 0 <= count <= MAX_COUNT:
+                        raise InputError(f"{where}: {shard.path}: {count!r:.60} where a count is wanted")
+            for what in ("tokens", "documents", "bytes"):
+                if (found := sum(getattr(shard, what) for shard in entry.shards)) != getattr(entry, what):
+                    raise InputError(f"{where}: {getattr(entry, what)} {what}, but its shards have {found}")
+
+
+def _check_inside(path: str, where: str) -> None:
     """Raise InputError unless this is the path of a file inside of the folder that it belongs to."""
-    if not isinstance(path, str) or not path or "\0" in path or Path(path).is_absolute() or ".." in Path(path).parts:
+    if not path or "\0" in path or Path(path).is_absolute() or ".." in Path(path).parts:
         raise InputError(f"{where} is {path!r:.60}; the path of a file in the same folder is wanted")

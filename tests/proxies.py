@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from data_preparation.tokens.shards import ShardWriter
 from mixture_config.files.mixture import Mixture
@@ -14,8 +15,8 @@ from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.train_batch import train_batch
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
-from proxymix.files import write_json
 from proxymix.progress import say
+from proxymix.schemas import Shard, TokensManifest
 
 VOCABULARY = 64
 TINY = TrainSettings(
@@ -29,7 +30,7 @@ def write_tokens(folder: Path, sizes: dict[str, int], valid: int = 100, broken: 
     `broken` names a domain whose training ids the vocabulary does not have, so that its runs fail.
     """
     rng = np.random.default_rng(0)
-    splits: dict[str, dict] = {"train": {}, "valid": {}}
+    splits: dict[str, dict[str, tuple[Shard, ...]]] = {"train": {}, "valid": {}}
     for split in splits:
         for number, (name, size) in enumerate(sizes.items()):
             count = size if split == "train" else valid
@@ -38,9 +39,10 @@ def write_tokens(folder: Path, sizes: dict[str, int], valid: int = 100, broken: 
                     length = min(50, count - start)
                     ids = (rng.integers(VOCABULARY) + (number + 1) * np.arange(length)) % VOCABULARY
                     writer.write(ids + (VOCABULARY if (split, name) == ("train", broken) else 0), num_bytes=4 * length)
-            splits[split][name] = {"source": [], "shards": [asdict(shard) for shard in writer.shards]}
+            splits[split][name] = tuple(writer.shards)
     tokenizer = {"name": "test", "sha256": "0", "vocabulary": VOCABULARY, "eos": 0, "eos_token": "<eos>"}
-    write_json(folder / "manifest.json", {"tokenizer": tokenizer, "dtype": "uint16", "settings": {}, **splits})
+    sources = {split: {name: list[str]() for name in sizes} for split in splits}
+    TokensManifest(tokenizer, "uint16", splits, sources, {}).write(folder, {}, {})
     return folder
 
 
@@ -81,3 +83,20 @@ def train_together(
 ) -> dict[str, str]:
     """Runs as one batch in this process, each in out/<run>; what diverged."""
     return train_batch(runs, data, layout, TrainingJob(settings, data.folder, out, **job), warn=warn)
+
+
+def have_ended(processes: Sequence[psutil.Process], seconds: float = 60.0) -> bool:
+    """Whether processes end within a while. One that nobody collects, as in a container without an init, has ended too."""
+    deadline = time.monotonic() + seconds
+    while not all(map(_has_ended, processes)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

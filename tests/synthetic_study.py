@@ -19,8 +19,8 @@ from mixture_config.files.mixture import Mixture
 from mixture_config.files.mixture_table import MixtureTable
 from mixture_config.geometry.constraints import Constraints
 from proxy_training.runs.settings import Run, TrainSettings
-from proxymix.files import write_json, write_yaml
-from proxymix.schemas import Domains, loss_column, run_id
+from proxymix.files import write_yaml
+from proxymix.schemas import Domains, Shard, TokensManifest, loss_column, run_id
 from proxymix.tables import read_table, write_table
 
 NAMES = [
@@ -182,13 +182,11 @@ def write_data(folder: Path, law: Law) -> None:
     weights = law.prior**0.8 / (law.prior**0.8).sum()
     heuristic = dict(zip(law.domains, weights.tolist(), strict=True))
     Mixture(heuristic, {"model_name": "baseline"}).write(folder / "heuristic_mixture.yaml")
-    split = {
-        d: {"tokens": t, "documents": 9, "bytes": t * 3, "source": [], "shards": []}
-        for d, t in zip(law.domains, law.tokens.tolist(), strict=True)
-    }
+    split = {d: (Shard(f"{d}.ds", t, 9, t * 3, ""),) for d, t in zip(law.domains, law.tokens.tolist(), strict=True)}
+    splits, sources = {"train": split, "valid": split}, {d: list[str]() for d in split}
     tokenizer = {"name": "bpe-4096", "sha256": "ab" * 32, "vocabulary": 4096, "eos": 0, "eos_token": "<|eos|>"}
-    manifest = {"tokenizer": tokenizer, "dtype": "uint16", "settings": {}, "train": split, "valid": split}
-    write_json(folder / "tokens" / "manifest.json", manifest)
+    manifest = TokensManifest(tokenizer, "uint16", splits, {"train": sources, "valid": sources}, {})
+    manifest.write(folder / "tokens", {}, {})
 
 
 def write_proxies(folder: Path, law: Law, seed: int = 0) -> None:

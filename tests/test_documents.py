@@ -103,6 +103,7 @@ def test_a_file_that_is_something_else_is_named(tmp_path: Path, name: str) -> No
         (b'{"text": "x"}\n{"text": "y', r"a\.jsonl:2: not JSON: .*cut short"),
         (b'{"text": "x"}\n{"content": "y", "id": 1}\n', r"a\.jsonl:2: .*'text' is wanted, found the keys content, id"),
         (b'["x"]\n', r"a\.jsonl:1: .*found a list"),
+        (b'{"text": "x"}\n{"text": "y", "text": "z"}\n', r"a\.jsonl:2: .*the key 'text' is written twice"),
         (b'{"text": null}\n', r"a\.jsonl:1: 'text' is None; a string is wanted"),
         (b'{"text": 7}\n', r"a\.jsonl:1: 'text' is 7; a string is wanted"),
         (b'{"text": "gr\xfc\xdfe"}\n', r"a\.jsonl:1: not UTF-8"),

@@ -18,8 +18,8 @@ from data_preparation.tokens import verified_once
 from data_preparation.tokens.shards import ShardWriter, TokenDomain, map_shard, open_domain, token_dtype
 from data_preparation.tokens.verified_once import SAMPLE_BYTES, SAMPLES, verify_once
 from proxymix.errors import InputError, StageError
-from proxymix.files import sha256, write_json, write_text
-from proxymix.schemas import Shard, read_tokens_manifest
+from proxymix.files import sha256, write_text
+from proxymix.schemas import Shard, TokensManifest, read_tokens_manifest
 
 EOS = 9
 
@@ -27,17 +27,15 @@ EOS = 9
 def write_tokens(folder: Path, documents: list[list[int]], shard_tokens: int = 100, dtype: str = "uint16") -> Path:
     """A folder of tokens with the domain `a`, the same in both splits."""
     write_text(folder / "tokenizer.json", "{}\n")
-    manifest = {
-        "tokenizer": {"name": "t", "vocabulary": 10, "eos": EOS, "eos_token": "<e>", "file": "tokenizer.json",
-                      "sha256": "ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"},
-        "dtype": dtype, "settings": {},
-    }  # fmt: skip
+    tokenizer = {"name": "t", "vocabulary": 10, "eos": EOS, "eos_token": "<e>", "file": "tokenizer.json",
+                 "sha256": "ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"}  # fmt: skip
+    splits: dict[str, dict[str, tuple[Shard, ...]]] = {}
     for split in ("train", "valid"):
         with ShardWriter(folder, split, "a", dtype, shard_tokens) as writer:
             for document in documents:
                 writer.write(document, num_bytes=len(document))
-        manifest[split] = {"a": {"source": [], "shards": [vars(shard) for shard in writer.shards]}}
-    write_json(folder / "manifest.json", manifest)
+        splits[split] = {"a": tuple(writer.shards)}
+    TokensManifest(tokenizer, dtype, splits, {"train": {"a": []}, "valid": {"a": []}}, {}).write(folder, {}, {})
     return folder
 
 

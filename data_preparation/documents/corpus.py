@@ -12,7 +12,7 @@ from pathlib import Path
 from data_preparation.documents.file_names import LAYOUT, domain_names, part_of, presumed_parts
 from proxymix.errors import InputError
 from proxymix.messages import some
-from proxymix.progress import say
+from proxymix.progress import say_once
 from proxymix.schemas import check_domain_name
 
 EXTENSIONS = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
@@ -148,7 +148,7 @@ def _pass_over(path: Path) -> None:
         elif path.name.lower().endswith(EXTENSIONS):
             remedy = f"call it {path.name.lower()}"
         raise InputError(f"{path}: {wanted}, and this file would be left out; {remedy}")
-    say(f"{path}: not read, because {wanted}")
+    say_once(f"{path}: not read, because {wanted}")
 
 
 def _link(path: Path) -> str:
@@ -191,9 +191,9 @@ def _check_parts(corpus: Path, names: dict[str, dict[str, str]], valid: list[str
                     "that is an older copy, or give it another number"
                 )
         for domain, missing in _missing_parts(named):
-            say(f"{corpus}/{split}: {len(missing)} parts of {domain} are not there: {some(missing)}")
+            say_once(f"{corpus}/{split}: {len(missing)} parts of {domain} are not there: {some(missing)}")
     for domain, stems in presumed_parts(names["train"], valid).items():
-        say(
+        say_once(
             f"{corpus}/train: {some(sorted(stems, key=_number), 3)} are read as parts of one domain, {domain}; name files "
             f"<name>_0.jsonl where each is a domain of its own"
         )

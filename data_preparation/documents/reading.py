@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from proxymix.errors import InputError
+from proxymix.files import parse_json
 
 AGAIN = "write or download it again"
 CONTENTS = (
@@ -106,7 +107,7 @@ def _jsonl_texts(file: Path, key: str) -> Iterator[tuple[str, object]]:
 def _value_of(line: bytes, key: str, file: Path, number: int) -> object:
     """What a line's JSON object has under `key`."""
     try:
-        value = json.loads(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
+        value = parse_json(line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line)
     except UnicodeDecodeError as error:
         raise InputError(f"{file}:{number}: not UTF-8 text (byte {error.start} of the line)") from None
     except json.JSONDecodeError as error:
@@ -116,7 +117,7 @@ def _value_of(line: bytes, key: str, file: Path, number: int) -> object:
         raise InputError(f"{file}:{number}: not JSON: {error.msg}{hint}") from None
     except RecursionError:
         raise InputError(f"{file}:{number}: not JSON: nested too deeply") from None
-    except ValueError as error:  # such as a number of more digits than Python reads
+    except ValueError as error:  # a number of more digits than Python reads, or a key that is there twice
         raise InputError(f"{file}:{number}: not JSON that can be read: {error}; repair the line") from None
     if not isinstance(value, dict) or key not in value:
         found = f"the keys {', '.join(map(str, value))}" if isinstance(value, dict) else f"a {type(value).__name__}"

@@ -10,7 +10,7 @@ from data_preparation.documents.corpus import MEGABYTE
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_json
 from proxymix.messages import some
-from proxymix.progress import progress, say
+from proxymix.progress import progress, say, say_once
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -74,7 +74,7 @@ def load_tokenizer(path: Path, eos_token: str | None) -> "Tokenizer":
     find_eos(tokenizer, eos_token, path)
     if missing := missing_entries(tokenizer):
         what = f"{len(missing)} bytes that text may hold ({some(missing, 4)})" if missing[0] else "every character"
-        say(
+        say_once(
             f"{path}: this BPE does not have entries for {what}, and no unknown token; every document is checked for that"
         )
     return tokenizer

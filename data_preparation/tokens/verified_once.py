@@ -16,7 +16,7 @@ from typing import Any
 
 from data_preparation.tokens.shards import map_shard
 from proxymix.errors import InputError
-from proxymix.files import cache_folder, sha256, write_text
+from proxymix.files import cache_folder, parse_json, sha256, write_text
 from proxymix.progress import progress
 from proxymix.schemas import Shard, TokensManifest
 
@@ -67,8 +67,8 @@ def _record_path(tokens: Path, shards: Iterable[Shard]) -> Path:
 
 def _read(record: Path) -> dict[str, Any]:
     try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = parse_json(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return {}
     is_sound = (
         isinstance(content, dict) and isinstance(content.get("folder"), str) and isinstance(content.get("shards"), dict)
