@@ -265,6 +265,15 @@ def test_the_numbers_of_shards_are_those_of_parts(parts: list[str], others: list
     assert set(train.values()) == set(valid.values()) == {"web"}
 
 
+def test_the_letters_of_split_are_those_of_parts_where_validation_says_so() -> None:
+    names, _ = domain_names(["web_aa", "web_ab", "code-aa", "code-ac", "law"], ["web", "code", "law"])
+    assert names == {"web_aa": "web", "web_ab": "web", "code-aa": "code", "code-ac": "code", "law": "law"}
+    wikipedias = ["wiki_aa", "wiki_ab", "wiki_af"]  # Afar, Abkhaz, Afrikaans
+    assert domain_names(wikipedias, wikipedias)[0] == {name: name for name in wikipedias}
+    alone = ["wiki_aa", "wiki_de", "wiki_en", "law"]
+    assert domain_names(alone, [])[0] == {name: name for name in alone}
+
+
 def test_validation_may_be_in_shards_too() -> None:
     train, valid = domain_names(["web-00000-of-00002", "web-00001-of-00002"], ["web-00000-of-00001"])
     assert set(train.values()) == set(valid.values()) == {"web"}
@@ -280,9 +289,12 @@ def test_validation_may_be_in_shards_too() -> None:
         ["web1en", "web2en"],
         ["cc-2024-10-00000-of-00002", "cc-2024-11-00000-of-00002"],
         ["web_3", "web_7"],
+        ["web_aa", "web_ab"],
+        ["web.aa", "web.ab", "web.ad"],
+        ["xaa", "xab"],
     ],
 )
-def test_domains_that_differ_in_a_number_only_are_asked_about(names: list[str]) -> None:
+def test_domains_that_differ_in_a_number_or_in_the_letters_of_split_are_asked_about(names: list[str]) -> None:
     """The message's ways out both work: RegMix's name for each domain's file, or the domain's validation file."""
     name = names[0].removesuffix("-00000-of-00002")
     with pytest.raises(InputError, match=f"{name}.*parts of one domain, or domains of their own.*{name}_0"):
@@ -322,7 +334,7 @@ def test_a_number_that_belongs_to_a_name_stays_in_it() -> None:
             ["web.0000"],
             "'web.0001' a domain without validation, or a part of the domain 'web'",
         ),
-        (["web.0000", "web.0001"], ["web.0000", "web.0001"], "web.0000, web.0001 differ in a number only"),
+        (["web.0000", "web.0001"], ["web.0000", "web.0001"], "web.0000, web.0001 differ in their ends only"),
     ],
 )
 def test_names_that_can_be_read_both_ways_are_refused(train: list[str], valid: list[str], message: str) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Set
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import numpy as np
@@ -336,6 +336,48 @@ def test_the_byte_vocabularies_of_the_usual_models_are_taken_without_a_word(
     assert "mine.json" not in capsys.readouterr().err
     if kind == "bytes":
         assert read_back(tmp_path / "t", "train", "a") == EVERY_LENGTH
+
+
+def modern_bert(path: Path) -> Path:
+    """ModernBERT's kind: GPT-NeoX's vocabulary behind NFC, with runs of spaces and BERT's own special tokens."""
+    from tokenizers import AddedToken, Tokenizer, normalizers
+
+    tokenizer = Tokenizer.from_file(str(bpe(path, NEVER_IN_TEXT)))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.add_tokens([AddedToken(" " * length, normalized=True) for length in range(24, 1, -1)])
+    tokenizer.add_special_tokens(["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"])
+    tokenizer.save(str(path))
+    return path
+
+
+def bloom(path: Path) -> Path:
+    """BLOOM's kind: text is cut before bytes are made letters, and some control characters have no entry."""
+    from tokenizers import Regex, Tokenizer, pre_tokenizers
+
+    tokenizer = Tokenizer.from_file(str(bpe(path, {*NEVER_IN_TEXT, 0x0B, 0x0C, 0x1F})))
+    cut = pre_tokenizers.Split(Regex(r" ?[^(\s|[.,!?…。，、।۔،])]+"), "isolated")
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, letters])
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>", "<pad>"])
+    tokenizer.save(str(path))
+    return path
+
+
+@pytest.mark.parametrize(("make", "lost"), [(modern_bert, None), (bloom, "\v")])
+def test_a_byte_vocabulary_is_judged_by_what_text_can_hold(
+    tmp_path: Path, make: Callable[[Path], Path], lost: str | None
+) -> None:
+    """No text needs what ModernBERT lacks. BLOOM also lacks the vertical tab (huggingface/tokenizers#2447)."""
+    path = make(tmp_path / "mine.json")
+    tokenize(corpus(tmp_path / "c", a=EVERY_LENGTH, valid_a=["x"]), tmp_path / "t", tokenizer=path)
+    assert read_back(tmp_path / "t", "train", "a") == EVERY_LENGTH
+    corpus(tmp_path / "tabs", a=["a\vb", "c"], valid_a=["x"])
+    if lost is None:
+        tokenize(tmp_path / "tabs", tmp_path / "t2", tokenizer=path)
+        assert read_back(tmp_path / "t2", "train", "a") == ["a\vb", "c"]
+    else:
+        with pytest.raises(InputError, match=r"train/a.*U\+000B.*mine\.json"):
+            tokenize(tmp_path / "tabs", tmp_path / "t2", tokenizer=path)
 
 
 @pytest.mark.parametrize(

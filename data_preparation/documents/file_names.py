@@ -1,6 +1,7 @@
 """The names of a corpus' files -> the domain that each belongs to. What can be read in two ways is asked about, not guessed.
 
-`web_0` is the first part of `web` (RegMix's layout), and so are `web-00000-of-00003` and `web.0001`.
+`web_0` is the first part of `web` (RegMix's layout), and so are `web-00000-of-00003` and `web.0001`. `web_aa` and `web_ab`, as
+`split` writes them, may be too.
 """
 
 import re
@@ -122,6 +123,28 @@ def _believable_parts(train: Collection[str], valid: Collection[str]) -> dict[st
             padded = all(numbered[name].is_shard or re.search(r"[-_.]0\d+$", name) for name in names)
             if not padded:
                 raise _question(names, f"{base}_0.jsonl, {base}_1.jsonl")
+    return found | _lettered_parts(train, valid)
+
+
+def _lettered_parts(train: Collection[str], valid: Collection[str]) -> dict[str, Part]:
+    """The parts that `split` named web_aa, web_ab and so on, where valid/web.jsonl says so: aa and ab are languages too.
+
+    Raises:
+        InputError: If no validation file has the name of the domain or of the parts.
+    """
+    families: dict[str, dict[int, str]] = {}
+    for name in train:
+        if match := re.fullmatch(r"(.*)([a-z])([a-z])", name):
+            number = 26 * (ord(match[2]) - ord("a")) + ord(match[3]) - ord("a")
+            families.setdefault(match[1], {})[number] = name
+    found = {}
+    for before, named in families.items():
+        is_sequence = len(named) > 1 and min(named) == 0 and max(named) < 2 * len(named)
+        if is_sequence and not set(named.values()) & set(valid):
+            base = before.rstrip("-_.")
+            if base not in valid:
+                raise _question(list(named.values()), f"{base or '<domain>'}_0.jsonl, {base or '<domain>'}_1.jsonl")
+            found |= {name: Part(base, number, is_regmix=False, is_shard=True) for number, name in named.items()}
     return found
 
 
@@ -145,7 +168,7 @@ def _ask_about_names(named: Mapping[str, str], valid: Collection[str]) -> None:
 def _question(names: Collection[str], as_parts: str) -> InputError:
     ordered = sorted(names)
     return InputError(
-        f"train: {some(ordered)} differ in a number only: are they parts of one domain, or domains of their own? Name parts "
+        f"train: {some(ordered)} differ in their ends only: are they parts of one domain, or domains of their own? Name parts "
         f"{as_parts}, and files of domains {ordered[0]}_0.jsonl, {ordered[1 % len(ordered)]}_0.jsonl"
     )
 
