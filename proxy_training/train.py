@@ -12,7 +12,8 @@ from pathlib import Path
 from proxy_training.device.layout import has_gpu, layout_of
 from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.train_batch import train_batch
-from proxy_training.runs.planned_runs import planned_runs, runs_to_train
+from proxy_training.loop.stopping import stopping_after_a_step
+from proxy_training.runs.planned_runs import planned_runs, runs_to_train, say_what_is_kept
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
 from proxy_training.tracking.wandb_log import WandbMode, close_service
@@ -84,22 +85,28 @@ def train(
 
 def _train(wanted: Sequence[Run], todo: Sequence[Run], data: TokenData, job: TrainingJob, size: int) -> dict[str, str]:
     """Train what is to be done of the runs that are wanted; returns the runs that diverged, each with what happened."""
-    if size > 1 or _by_torchrun():  # Each run is a batch of its own.
-        with progress("train proxies", len(todo) * job.settings.num_steps, "steps") as bar:
-            if _by_torchrun():
-                return _train_with_torchrun(todo, data, job, bar.advance)
-            from proxy_training.loop.distributed import train_on
-
-            return train_on(size, todo, job.message(), bar.advance, say)
     layout = layout_of(job.settings, data.vocabulary)
-    diverged: dict[str, str] = {}
     # The batches are those of all runs that are wanted, so that they are the same however often the command is begun.
-    count = layout.models_per_process
+    # On several devices each run is a batch of its own.
+    several = size > 1 or _by_torchrun()
+    count = 1 if several else layout.models_per_process
     batches = [wanted[start : start + count] for start in range(0, len(wanted), count)]
     batches = [batch for batch in batches if any(run in todo for run in batch)]
-    with progress("train proxies", sum(map(len, batches)) * job.settings.num_steps, "steps") as bar:
-        for batch in batches:
-            diverged |= train_batch(batch, data, layout, job, bar.advance)
+    diverged: dict[str, str] = {}
+    try:
+        with progress("train proxies", sum(map(len, batches)) * job.settings.num_steps, "steps") as bar:
+            if several and not _by_torchrun():
+                from proxy_training.loop.distributed import train_on
+
+                return train_on(size, todo, job.message(), bar.advance, say)
+            with stopping_after_a_step():
+                if several:
+                    return _train_with_torchrun(todo, data, job, bar.advance)
+                for batch in batches:
+                    diverged |= train_batch(batch, data, layout, job, bar.advance)
+    except KeyboardInterrupt:
+        say_what_is_kept(wanted, batches, data, job.out, job.settings)
+        raise
     return diverged
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from proxies import TINY, VOCABULARY, contents, wait_for, write_mixtures, write_tokens
+from proxies import TINY, VOCABULARY, contents, have_ended, wait_for, write_mixtures, write_tokens
 
 from mixture_config.synthesize import synthesize
 from proxy_training.collect import collect
@@ -76,7 +76,7 @@ sweep(Path({str(mixtures)!r}), Path({str(tokens)!r}), Path({str(tmp_path)!r}), {
     assert len(workers) == 2
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    assert not psutil.wait_procs(workers, timeout=60)[1], "a worker outlived its parent"
+    assert have_ended(workers), "a worker outlived its parent"
     done = {path: path.stat().st_mtime_ns for path in manifests(tmp_path)}
     assert 1 <= len(done) < len(MIXTURES)
 

@@ -12,7 +12,7 @@ from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.launcher import Launcher, Outcome
 from proxy_training.launch.local import LocalLauncher
 from proxy_training.launch.run_batches import are_recorded, planned_batches
-from proxy_training.runs.planned_runs import runs_to_train
+from proxy_training.runs.planned_runs import runs_to_train, say_what_is_kept
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
 from proxy_training.tracking.wandb_log import WandbMode
@@ -79,7 +79,11 @@ def train_runs(
         say(f"{len(todo)} runs: {described(layout, max(map(len, batches)))}, {count} processes")
         job = TrainingJob(settings, tokens, out, wandb, group, save)
         with progress(description, sum(map(len, batches)) * settings.num_steps, "steps") as bar:
-            outcome = chosen.train(job, layout, batches, count, bar.advance)
+            try:
+                outcome = chosen.train(job, layout, batches, count, bar.advance)
+            except KeyboardInterrupt:
+                say_what_is_kept(runs, batches, data, out, settings)
+                raise
     if outcome.no_space is not None:
         raise outcome.no_space
     # What counts is what is on disk, whatever a launcher reports.

@@ -2,7 +2,7 @@
 
 It reads JSON lines (a job, then run batches) and answers in JSON lines. A line now and then says only that it is alive, so
 that its parent can tell a long step from a process that was stopped. When its input ends it exits at once, even in the
-middle of a run, so that no worker outlives the process that started it.
+middle of a run, so that no worker outlives the process that started it. Told to stop, it first keeps what it has.
 """
 
 import json
@@ -22,6 +22,7 @@ from proxy_training.device.trial import measured_speed
 from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.train_batch import train_batch
 from proxy_training.loop.distributed import OneDevice, join, part_of
+from proxy_training.loop.stopping import ASKED
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
 
@@ -31,14 +32,22 @@ ALIVE_EVERY_SECONDS = 1.0
 
 def main() -> None:
     """Serve until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C reaches the whole process group, and the parent decides.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # What a library prints goes to stderr, because stdout is for the answers.
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+
+    def hear(message: Message) -> None:
+        if "stop" in message:
+            ASKED.set()
+        messages.put(message)
+
+    # Ctrl+C reaches the whole process group, and the parent decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: hear({"stop": True}))
 
     def listen() -> None:
         for line in sys.stdin:
-            lines.put(line)
+            hear(json.loads(line))
         os._exit(0)
 
     speaking = threading.Lock()
@@ -54,7 +63,11 @@ def main() -> None:
 
     for task in (listen, stay_in_touch):
         threading.Thread(target=task, daemon=True).start()
-    serve(lambda: json.loads(lines.get()), answer)
+    try:
+        serve(messages.get, answer)
+    except KeyboardInterrupt:
+        print("it was told to stop", file=sys.stderr, flush=True)
+        os._exit(1)  # Its parent waits.
 
 
 def serve(read: Callable[[], Message], answer: Callable[[Message], None]) -> None:
@@ -69,7 +82,7 @@ def serve(read: Callable[[], Message], answer: Callable[[Message], None]) -> Non
 def measure(message: Message, read: Callable[[], Message], answer: Callable[[Message], None]) -> None:
     """Answer with the speed of each layout of this message and of those that follow."""
     settings, vocabulary = TrainSettings(**message["settings"]), message["vocabulary"]
-    while True:
+    while "layouts" in message:
         for layout in message["layouts"]:
             answer(asdict(measured_speed(settings, vocabulary, Layout(**layout))))
         message = read()
@@ -90,8 +103,8 @@ def train(message: Message, read: Callable[[], Message], answer: Callable[[Messa
         if devices.rank == 0:
             answer({"steps": count})
 
-    while True:
-        runs = [Run(**run) for run in read()["runs"]]
+    while "runs" in (message := read()):
+        runs = [Run(**run) for run in message["runs"]]
         try:
             diverged = train_batch(
                 runs, data, layout, job, on_steps, lambda warning: answer({"warning": warning}), devices

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from proxy_training.launch.launcher import Outcome, RunBatch
-from proxy_training.launch.worker_process import MAX_SILENT_SECONDS, Worker, one_gpu
+from proxy_training.launch.worker_process import MAX_SILENT_SECONDS, Worker, one_gpu, stop
 from proxymix.errors import InputError, StageError
 from proxymix.progress import say
 
@@ -49,6 +49,7 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._warned: set[str] = set()
         self._is_over = False
+        self._workers: list[Worker] = []
 
     def train(self, num_workers: int) -> Outcome:
         """Train until no batch or no worker is left."""
@@ -59,6 +60,11 @@ class WorkerPool:
                     thread.start()
                 for thread in threads:
                     thread.join()
+            except KeyboardInterrupt:
+                with self._lock:
+                    self._is_over = True
+                stop(self._workers)
+                raise
             finally:
                 with self._lock:
                     self._is_over = True  # Threads whose workers are killed now start no others.
@@ -95,7 +101,9 @@ class WorkerPool:
         with self._lock:
             if self._is_over:
                 raise StageError("the sweep was stopped")
-            return self._processes.enter_context(Worker(self._job, one_gpu(number), self._max_silent_seconds))
+            worker = Worker(self._job, one_gpu(number), self._max_silent_seconds)
+            self._workers.append(self._processes.enter_context(worker))
+            return worker
 
     def _follow(self, worker: Worker, batch: RunBatch) -> str:
         """Hand a batch to a worker and listen until it is over; why the worker died, or the empty string."""

@@ -7,14 +7,15 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from proxy_training.device.layout import num_gpus
+from proxy_training.launch.scratch import scratch_folder
 from proxymix.files import cache_folder
 
 WORKER_ENVIRONMENT = {
@@ -35,6 +36,8 @@ START_SECONDS = 600
 """Longest time until a worker's first sign of life: importing torch from a network disk takes minutes."""
 MAX_SILENT_SECONDS = 300
 """Longest time without a sign of life afterwards. Workers give one every second (worker.py)."""
+STOP_SECONDS = 10.0
+"""Longest time that workers are given to finish a step and write their states."""
 
 
 class Worker:
@@ -57,12 +60,13 @@ class Worker:
         self._problem = ""  # Why it was given up.
         self._has_spoken = False
         # A worker ends without cleaning up, so wandb's temporary files go into a folder that is removed with the worker.
-        self._scratch = tempfile.TemporaryDirectory(prefix="proxymix-", ignore_cleanup_errors=True)
-        self._stderr = Path(self._scratch.name) / "stderr"
+        self._scratch = contextlib.ExitStack()
+        scratch = self._scratch.enter_context(scratch_folder())
+        self._stderr = scratch / "stderr"
         root = str(Path(__file__).resolve().parents[2])
         # An empty entry would be the folder that the command is run in.
         paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        environment = {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": self._scratch.name, **_compiler_cache()}
+        environment = {"PYTHONPATH": os.pathsep.join(paths), "TMPDIR": str(scratch), **_compiler_cache()}
         with self._stderr.open("wb") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "proxy_training.launch.worker"],
@@ -78,12 +82,11 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):  # A process that waits for a dead disk cannot be killed.
-            self._process.wait(timeout=10)
+        self.wait(10)
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()  # type: ignore[union-attr]
-        self._scratch.cleanup()
+        self._scratch.close()
 
     def send(self, message: dict[str, Any]) -> None:
         """Hand over a message. If the worker is dead, the next answer says so."""
@@ -135,6 +138,11 @@ class Worker:
         """Whether the process has ended."""
         return self._process.poll() is not None
 
+    def wait(self, seconds: float) -> None:
+        """Wait until the process has ended, so long at most."""
+        with contextlib.suppress(subprocess.TimeoutExpired):  # A process that waits for a dead disk cannot be killed.
+            self._process.wait(timeout=max(seconds, 0.0))
+
     def exit_reason(self) -> str:
         """Why it was given up, or how the process ended: its exit status and the last line that it wrote to stderr."""
         if self._problem:
@@ -151,6 +159,15 @@ class Worker:
         except OSError as error:
             lines = [f"what it wrote to stderr is gone ({error.strerror})"]
         return f"exit status {code}{': ' + lines[-1] if lines else ''}"
+
+
+def stop(workers: Iterable[Worker]) -> None:
+    """Have workers write the states of what they train and end, and wait for that a while."""
+    deadline = time.monotonic() + STOP_SECONDS
+    for worker in workers:
+        worker.send({"stop": True})
+    for worker in workers:
+        worker.wait(deadline - time.monotonic())
 
 
 def one_gpu(number: int) -> dict[str, str]:

@@ -9,7 +9,6 @@ import errno
 import os
 import queue
 import socket
-import tempfile
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import torch
 
 from proxy_training.device.layout import Layout, has_gpu, is_out_of_memory, layout_of
-from proxy_training.launch.worker_process import Worker
+from proxy_training.launch.scratch import scratch_folder
+from proxy_training.launch.worker_process import Worker, stop
 from proxy_training.model.stack import clip_each, weights_of
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError, StageError
@@ -77,8 +77,9 @@ class OneDevice:
         self, path: Path, content: dict[str, Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer
     ) -> None:
         """Write a state of training, whole or not at all."""
-        with replacing(path) as temporary:
-            torch.save({**content, "model": model.state_dict(), "optimizer": optimizer.state_dict()}, temporary)
+        states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        with replacing(path) as temporary, temporary.open("wb") as file:  # torch hides the system's error for a path.
+            torch.save({**content, **states}, file)
 
     def read(
         self, path: Path, who: list[Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str
@@ -239,8 +240,8 @@ def train_on(
         StageError: If a process failed or died; says which and why.
     """
     diverged: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="proxymix-") as folder, ExitStack() as stack:
-        job = {**job, "rendezvous": str(Path(folder) / "rendezvous")}
+    with scratch_folder() as folder, ExitStack() as stack:
+        job = {**job, "rendezvous": str(folder / "rendezvous")}
         workers = [stack.enter_context(Worker(job, _environment(rank, devices))) for rank in range(devices)]
         answers: queue.SimpleQueue[tuple[int, dict[str, Any]]] = queue.SimpleQueue()
 
@@ -251,21 +252,25 @@ def train_on(
 
         for rank, worker in enumerate(workers):
             threading.Thread(target=listen, args=(rank, worker), daemon=True).start()
-        for run in runs:
-            for worker in workers:
-                worker.send({"runs": [asdict(run)]})
-            busy = set(range(devices))
-            while busy:
-                rank, answer = answers.get()
-                if "warning" in answer:
-                    say(answer["warning"])
-                elif "steps" in answer:
-                    on_steps(answer["steps"])
-                elif "done" in answer:
-                    busy.remove(rank)
-                    diverged |= answer["diverged"]
-                else:
-                    raise _what_failed(run, rank, answer, workers, job["out"])
+        try:
+            for run in runs:
+                for worker in workers:
+                    worker.send({"runs": [asdict(run)]})
+                busy = set(range(devices))
+                while busy:
+                    rank, answer = answers.get()
+                    if "warning" in answer:
+                        say(answer["warning"])
+                    elif "steps" in answer:
+                        on_steps(answer["steps"])
+                    elif "done" in answer:
+                        busy.remove(rank)
+                        diverged |= answer["diverged"]
+                    else:
+                        raise _what_failed(run, rank, answer, workers, job["out"])
+        except KeyboardInterrupt:
+            stop(workers)
+            raise
     return diverged
 
 

@@ -21,6 +21,7 @@ from proxy_training.device.layout import Layout, free_bytes
 from proxy_training.loop.batches import Batches, DeviceBatches, corpus_bytes
 from proxy_training.loop.distributed import OneDevice, Parameters
 from proxy_training.loop.graphed_step import GraphedStep
+from proxy_training.loop.stopping import ASKED
 from proxy_training.loop.validation import Validation
 from proxy_training.model.head import linear_cross_entropy, token_losses
 from proxy_training.model.proxy import build_proxy, proxy_config
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from proxy_training.runs.token_data import TokenData
 
 REPORTS = 100  # Reports of progress in a run. Each reads the losses, for which the host waits for the GPU.
-STATE_SECONDS = 600  # Time between two states written to the file.
+STATE_SECONDS = 60  # Time between two states written to the file.
+QUICK_SECONDS = 3.0  # A state that takes longer to write is written less often, as much as it takes longer.
 STATE_STEPS = 100  # Steps after which the clock is read, beside the reports.
 DIVERGED = (
     3.0  # A run whose loss exceeds DIVERGED x ln(vocabulary), the loss of guessing, is marked diverged and stopped.
@@ -84,7 +86,8 @@ def fit(
         layout: How on this device.
         on_rows: Called about a hundred times with the position of a proxy and its new rows.
         on_steps: Called with the number of further steps that are done, of all proxies together.
-        state: A file that the state is written to every ten minutes. If it holds a state of these runs, they continue.
+        state: A file that the state is written to every minute and at a stop (stopping.py). If it holds a state of these
+            runs, they continue.
         on_weights: Called with the position and the final weights of each proxy that did not diverge, as litgpt.GPT
             loads them.
         devices: This process alone, or together with others that train the same proxy.
@@ -198,7 +201,7 @@ class Training:
         steps, settings = self.settings.num_steps, self.settings
         evaluate_at = {math.ceil(steps * k / settings.evaluations) for k in range(1, settings.evaluations + 1)}
         report_at = evaluate_at | {math.ceil(steps * k / REPORTS) for k in range(1, REPORTS + 1)}
-        written, reported = time.monotonic(), 0
+        due, reported = time.monotonic() + STATE_SECONDS, 0
         for position, rows in enumerate(self.rows):  # Rows of an earlier attempt.
             if rows:
                 on_rows(position, rows)
@@ -208,10 +211,18 @@ class Training:
                 self._report(self.step in evaluate_at, on_rows)
                 on_steps((self.step - reported) * self.k)
                 reported = self.step
-            looks_at_clock = self.step in report_at or self.step % STATE_STEPS == 0
-            if state is not None and looks_at_clock and self.devices.agreed(time.monotonic() - written > STATE_SECONDS):
+            looks_up = self.step in report_at or self.step % STATE_STEPS == 0
+            looks_up |= self.devices.size == 1 and ASKED.is_set()  # Several devices look up at the same steps.
+            if state is None or not looks_up:
+                continue
+            stops, is_due = self.devices.agreed((ASKED.is_set() and self.step < steps, time.monotonic() > due))
+            if stops or is_due:
+                start = time.monotonic()
                 self._write(state)
-                written = time.monotonic()
+                now = time.monotonic()
+                due = now + STATE_SECONDS * max(1.0, (now - start) / QUICK_SECONDS)
+            if stops:
+                raise KeyboardInterrupt
         on_steps((steps - reported) * self.k)
         return [
             Result(rows, fed, self.validation.tokens, diverged)

@@ -84,7 +84,8 @@ def write_checkpoint(
 
     with replacing(folder) as temporary:
         temporary.mkdir()
-        torch.save({"model": dict(weights)}, temporary / "lit_model.pth")
+        with (temporary / "lit_model.pth").open("wb") as file:  # torch hides the system's error for a path.
+            torch.save({"model": dict(weights)}, file)
         save_config(config, temporary)
         write_json(
             temporary / "config.json",

@@ -44,6 +44,16 @@ def _run(path: Path, seed: int) -> Run:
     return Run(path.stem, mixture.weights, seed + repeat)
 
 
+def say_what_is_kept(
+    runs: Sequence[Run], batches: Sequence[Sequence[Run]], data: TokenData, out: Path, settings: TrainSettings
+) -> None:
+    """Say, after a stop, how many runs are done, and how many have a state with which they continue."""
+    done = {run.id for run in runs if RunFolder(out / run.id).holds(run, settings, data.sha256)}
+    with_state = [batch for batch in batches if RunFolder(out / batch[0].id).state_path.exists()]
+    begun = {run.id for batch in with_state for run in batch} - done
+    say(f"{out}: {len(done | begun)} of {len(runs)} runs are kept ({len(done)} done, {len(begun)} begun)")
+
+
 def runs_to_train(
     runs: Sequence[Run], data: TokenData, out: Path, settings: TrainSettings, save: bool = False
 ) -> list[Run]:

@@ -6,7 +6,9 @@ proxymix STAGE --help; proxymix run --config configs/quickstart.yaml
 import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
@@ -112,6 +114,9 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
 def _exit_status(action: Callable[[], None]) -> int:
     """The exit status of a command. What a user can mend ends with a message and no traceback."""
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # Processes that it starts take no modules from the current folder.
+    for number in (signal.SIGTERM, signal.SIGHUP):  # These end a command as Ctrl+C does, not in the middle of a line.
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         action()
     except InputError as error:
