@@ -11,12 +11,12 @@ from proxymix.errors import InputError
 from proxymix.files import replacing
 from proxymix.messages import some
 from proxymix.progress import progress
-from regression.reporting.report_figures import FIGURE_NAMES, report_figures
+from regression.reporting.report_figures import FIGURES, report_figures
 from regression.reporting.report_html import report_html
 from regression.reporting.study_results import StudyResults
 
 MARKER, PAGE = ".proxymix_report", "index.html"
-FIGURE_FILES = {f"{name}.{ending}" for name in FIGURE_NAMES for ending in ("png", "csv")}
+FIGURE_FILES = {f"{name}.{ending}" for name in FIGURES for ending in ("png", "csv")}
 """The files that a report may hold beside its page; MARKER says that the folder is a report's."""
 
 
@@ -33,7 +33,7 @@ def report(study: Path, out: Path) -> None:
         InputError: If the study has no runs yet, files in it contradict each other, or `out` holds other things.
     """
     out = Path(out)
-    _check_replaceable(out)
+    _check_replaceable(out, is_own=out.resolve() == (Path(study) / "report").resolve())
     results = StudyResults(Path(study))
     figures = report_figures(results)
     with replacing(out) as folder, progress("report", 2 * len(figures), "figures") as bar:
@@ -46,11 +46,11 @@ def report(study: Path, out: Path) -> None:
         bar.advance(len(figures))
 
 
-def _check_replaceable(out: Path) -> None:
+def _check_replaceable(out: Path, is_own: bool) -> None:
     """Raise InputError unless a folder is absent or empty, or holds what a report has written and nothing else.
 
     Behind the marker it does not matter what the files hold, so that a damaged report is made again. Reports of older
-    versions have no marker, and are known by their page.
+    versions have no marker, and are known by their page, or by their place, the study's own report folder (`is_own`).
     """
     if not out.exists() and not out.is_symlink():
         return
@@ -63,7 +63,7 @@ def _check_replaceable(out: Path) -> None:
             f"{out}: holds {some(others, 3)}, which no report has written and which would be lost; choose another folder, or "
             "move that away"
         )
-    if not found or MARKER in found:
+    if not found or MARKER in found or is_own:
         return
     if PAGE not in found or "Made by proxymix" not in (out / PAGE).read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{out}: exists and is no earlier report; choose another folder, or move that away")

@@ -118,7 +118,7 @@ CHARTS = {
     "rank": (learning_table, fit.rank_against_runs),
     "regret": (learning_table, fit.regret_against_runs),
 }
-PAIRED = ["baseline", "mean", "low", "high", "better", "seed_1"]
+PAIRED = ["baseline", "mean", "low", "high", "verdict", "seed_1"]
 NOISE = ["target", "spread", "noise", "ratio"]
 BY_DOMAIN = ("correlation", "effects", "weights", "near_optimal", "epochs")
 
@@ -186,7 +186,7 @@ def test_no_label_covers_another_or_is_cut_off(name, num, width):
     ("draw", "table"),
     [
         (fit.predicted_against_measured, predicted_table(6)),
-        (confirmation.paired_differences, pd.DataFrame([("prior", -0.1, -0.2, -0.05, True, -0.1)], columns=PAIRED)),
+        (confirmation.paired_differences, pd.DataFrame([("prior", -0.1, -0.2, -0.05, "better", -0.1)], columns=PAIRED)),
         (confirmation.noise_ratio, pd.DataFrame([("web", 0.2, 0.02, 10.0)], columns=NOISE)),
     ],
 )

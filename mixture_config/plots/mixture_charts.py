@@ -27,7 +27,6 @@ def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: domain, the mixtures' weights in the columns that its attrs call mixtures, and prior and other baselines.
-        axes: Where to draw.
     """
     shown, names = table.head(MAX_ROWS), list(table.attrs["mixtures"])
     rows = np.arange(len(shown))
@@ -55,7 +54,6 @@ def epoch_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     Args:
         table: domain, and epochs at the budget in the columns that its attrs call mixtures. Its attrs hold max_epochs, and
             prior_epochs, the epochs of every domain at the prior.
-        axes: Where to draw.
     """
     shown, names = table.head(MAX_ROWS), list(table.attrs["mixtures"])
     limit, prior = float(table.attrs["max_epochs"]), float(table.attrs["prior_epochs"])

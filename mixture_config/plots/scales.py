@@ -29,7 +29,6 @@ def log_to_zero(axes: "Axes", shown: "pd.DataFrame", text: Callable[[float], str
     """A logarithmic axis from a zero to the largest of the values shown.
 
     Args:
-        axes: Where to draw.
         shown: Values; what is zero or missing sets no limit.
         text: A tick's value -> its label.
         more: Further values to show.

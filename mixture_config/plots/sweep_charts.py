@@ -1,4 +1,4 @@
-"""Tables of a sweep -> charts: each function takes a table and an Axes, answers one question, and returns the Axes."""
+"""Tables of a sweep -> charts: each function draws a table into an Axes, answers one question, and returns the Axes."""
 
 import math
 from typing import TYPE_CHECKING
@@ -25,7 +25,6 @@ def weight_ranges(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         table: domain; used, the share of the mixtures that hold it; p05, p25, median, p75 and p95 of the weights that are
             not zero; and where they are known prior, smallest_allowed, largest_allowed and epoch_limit. Its attrs hold the
             labels of these bounds.
-        axes: Where to draw.
     """
     shown, rows = _draw_ranges(table, axes)
     bounds = {"smallest_allowed": (5, INK, 0), "largest_allowed": (4, INK, 0), "epoch_limit": ("|", OTHER, 2.2)}
@@ -50,7 +49,6 @@ def epoch_ranges(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         table: As for `weight_ranges`, in epochs at the budget instead of weights, and with over, the share of the mixtures
             that repeat the domain more than max_epochs times. Its attrs hold max_epochs, and prior_epochs, the epochs of
             every domain at the prior.
-        axes: Where to draw.
     """
     limit, prior = float(table.attrs["max_epochs"]), float(table.attrs["prior_epochs"])
     shown, _ = _draw_ranges(table, axes)
@@ -73,7 +71,6 @@ def active_counts(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: active_domains (weights above zero) and effective_domains (e to the entropy), a row per mixture.
-        axes: Where to draw.
     """
     active, effective = table["active_domains"].to_numpy(), table["effective_domains"].to_numpy()
     largest, usual = int(active.max()), math.ceil(np.quantile(active, 0.98))
@@ -101,7 +98,6 @@ def distances(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: distance, a row per mixture: half the sum of absolute differences of weights.
-        axes: Where to draw.
     """
     found = table["distance"].to_numpy()
     top = max(math.ceil(found.max() * 20) / 20, 0.05)

@@ -84,7 +84,6 @@ def place_labels(axes: "Axes", labels: Sequence[str], below: float = 0.5, above:
     """A row per label, without a line on their left.
 
     Args:
-        axes: Where to draw.
         labels: As they are to be read.
         below: Room below the last row, in rows.
         above: Room above the first row, in rows; as much as below unless given.

@@ -169,12 +169,15 @@ class Confirmation:
         Raises:
             InputError: If there is no such file, or something is missing in it.
         """
-        found = from_mapping(cls, read_yaml(path), str(path))
+        try:
+            found = from_mapping(cls, read_yaml(path), str(path))
+        except InputError as error:
+            raise InputError(f"{error}; run `proxymix confirm` again, which keeps the runs that are done") from None
         names, compared = {*found.mixtures}, {*found.differences}
         unknown = (names | compared) - {PROPOSAL, *BASELINE_PHRASES}
         told = {comparison.verdict for comparison in found.differences.values()}
         same = {mixture.same_as for mixture in found.mixtures.values()} - {None}
-        if unknown or PROPOSAL not in names or compared - names or told - {*VERDICTS} or same - names:
+        if unknown or names != {PROPOSAL, *compared} or told - {*VERDICTS} or same - names:
             raise InputError(
                 f"{path}: the verdicts ({some(told)}), the differences ({some(compared)}) and the mixtures ({some(names)}) are "
                 "not as `proxymix confirm` writes them; run that again"

@@ -6,33 +6,30 @@ from proxymix.plots.figures import Figure
 from regression.reporting.figures import confirmation, fit, proposal, sweep
 from regression.reporting.study_results import StudyResults
 
-FIGURES: tuple[Callable[[StudyResults], Figure | None], ...] = (
-    proposal.mixtures_figure,
-    proposal.near_optimal_figure,
-    proposal.epochs_figure,
-    proposal.gains_figure,
-    proposal.line_figure,
-    confirmation.differences_figure,
-    confirmation.seeds_figure,
-    confirmation.domain_changes_figure,
-    fit.predicted_figure,
-    fit.rank_curve_figure,
-    fit.regret_curve_figure,
-    fit.sensitivity_figure,
-    fit.effects_figure,
-    sweep.correlation_figure,
-    sweep.curves_figure,
-    confirmation.noise_figure,
-)
-
-FIGURE_NAMES = (
-    *("mixtures", "near_optimal", "epochs", "gains", "line", "differences", "seeds", "domain_changes", "predicted"),
-    *("learning_rank", "learning_regret", "sensitivity", "effects", "correlation", "curves", "noise"),
-)
-"""The names that these figures have."""
+FIGURES: dict[str, Callable[[StudyResults], Figure | None]] = {
+    "mixtures": proposal.mixtures_figure,
+    "near_optimal": proposal.near_optimal_figure,
+    "epochs": proposal.epochs_figure,
+    "gains": proposal.gains_figure,
+    "line": proposal.line_figure,
+    "differences": confirmation.differences_figure,
+    "seeds": confirmation.seeds_figure,
+    "domain_changes": confirmation.domain_changes_figure,
+    "predicted": fit.predicted_figure,
+    "learning_rank": fit.rank_curve_figure,
+    "learning_regret": fit.regret_curve_figure,
+    "sensitivity": fit.sensitivity_figure,
+    "effects": fit.effects_figure,
+    "correlation": sweep.correlation_figure,
+    "curves": sweep.curves_figure,
+    "noise": confirmation.noise_figure,
+}
 
 
 def report_figures(study: StudyResults) -> dict[str, Figure]:
     """The figures that the study has the files for, by their names."""
-    made = [make(study) for make in FIGURES]
-    return {figure.name: figure for figure in made if figure is not None}
+    made = {name: make(study) for name, make in FIGURES.items()}
+    found = {name: figure for name, figure in made.items() if figure is not None}
+    for figure in found.values():
+        figure.table.attrs.setdefault("unit", study.objective.unit)
+    return found

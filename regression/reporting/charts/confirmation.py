@@ -31,7 +31,6 @@ def paired_differences(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     Args:
         table: A row per baseline: baseline, mean, low, high (of the 95% interval), verdict, and seed_<n>, the difference on
             each seed; proposal minus baseline.
-        axes: Where to draw.
     """
     seeds = [c for c in table.columns if c.startswith("seed_")]
     axes.grid(axis="x")
@@ -62,7 +61,6 @@ def seed_dots(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: A row per mixture and seed: mixture, seed, measured, predicted (the same on every seed; empty if unknown).
-        axes: Where to draw.
     """
     names = list(dict.fromkeys(table["mixture"]))
     axes.grid(axis="x")
@@ -90,7 +88,6 @@ def loss_curves(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: run, group ("sweep", "prior" or "proposal"), tokens, objective; a row per evaluation.
-        axes: Where to draw.
     """
     from matplotlib.collections import LineCollection
 
@@ -119,7 +116,6 @@ def domain_changes(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: domain, mean, low, high: measured change of the validation loss and its 95% interval.
-        axes: Where to draw.
     """
     rows = np.arange(len(table))
     axes.grid(axis="x")
@@ -144,7 +140,6 @@ def noise_ratio(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: target, spread (over the mixtures of the sweep), noise (over seeds), both standard deviations, and ratio.
-        axes: Where to draw.
     """
     rows = np.arange(len(table))
     axes.set_xscale("log")

@@ -26,7 +26,6 @@ def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         table: measured and predicted, a row per run; optional std, a run's predicted standard deviation, and kind: "out of
             fold", or the name of a confirmed mixture. Its attrs may hold spearman, as text, and noise, the standard
             deviation of the measured over seeds of one mixture.
-        axes: Where to draw.
     """
     unseen = table[table["kind"] == "out of fold"] if "kind" in table else table
     both = table[["measured", "predicted"]].to_numpy(dtype=float)
@@ -77,7 +76,6 @@ def sensitivity(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: domain, more, less: the change of the predicted objective; and step, the weight moved, in its attrs.
-        axes: Where to draw.
     """
     shown = largest_rows(table, table[["more", "less"]].abs().max(axis=1))
     rows, moves = np.arange(len(shown)), shown[["more", "less"]]
@@ -100,7 +98,6 @@ def rank_against_runs(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     Args:
         table: num_runs, repeat and spearman (of runs held out of the fit), a row per repeat; rows without a repeat are
             extrapolated. Optional model: where a size has several, a line for each.
-        axes: Where to draw.
     """
     _learning_curve(table, axes, "spearman")
     low, high = axes.get_ylim()
@@ -115,7 +112,6 @@ def regret_against_runs(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     Args:
         table: As for `rank_against_runs`, with regret (how much worse than the best held-out run is the one that the model
             would have picked) in place of spearman.
-        axes: Where to draw.
     """
     _learning_curve(table, axes, "regret")
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), None)

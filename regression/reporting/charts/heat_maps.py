@@ -26,7 +26,6 @@ def correlation_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     Args:
         table: target, domain and correlation (rank correlation between the domain's weight and the target), a row per pair;
             drawn in the order in which domains and targets come.
-        axes: Where to draw.
     """
     return _heat_map(table, "correlation", axes, np.abs, correlation_text, "darkest: 1")
 
@@ -90,7 +89,6 @@ def _heat_map(
     Args:
         table: target, domain and the column to draw.
         column: Its name.
-        axes: Where to draw.
         shade: Values -> 0 (white) to 1 (darkest).
         text: A value -> the text of its cell.
         key: What the numbers are, for the label.

@@ -31,7 +31,6 @@ def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     Args:
         table: domain and weight (of the optimum); optional prior, low and high (an interval of the weight), and a column
             for each other baseline. Drawn in its order.
-        axes: Where to draw.
     """
     shown = largest_rows(table, table.drop(columns="domain").max(axis=1))
     rows, percents = np.arange(len(shown)), shown.drop(columns="domain") * 100
@@ -114,7 +113,6 @@ def line_to_optimum(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: step (0 at the prior, 1 at the optimum), mean, low and high (the interval of the prediction).
-        axes: Where to draw.
     """
     axes.grid(axis="y")
     rows = table.sort_values("step")
@@ -147,7 +145,6 @@ def predicted_gains(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         table: baseline, gain (how much lower the objective is at the proposal) with low and high; optional judged (the
             held-out gain: of proposals from half of the runs, by a regression of the other half) and feasible, whether the
             baseline keeps the limits.
-        axes: Where to draw.
     """
     rows = np.arange(len(table))
     clear = (table["low"] > 0).to_numpy()
@@ -176,7 +173,6 @@ def epochs_at_budget(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     Args:
         table: domain, tokens, weight, epochs, and cap (the most epochs allowed; empty where there is no cap, and as many as
             all of the training would make where a domain may have any weight).
-        axes: Where to draw.
     """
     shown = largest_rows(table, table["epochs"])
     rows, epochs = np.arange(len(shown)), shown["epochs"]

@@ -7,7 +7,6 @@ from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
 from regression.confirmation.paired import t_interval
 from regression.reporting.charts import confirmation as charts
 from regression.reporting.charts.shared import NAMES
-from regression.reporting.figures.shared import in_objective_unit
 from regression.reporting.study_results import StudyResults
 
 
@@ -32,8 +31,8 @@ def differences_figure(study: StudyResults) -> Figure | None:
         f"against {BASELINE_PHRASES[row['baseline']]} {signed(row['mean'])}, 95% interval {signed(row['low'])} to {signed(row['high'])}"
         for row in rows
     )
-    table, alt = in_objective_unit(pd.DataFrame(rows), study), f"Proposal minus baseline: {differences}."
-    return Figure("differences", table, charts.paired_differences, alt, 70 + 62 * len(rows))
+    alt = f"Proposal minus baseline: {differences}."
+    return Figure("differences", pd.DataFrame(rows), charts.paired_differences, alt, 70 + 62 * len(rows))
 
 
 def seeds_figure(study: StudyResults) -> Figure | None:
@@ -44,7 +43,7 @@ def seeds_figure(study: StudyResults) -> Figure | None:
     mixtures = study.confirmation.mixtures
     table["predicted"] = [mixtures[name].predicted.mean for name in table["mixture"]]
     means = "; ".join(f"{NAMES[name]} {mixture.measured.mean:.3f}" for name, mixture in mixtures.items())
-    table, alt = in_objective_unit(table, study), f"Measured objective, mean over seeds: {means}."
+    alt = f"Measured objective, mean over seeds: {means}."
     return Figure("seeds", table, charts.seed_dots, alt, 90 + 34 * len(mixtures))
 
 
@@ -60,6 +59,7 @@ def domain_changes_figure(study: StudyResults) -> Figure | None:
     change = at[PROPOSAL] - at["prior"]
     rows = [(loss_domain(c), float(change[c].mean()), *t_interval(change[c].to_numpy())) for c in order]
     table = pd.DataFrame(rows, columns=["domain", "mean", "low", "high"])
+    table.attrs["unit"] = study.loss_unit
     alt = f"Proposal minus prior per domain: {'; '.join(f'{name} {signed(mean)}' for name, mean, _, _ in rows)}."
     return Figure("domain_changes", table, charts.domain_changes, alt, charts.ROWS.pixels(len(rows), len(rows)))
 

@@ -10,7 +10,7 @@ from proxymix.schemas import loss_domain
 from regression.reporting.charts import fit as charts
 from regression.reporting.charts.heat_maps import effect_map, heat_map_size, wide_table
 from regression.reporting.charts.shared import ROWS
-from regression.reporting.figures.shared import in_objective_unit, largest_row, pairs_table
+from regression.reporting.figures.shared import pairs_table
 from regression.reporting.study_results import StudyResults
 from regression.selection.metrics import OBJECTIVE, spearman
 from regression.selection.repeats import noise_floor
@@ -35,7 +35,6 @@ def predicted_figure(study: StudyResults) -> Figure | None:
     table.attrs["spearman"] = rank_text(study, objective)
     table.attrs["noise"] = noise_floor(study.runs, study.objective).get(OBJECTIVE)
     alt = f"Predicted against measured objective of {len(runs)} runs out of fold, Spearman {table.attrs['spearman']}."
-    table = in_objective_unit(table, study)
     return Figure("predicted", table, charts.predicted_against_measured, alt, height=500, narrow_height=400)
 
 
@@ -83,7 +82,6 @@ def sensitivity_figure(study: StudyResults) -> Figure | None:
     table.attrs["step"] = step
     steepest = study.domains[int(table["less"].argmax())]
     alt = f"Change of the predicted objective when a domain moves; less of {steepest} costs most."
-    table = in_objective_unit(table, study)
     return Figure("sensitivity", table, charts.sensitivity, alt, ROWS.pixels(len(table)))
 
 
@@ -109,7 +107,7 @@ def effects_figure(study: StudyResults) -> Figure | None:
         targets = [OBJECTIVE, *targets]
     table = pairs_table(values.T, targets, study.domains, "effect")
     table.attrs["unit"] = study.loss_unit
-    largest = largest_row(table, table["effect"].abs())
+    largest = table.iloc[int(table["effect"].abs().argmax())]
     alt = f"Learnt effect of each domain on each loss. The largest is that of {largest['domain']} on "
     alt += f"{loss_domain(largest['target'])}, {signed(largest['effect'])}."
     return Figure("effects", table, effect_map, alt, *heat_map_size(table))
@@ -130,5 +128,4 @@ def regret_curve_figure(study: StudyResults) -> Figure | None:
         return None
     table = charts.with_extrapolation(study.learning_curve, len(study.runs.index)).drop(columns="spearman")
     alt = f"Regret of the run picked against the runs fitted, up to {study.learning_curve['num_runs'].max()}, and extrapolated."
-    table = in_objective_unit(table.dropna(subset="regret"), study)
-    return Figure("learning_regret", table, charts.regret_against_runs, alt, 300)
+    return Figure("learning_regret", table.dropna(subset="regret"), charts.regret_against_runs, alt, 300)

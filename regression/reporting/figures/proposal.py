@@ -7,7 +7,7 @@ from proxymix.plots.text import percent, signed
 from regression.confirmation.compared import BASELINE_PHRASES
 from regression.reporting.charts import proposal as charts
 from regression.reporting.charts.shared import ROWS
-from regression.reporting.figures.shared import by_domain, in_objective_unit, largest_row
+from regression.reporting.figures.shared import by_domain
 from regression.reporting.study_results import StudyResults
 
 
@@ -37,7 +37,7 @@ def near_optimal_figure(study: StudyResults) -> Figure | None:
         return None
     table = charts.near_optimal_ranges(near, by_domain(weights, study))
     table.attrs["num_mixtures"] = len(near)
-    widest = largest_row(table, table["most"] - table["least"])
+    widest = table.iloc[int((table["most"] - table["least"]).argmax())]
     alt = f"Ranges of weights over {len(near)} mixtures as good as the proposal; the widest is that of {widest['domain']}, "
     alt += f"{percent(widest['least'])} to {percent(widest['most'])}."
     height = ROWS.pixels(len(table))
@@ -50,9 +50,10 @@ def epochs_figure(study: StudyResults) -> Figure | None:
     if table is None:
         return None
     table = by_domain(table, study)
-    most = largest_row(table, table["epochs"])
-    repeated = f"{most['domain']} is repeated most, {most['epochs']:.2f} times"
-    alt = f"Epochs of the final training over each domain; {repeated}."
+    most = table.iloc[int(table["epochs"].argmax())]
+    alt = (
+        f"Epochs of the final training over each domain; {most['domain']} is repeated most, {most['epochs']:.2f} times."
+    )
     return Figure("epochs", table, charts.epochs_at_budget, alt, ROWS.pixels(len(table)))
 
 
@@ -67,7 +68,6 @@ def gains_figure(study: StudyResults) -> Figure | None:
         for row in table.to_dict("records")
     )
     height, alt = 96 + 44 * len(table), f"Predicted gain {gains}."
-    table = in_objective_unit(table, study)
     return Figure("gains", table, charts.predicted_gains, alt, height, narrow_height=height + 50)
 
 
@@ -76,6 +76,6 @@ def line_figure(study: StudyResults) -> Figure | None:
     table = study.proposed("line")
     if table is None:
         return None
-    first, last = (largest_row(table, -(table["step"] - end).abs())["mean"] for end in (0, 1))
+    first, last = (table["mean"].iloc[int((table["step"] - end).abs().argmin())] for end in (0, 1))
     alt = f"Predicted objective along the line from the prior, {first:.3f}, to the optimum, {last:.3f}."
-    return Figure("line", in_objective_unit(table, study), charts.line_to_optimum, alt, 320)
+    return Figure("line", table, charts.line_to_optimum, alt, 320)

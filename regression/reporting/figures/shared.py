@@ -1,6 +1,6 @@
-"""What several figures share: tables in the order of the domains, with their unit."""
+"""Tables in the order of the report's domains."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,11 +8,6 @@ from regression.reporting.study_results import StudyResults
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def largest_row(table: "pd.DataFrame", size: "pd.Series[Any]") -> dict[Any, Any]:
-    """The row whose size is the largest."""
-    return table.to_dict("records")[int(np.nanargmax(size.to_numpy(dtype=float)))]
 
 
 def by_domain(table: "pd.DataFrame", study: StudyResults) -> "pd.DataFrame":
@@ -24,11 +19,5 @@ def pairs_table(values: np.ndarray, targets: list[str], domains: list[str], name
     """Values of shape (num_targets, num_domains) -> rows of (target, domain, value)."""
     import pandas as pd
 
-    pairs = [(target, domain) for target in targets for domain in domains]
-    return pd.DataFrame(pairs, columns=["target", "domain"]).assign(**{name: values.ravel()})
-
-
-def in_objective_unit(table: "pd.DataFrame", study: StudyResults) -> "pd.DataFrame":
-    """The table, marked as holding values of the objective."""
-    table.attrs["unit"] = study.objective.unit
-    return table
+    pairs = pd.MultiIndex.from_product([targets, domains], names=["target", "domain"])
+    return pd.DataFrame({name: values.ravel()}, pairs).reset_index()

@@ -11,7 +11,7 @@ from proxymix.schemas import loss_domain
 from regression.confirmation.compared import PROPOSAL
 from regression.reporting.charts.confirmation import loss_curves
 from regression.reporting.charts.heat_maps import correlation_map, heat_map_size
-from regression.reporting.figures.shared import in_objective_unit, largest_row, pairs_table
+from regression.reporting.figures.shared import pairs_table
 from regression.reporting.study_results import StudyResults
 from regression.selection.metrics import OBJECTIVE, spearman, spearman_of_columns
 
@@ -34,7 +34,7 @@ def correlation_figure(study: StudyResults) -> Figure:
     table = pairs_table(values.T, list(losses.columns), study.domains, "correlation")
     alt = f"Rank correlation between the weight of each domain and each loss over {len(runs.index)} runs."
     if np.isfinite(values).any():
-        strongest = largest_row(table, table["correlation"].abs())
+        strongest = table.iloc[int(table["correlation"].abs().argmax())]
         alt += f" The strongest is {strongest['domain']} on {loss_domain(strongest['target'])}, {signed(strongest['correlation'], 2)}."
     return Figure("correlation", table, correlation_map, alt, *heat_map_size(table))
 
@@ -62,7 +62,7 @@ def curves_figure(study: StudyResults) -> Figure | None:
     table = pd.concat(parts, ignore_index=True)
     table.attrs["halfway"] = halfway_rank(table[table["group"] == "sweep"])
     alt = f"The objective over training tokens for {len(evenly)} runs of the sweep, the prior and the proposal."
-    return Figure("curves", in_objective_unit(table, study), loss_curves, alt, height=360)
+    return Figure("curves", table, loss_curves, alt, height=360)
 
 
 def halfway_rank(table: "pd.DataFrame") -> float:
