@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -194,8 +195,18 @@ DAMAGED = {
     "shards": ("tokens/train/law/00000.ds", "tokens/valid/code/00000.ds.index", "tokens/tokenizer.json"),
     "tables": ("domains.csv", "mixtures.csv", "losses.csv", "heuristic_mixture.yaml", "mixtures/n00004.yaml"),
     "answers": ("regression/fit.json", "optimal_mixture.yaml", "confirmation.yaml", "report/index.html"),
-    "records": ("stages/*.json", ".digests.json"),
+    "records": ("stages/*", "study.yaml", ".digests.json"),
 }
+
+
+def damage(study: Path, patterns: Sequence[str]) -> list[Path]:
+    """Flip a bit of the first file, cut the second, blank the third, empty the fourth, and so on."""
+    paths = [path for pattern in patterns for path in sorted(study.glob(pattern))]
+    for number, path in enumerate(paths):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes([content, content[: len(content) // 2], bytes(len(content)), b""][number % 4])
+    return paths
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
@@ -204,10 +215,10 @@ def test_whatever_is_damaged_is_never_called_done_and_is_made_again_with_the_sam
 ):
     study = tmp_path / "undisturbed"
     shutil.copytree(finished[0], study)
-    for number, path in enumerate(path for pattern in DAMAGED[kind] for path in sorted(study.glob(pattern))):
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes([content, content[: len(content) // 2], bytes(len(content)), b""][number % 4])
+    damaged = damage(study, DAMAGED[kind])
+    checked = subprocess.run([sys.executable, "-m", "proxymix", "check", str(study), "--json"], capture_output=True)
+    assert checked.returncode == 1
+    assert {Path(fault["file"]) for fault in json.loads(checked.stdout)} >= {p for p in damaged if p.name[0] != "."}
     status = subprocess.run([sys.executable, "-m", "proxymix", "status", str(study)], capture_output=True, text=True)
     assert status.returncode == 0 and "stale" in status.stdout, status.stderr
     done = subprocess.run(command(corpus, study, config), capture_output=True, text=True)

@@ -1,15 +1,20 @@
 """A study knows what is done, what is stale, and whose configuration it answers."""
 
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings, strategies
 
 from data_preparation.tokenization import tokenize
+from proxymix.app.budget import with_budget
+from proxymix.app.changes import changes, require_leave
 from proxymix.app.cli import main
 from proxymix.app.config import Config, study_settings
 from proxymix.app.stages import RENAMED, Stage, stage_named
@@ -24,7 +29,12 @@ def upper(text: Path, out: Path, times: int = 1) -> None:
 
 
 STAGE = Stage(
-    "upper", "x:upper", "text -> TEXT", files={"text": "text.txt", "out": "out.txt"}, writes=("out",), section="upper"
+    "upper",
+    f"{__name__}:upper",
+    "text -> TEXT",
+    files={"text": "text.txt", "out": "out.txt"},
+    writes=("out",),
+    section="upper",
 )
 
 
@@ -103,7 +113,7 @@ def test_a_sweep_that_ends_without_a_run_is_no_success(study):
 
 def test_a_table_of_domains_that_cannot_be_read_is_no_wall_for_the_stage_that_writes_it(study):
     write_text(study.path / "domains.csv", "domain")
-    assert study.with_budget(Config({"budget": None})) == {"budget": None}
+    assert with_budget(study.path, Config({"budget": None})) == {"budget": None}
 
 
 def test_how_many_workers_did_the_work_does_not_make_it_stale(study):
@@ -114,12 +124,12 @@ def test_how_many_workers_did_the_work_does_not_make_it_stale(study):
 
 
 def test_a_setting_that_got_another_name_does_not_make_its_stage_stale(study, monkeypatch):
-    study.perform(STAGE, upper, call(study))
+    study.perform(STAGE, upper, call(study, times=3))
     record = study.path / "stages" / "upper.json"
     record.write_text(record.read_text().replace('"times"', '"repeats"'))
-    assert study.state(STAGE, call(study)) == "stale"
+    assert study.state(STAGE, call(study, times=3)) == "stale"
     monkeypatch.setitem(RENAMED, "upper", {"repeats": "times"})
-    assert study.state(STAGE, call(study)) == "done"
+    assert study.state(STAGE, call(study, times=3)) == "done"
 
 
 def test_a_file_that_a_stage_can_do_without_is_left_out_where_it_is_not_there(study):
@@ -262,20 +272,32 @@ def test_a_record_that_cannot_be_read_makes_its_stage_stale_and_is_written_again
     assert record.read_bytes() == whole
 
 
-def test_another_configuration_is_refused_with_what_differs(tmp_path):
-    study = Study(tmp_path / "s")
-    study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 512, "workers": 1}), update=False)
-    study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 512, "workers": 4}), update=False)
-    with pytest.raises(InputError, match=r"tokenize\.vocab_size: 512 there, 1024 now.*--update"):
-        study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 1024}), update=False)
-    study.adopt(Config({"study": "s", "seed": 1, "tokenize.vocab_size": 1024}), update=True)
-    assert study.config()["tokenize.vocab_size"] == 1024
+def made_with(study: Study, config: Config) -> None:
+    """Let a study's stages up to `count` have run with a configuration, on results of two lines."""
+    study.adopt(config)
+    for name in ("tokenize", "count"):
+        stage = stage_named(name)
+        study.perform(stage, lambda out, **_: write_text(out, "domain,tokens\nweb,100\n"), study.call(stage, config))
+
+
+def test_a_configuration_that_would_replace_results_is_refused_with_what_differs(begun):
+    study, config = begun
+    other = Config(config | {"tokenize.vocab_size": 512, "workers": 9})
+    with pytest.raises(InputError, match=r"tokenize\.vocab_size: 4096 there, 512 now.*--update"):
+        require_leave(study, changes(study, other), update=False)
+    require_leave(study, changes(study, other), update=True)
+    assert not changes(study, Config(config | {"workers": 9})).need_leave
+
+
+def test_a_configuration_that_touches_nothing_that_has_run_needs_no_leave(begun):
+    study, config = begun
+    assert not changes(study, Config(config | {"objective": "web", "train.tokens": 10_000})).need_leave
 
 
 def test_a_folder_of_other_things_is_not_taken_for_a_study(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(InputError, match=r"holds thesis\.tex but no study\.yaml"):
-        Study(tmp_path).adopt(Config({"seed": 1}), update=False)
+        Study(tmp_path).adopt(Config({"seed": 1}))
 
 
 def test_two_processes_cannot_work_on_one_study(tmp_path):
@@ -311,10 +333,10 @@ def test_every_setting_of_a_study_has_one_place():
 @pytest.mark.parametrize(("tokens", "budget"), [((9_000_000, 1_367_888), 5_000_000), ((700, 1), 300), ((1, 0), 1)])
 def test_a_study_without_a_budget_takes_half_of_its_tokens_as_a_round_number(tmp_path, tokens, budget):
     study = Study(tmp_path)
-    assert study.with_budget(Config({"budget": None})) == {"budget": None}  # before anything is counted
+    assert with_budget(study.path, Config({"budget": None})) == {"budget": None}  # before anything is counted
     write_text(tmp_path / "domains.csv", f"domain,tokens\na,{tokens[0]}\nb,{tokens[1]}\n")
-    assert study.with_budget(Config({"budget": None})) == {"budget": budget}
-    assert study.with_budget(Config({"budget": 7})) == {"budget": 7}
+    assert with_budget(study.path, Config({"budget": None})) == {"budget": budget, "propose.budget_assumed": True}
+    assert with_budget(study.path, Config({"budget": 7})) == {"budget": 7}
 
 
 def test_the_rounds_never_remove_what_they_read(tmp_path):
@@ -339,10 +361,10 @@ def test_a_path_in_a_study_counts_from_the_working_directory_else_from_the_file_
     assert Config.read(tmp_path / "s" / "study.yaml")["corpus.path"] == tmp_path / "s" / "c"
     study = Study(tmp_path / "new")
     monkeypatch.chdir(tmp_path)
-    study.adopt(Config({"corpus.path": Path("c")}).located(), update=False)
+    study.adopt(Config({"corpus.path": Path("c")}).located())
     monkeypatch.chdir("/")
     assert study.config()["corpus.path"] == tmp_path / "c"
-    study.adopt(Config({"corpus.path": str(tmp_path / "c")}), update=False)
+    study.adopt(Config({"corpus.path": str(tmp_path / "c")}))
 
 
 def test_a_setting_that_is_a_file_counts_by_what_the_file_holds(study):
@@ -367,6 +389,10 @@ def test_a_setting_that_is_a_file_counts_by_what_the_file_holds(study):
         ("objective: lore", "lore"),
         ("propose: {limits: {lore: 0.1}}", "lore"),
         ("propose: {groups: {all: [lore]}}", "lore"),
+        ("synthesize: {limits: {lore: 0.1}}", "synthesize: limits: lore"),
+        ("synthesize: {include: [priro]}", "priro.*prior"),
+        ("fit: {targets: [lore]}", "lore"),
+        ("corpus: {counts: /nowhere.csv}", r"corpus\.counts: /nowhere\.csv"),
         ("propose: {limits: {web: {min: 1.5}}}", r"1\.5"),
     ],
 )
@@ -376,7 +402,9 @@ def test_what_cannot_succeed_is_said_before_anything_is_measured_or_written(
 ):
     for name in ("web", "law"):
         write_text(tmp_path / "c" / "train" / f"{name}_0.jsonl", '{"text": "some words to read"}\n' * 9)
-    config = {"study": str(tmp_path / "s"), "corpus": {"path": str(tmp_path / "c")}} | yaml.safe_load(setting)
+    changed = yaml.safe_load(setting)
+    corpus = {"path": str(tmp_path / "c")} | changed.pop("corpus", {})
+    config = {"study": str(tmp_path / "s"), "corpus": corpus} | changed
     write_yaml(tmp_path / "config.yaml", config)
 
     def measured(*arguments: object) -> None:
@@ -408,3 +436,138 @@ def test_a_proposal_sent_elsewhere_leaves_the_studys_own_tables_alone(study):
     assert not study.is_touched_by(propose, study.beside(propose, values))
     whole = {"out": study.path / "optimal_mixture.yaml", "details": study.path / "proposal"}
     assert study.beside(propose, whole) == whole and study.is_touched_by(propose, whole)
+
+
+@pytest.fixture
+def begun(tmp_path) -> tuple[Study, Config]:
+    """A study whose stages up to `count` have run, on results of two lines."""
+    write_text(tmp_path / "c" / "train" / "web_0.jsonl", '{"text": "some words"}\n')
+    study, config = Study(tmp_path / "s"), Config(Config.defaults() | {"corpus.path": tmp_path / "c"})
+    made_with(study, config)
+    return study, config
+
+
+def faults_of(study: Study, capsys) -> dict[str, dict[str, str]]:
+    """What `proxymix check STUDY --json` prints, by file."""
+    capsys.readouterr()
+    status = main(["check", str(study.path), "--json"])
+    found = {fault["file"]: fault for fault in json.loads(capsys.readouterr().out)}
+    assert status == (1 if found else 0)
+    return found
+
+
+def test_check_finds_nothing_wrong_with_a_whole_study(begun, capsys):
+    assert faults_of(begun[0], capsys) == {}
+    assert main(["check", str(begun[0].path)]) == 0
+    assert "as it was left" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["domains.csv", "tokens", "study.yaml", "stages/count.json", "stages/study.yaml"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
+def test_check_names_each_damaged_file_and_the_command_that_mends_it(begun, capsys, name, damage):
+    path = begun[0].path / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content[:-3] if damage == "cut" else content)
+    if damage == "remove":
+        path.unlink()
+    found = faults_of(begun[0], capsys)
+    if damage == "remove" and name.startswith("stages/"):  # not done, which is no damage
+        assert not found
+    else:
+        assert list(found) == [str(path)]
+        assert f"proxymix run --study {begun[0].path}" in found[str(path)]["cure"]
+
+
+def test_check_names_the_file_of_a_corpus_that_changed(begun, capsys):
+    study, config = begun
+    changed = config["corpus.path"] / "train" / "web_0.jsonl"
+    write_text(changed, "other words")
+    assert list(faults_of(study, capsys)) == [str(config["corpus.path"])]
+
+
+def test_a_corpus_that_is_not_here_any_more_makes_nothing_stale_and_is_named(begun, capsys):
+    study, config = begun
+    shutil.rmtree(config["corpus.path"])
+    assert study.state(stage_named("tokenize"), study.call(stage_named("tokenize"), config)) == "done"
+    assert faults_of(study, capsys) == {}
+    main(["status", str(study.path)])
+    assert f"not here: {config['corpus.path']}" in capsys.readouterr().out.splitlines()[0]
+
+
+@pytest.mark.parametrize("keep", [0.9, 0.5, 0.1])
+def test_a_study_yaml_that_lost_its_end_is_noticed_and_counts_as_it_was(begun, capsys, keep):
+    study, _ = begun
+    before, text = study.config(), study.saved.path.read_text()
+    study.saved.path.write_text(text[: text.rindex("\n", 0, int(keep * len(text))) + 1])
+    capsys.readouterr()
+    assert study.config() == before
+    assert "study.yaml: lacks" in capsys.readouterr().err
+    study.adopt(Config(study.config() | {"study": study.path}))
+    assert study.saved.path.read_text() == text
+
+
+def test_a_study_yaml_that_is_no_yaml_counts_as_its_copy(begun, capsys):
+    study, _ = begun
+    before = study.config()
+    study.saved.path.write_text("{")
+    assert study.config() == before and "study.yaml" in capsys.readouterr().err
+
+
+def test_a_setting_that_there_is_no_more_is_passed_over_with_a_note(tmp_path, capsys):
+    write_text(tmp_path / "study.yaml", "fit: {proxies: null, num_folds: 4}\n")
+    assert Config.read(tmp_path / "study.yaml") == {"fit.num_folds": 4}
+    assert "fit.proxies" in capsys.readouterr().err
+
+
+def test_a_setting_that_a_record_does_not_know_was_at_its_default(begun):
+    study, config = begun
+    tokenize = stage_named("tokenize")
+    record = study.record_path(tokenize)
+    write_text(record, record.read_text().replace('"valid_fraction"', '"of_another_version"'))
+    assert study.state(tokenize, study.call(tokenize, config)) == "done"
+    assert study.state(tokenize, study.call(tokenize, Config(config | {"tokenize.valid_fraction": 0.5}))) == "stale"
+
+
+VALUES = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.integers() | strategies.floats() | strategies.text(),
+    lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(strategies.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(part=strategies.sampled_from(["settings", "inputs", "outputs", "files"]), value=VALUES)
+def test_a_record_of_any_shape_is_stale_and_no_error(begun, part, value):
+    study, config = begun
+    tokenize = stage_named("tokenize")
+    record = study.record_path(tokenize)
+    content = json.loads(record.read_text()) if not hasattr(study, "whole") else study.whole
+    study.whole = content
+    record.write_text(json.dumps(content | {part: value}))
+    study.states(config)
+    changes(study, config)
+    state = study.state(tokenize, study.call(tokenize, config))
+    assert state == "stale" or part == "files" or (part == "settings" and value)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=VALUES)
+def test_a_record_that_is_something_else_is_stale_and_no_error(begun, value):
+    study, config = begun
+    tokenize = stage_named("tokenize")
+    study.record_path(tokenize).write_text(json.dumps(value))
+    assert study.state(tokenize, study.call(tokenize, config)) == "stale"
+    assert not changes(study, config).retrained
+
+
+def test_a_stage_is_stale_where_one_that_it_reads_is(begun):
+    study, config = begun
+    count = stage_named("count")
+    assert study.states(config)["count"] == ("done", "")
+    (study.path / "tokens").write_text("damaged")
+    assert study.states(config)["tokenize"] == ("stale", "")
+    assert study.states(config)["count"][0] == "stale"
+    assert study.states(config)["baseline"] == ("missing", "")
+    study.perform(count, lambda out, **_: write_text(out, "domain,tokens\nweb,100\n"), study.call(count, config))
+    assert study.states(config)["count"] == ("stale", "tokenize")

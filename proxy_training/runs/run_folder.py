@@ -91,7 +91,9 @@ class RunFolder:
         if damaged := self._damaged(manifest):
             raise InputError(f"{damaged}: missing, or not as the run left it (its sha256 differs); {again}")
         weights = manifest.get("weights")
-        if not isinstance(weights, dict) or not all(isinstance(weight, int | float) for weight in weights.values()):
+        if not isinstance(weights, dict) or not all(
+            isinstance(weight, int | float) and 0 <= weight <= 1 for weight in weights.values()
+        ):
             raise InputError(f"{self.manifest_path}: weights is {weights!r:.60}, and a mixture is wanted; {again}")
         table = Cells.read(self.losses_path)
         if tuple(table.header) != LOSSES_HEADER:
@@ -99,6 +101,13 @@ class RunFolder:
         diverged = "diverged" in manifest
         losses = {domain: math.nan if diverged else self._loss(nats) for domain, nats, *_ in table.rows}
         return FinishedRun(weights, losses)
+
+    def damaged_file(self) -> Path | None:
+        """The first file of a finished run that is not as the run left it; None if all are whole."""
+        try:
+            return self._damaged(self.manifest())
+        except InputError:
+            return self.manifest_path
 
     def _damaged(self, manifest: Mapping[str, Any]) -> Path | None:
         """A result that is missing, or is not the one whose hash the manifest holds; None if all are whole.

@@ -5,15 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from data_preparation.documents.corpus import corpus_files
+from data_preparation.documents.installed_files import DOMAINS
 from data_preparation.tokens.tokenizer import load_tokenizer
+from mixture_config.design.references import check_names
 from mixture_config.geometry.constraints import Constraints
-from proxymix.app.config import Config, path_settings
-from proxymix.app.parameters import build_arguments
+from proxymix.app.config import Config, path_settings, setting_of
+from proxymix.app.parameters import build_arguments, parameters
 from proxymix.app.stages import stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError
 from proxymix.schemas import Domains, loss_column
 from regression.data.objective import resolved_objective
+from regression.data.runs import resolve_targets
 from regression.search.feasible_set import FeasibleSet
 
 
@@ -25,14 +28,14 @@ def check_given(study: Study, config: Config) -> None:
     """
     for key in path_settings():
         path = config.get(key)
-        if path is not None and not Path(path).exists():
+        if path is not None and not Path(path).exists() and not _was_read(study, config, key):
             raise InputError(f"{key}: {path}: no such file or folder")
     corpus, tokenizer = config.get("corpus.path"), config.get("tokenize.tokenizer")
     tokenize, names = stage_named("tokenize"), []
     if not study.path.exists() or study.state(tokenize, study.call(tokenize, config)) != "done":
         if tokenizer is not None:
             load_tokenizer(Path(tokenizer), config.get("tokenize.eos_token"))
-        names = list(corpus_files(Path(corpus))["train"]) if corpus is not None else []
+        names = list(corpus_files(Path(corpus))["train"]) if corpus is not None else list(DOMAINS)
     elif (study.path / "domains.csv").exists():
         names = _known_names(study.path / "domains.csv")
     if names:
@@ -48,7 +51,23 @@ def check_counted(study: Study, config: Config) -> None:
     path = study.path / "domains.csv"
     domains = Domains.read(path)
     _check_names(study, config, domains.names)
-    FeasibleSet.of(_constraints(study, config), domains.names, domains.prior, domains.tokens.astype(float), path)
+    FeasibleSet.of(_constraints(study, config), domains.names, domains.prior, domains.true_tokens.astype(float), path)
+
+
+def _was_read(study: Study, config: Config, key: str) -> bool:
+    """Whether a path that is not there is the one that a stage has read, and that stage's results are whole.
+
+    So a study that was copied elsewhere can go on without its corpus.
+    """
+    readers = [
+        stage
+        for stage in study.stages(config)
+        if key in (setting_of(stage, name) for name in parameters(stage.load()))
+        or (key == "corpus.path" and stage.name == "tokenize")
+    ]
+    return str(study.config().get(key)) == str(config[key]) and all(
+        study.state(stage, study.call(stage, config)) == "done" for stage in readers
+    )
 
 
 def _known_names(path: Path) -> list[str]:
@@ -59,8 +78,16 @@ def _known_names(path: Path) -> list[str]:
 
 
 def _check_names(study: Study, config: Config, names: Sequence[str]) -> None:
-    resolved_objective(config["objective"], [loss_column(name) for name in names])
+    targets = [loss_column(name) for name in names]
+    if config.get("fit.targets"):
+        targets = resolve_targets(config["fit.targets"], targets, "fit.targets")
+    resolved_objective(config["objective"], targets)
     replace(_constraints(study, config), budget=None).bounds(names)
+    try:
+        Constraints(limits=config.get("synthesize.limits"), groups=config.get("synthesize.groups")).bounds(names)
+        check_names(config.get("synthesize.include") or [])
+    except InputError as error:
+        raise InputError(f"synthesize: {error}") from None
 
 
 def _constraints(study: Study, config: Config) -> Constraints:

@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _exit_status(lambda: _dispatch(arguments))
 
 
-def run(function: Callable[..., None], argv: Sequence[str] | None = None) -> None:
+def run(function: Callable[..., object], argv: Sequence[str] | None = None) -> None:
     """`python package/stage.py ...`: the same command as `proxymix STAGE ...`; ends the process with its exit status."""
     stage = next(stage for stage in STAGES if stage.function.split(":")[1] == function.__name__)
     program = f"python {stage.function.split(':')[0].replace('.', '/')}.py"
@@ -56,10 +56,23 @@ def _dispatch(arguments: list[str]) -> None:
         from proxymix.app.status import status_command
 
         status_command(rest)
+    elif command == "check" and (folder := _study_in(rest)) is not None:
+        from proxymix.app.study_check import check_command
+
+        check_command(folder, "--json" in rest)
     elif command in names:
         run_stage(stage_named(command), rest, f"proxymix {command}")
     else:
         raise InputError(f"proxymix {command}: no such command{nearest(command, [*PROGRAM_COMMANDS, *names])}")
+
+
+def _study_in(arguments: Sequence[str]) -> Path | None:
+    """The study that `proxymix check STUDY [--json]` is given; None for token shards, and where more is asked for."""
+    from proxymix.app.study_check import is_study
+
+    words = [argument for argument in arguments if argument != "--json"]
+    folder = Path(words[0]).expanduser() if len(words) == 1 else None
+    return folder if folder is not None and is_study(folder) else None
 
 
 def _overview() -> str:

@@ -14,6 +14,9 @@ from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.messages import nearest
 
+EXECUTION_SETTINGS = ("workers", "wandb", "launcher", "save")
+"""Settings of how the work is done. Results do not depend on them, so a change makes no stage stale."""
+
 
 @cache
 def study_settings() -> dict[str, Parameter]:
@@ -122,6 +125,11 @@ def _found(text: str, file: Path) -> Path:
     given = Path(text).expanduser()
     here, beside = given.absolute(), (file.parent / given).absolute()
     return beside if beside.exists() and not here.exists() else here
+
+
+def is_execution(key: str) -> bool:
+    """Whether a setting says only how the work is done."""
+    return key.rpartition(".")[2] in EXECUTION_SETTINGS
 
 
 def study_sections() -> set[str]:

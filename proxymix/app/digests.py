@@ -22,9 +22,10 @@ class Digests:
 
     Args:
         kept: The JSON file that keeps the hashes of large files, by their size, time of change and a sample of their bytes.
+            With None every file is read whole.
     """
 
-    def __init__(self, kept: Path) -> None:
+    def __init__(self, kept: Path | None) -> None:
         self._kept = kept
 
     def digest(self, path: Path) -> str | None:
@@ -33,16 +34,26 @@ class Digests:
         A folder of token shards is what its manifest says, as long as its files are what the manifest says. In other folders
         every file counts, behind links too, except for those that hold clocks.
         """
-        if path.is_dir():
-            manifest = _tokens_manifest(path)
-            if manifest is not None and self._is_sound(path, manifest):
-                return sha256(path / "manifest.json")
-            files = [
-                (name, self._digest_entry(path / name)) for name in sorted(_files(path)) if not _holds_clocks(name)
-            ]
-            lines = [f"{name.as_posix()} {found}\n" for name, found in files]
-            return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else None
-        return self._digest_file(path) if path.exists() else None
+        if not path.is_dir():
+            return self._digest_file(path) if path.exists() else None
+        if self._is_sound_tokens(path):
+            return sha256(path / "manifest.json")
+        lines = [f"{name} {digest}\n" for name, digest in self._all_files(path).items()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest() if lines else None
+
+    def files(self, path: Path) -> dict[str, str]:
+        """The hash of every file that counts: path in the folder -> hash; of sound token shards their manifest alone."""
+        if not path.is_dir():
+            return {".": self._digest_file(path)} if path.exists() else {}
+        if self._is_sound_tokens(path):
+            return {"manifest.json": sha256(path / "manifest.json")}
+        return self._all_files(path)
+
+    def _all_files(self, folder: Path) -> dict[str, str]:
+        names = [name for name in sorted(_files(folder)) if not _holds_clocks(name)]
+        return {
+            os.fsencode(name.as_posix()).decode(errors="replace"): self._digest_entry(folder / name) for name in names
+        }
 
     def _digest_entry(self, path: Path) -> str:
         """The hash of a file in a folder. A link that leads nowhere is where it leads."""
@@ -53,11 +64,12 @@ class Digests:
             return sha256(path)
         return self._found(path, _appearance(path), lambda: sha256(path))
 
-    def _is_sound(self, tokens: Path, manifest: TokensManifest) -> bool:
-        """Whether a folder of token shards holds what its manifest says."""
+    def _is_sound_tokens(self, tokens: Path) -> bool:
+        """Whether this is a folder of token shards, and holds what its manifest says."""
         from data_preparation.tokens.verification import tokenizer_faults
 
-        if any(tokenizer_faults(tokens, manifest)):
+        manifest = tokens_manifest(tokens)
+        if manifest is None or any(tokenizer_faults(tokens, manifest)):
             return False
         for shard in (shard for domains in manifest.splits.values() for found in domains.values() for shard in found):
             path = tokens / shard.path
@@ -71,7 +83,9 @@ class Digests:
 
     def _found(self, path: Path, stamp: Any, find: Callable[[], str]) -> str:
         """What is kept of a file that looks as it did (its stamp); otherwise it is found, and kept."""
-        kept, key = self._read_kept(), str(path.resolve())
+        if self._kept is None:
+            return find()
+        kept, key = _read_kept(self._kept), str(path.resolve())
         entry = kept.get(key)
         if isinstance(entry, list) and len(entry) == 2 and entry[0] == stamp and isinstance(entry[1], str):
             return entry[1]
@@ -80,12 +94,13 @@ class Digests:
             write_json(self._kept, kept)
         return found
 
-    def _read_kept(self) -> dict[str, Any]:
-        try:
-            content = json.loads(self._kept.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return content if isinstance(content, dict) else {}
+
+def _read_kept(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _appearance(path: Path) -> dict[str, Any]:
@@ -100,7 +115,7 @@ def _first_fault(tokens: Path, shard: Shard, manifest: TokensManifest) -> str:
     return next(shard_faults(tokens, shard, manifest), "")
 
 
-def _tokens_manifest(folder: Path) -> TokensManifest | None:
+def tokens_manifest(folder: Path) -> TokensManifest | None:
     """The manifest of a folder of token shards; None for every other folder, also one with a manifest.json of its own."""
     try:
         manifest = read_tokens_manifest(folder) if (folder / "manifest.json").is_file() else None

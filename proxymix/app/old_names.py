@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from proxymix.app.stages import RENAMED
+from proxymix.app.stages import RENAMED, RETIRED
 from proxymix.errors import InputError
 from proxymix.progress import say
 
@@ -30,6 +30,9 @@ def renamed(values: Mapping[str, Any], old: Mapping[str, str], source: str) -> d
     Raises:
         InputError: If both the old and the new key of a setting are given.
     """
+    for key in [key for key in values if key in RETIRED]:
+        _say_once(f"{source}: {key} is no setting any more; it is passed over")
+        values = {name: value for name, value in values.items() if name != key}
     for key in values:
         if old.get(key) in values:
             raise InputError(f"{source}: {key} is the old name of {old[key]}, and both are given; remove {key}")
@@ -52,6 +55,10 @@ def renamed_record(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
 
 def note(source: str, old: str, new: str) -> None:
     """Say once in a process that a setting has another name today."""
-    if (text := f"{source}: {old} is called {new} today; the old name is still read") not in _NOTES:
+    _say_once(f"{source}: {old} is called {new} today; the old name is still read")
+
+
+def _say_once(text: str) -> None:
+    if text not in _NOTES:
         _NOTES.add(text)
         say(text)

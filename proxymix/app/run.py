@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxymix.app.answer import answer
+from proxymix.app.budget import say_budget
+from proxymix.app.changes import Changes, changes, require_leave
 from proxymix.app.checks import check_counted, check_given
 from proxymix.app.config import Config, study_settings
 from proxymix.app.estimate import say_cost, say_duration
@@ -17,12 +19,14 @@ from proxymix.app.parameters import build_arguments
 from proxymix.app.parser import Parser, given_value
 from proxymix.app.stages import RENAMED, Stage
 from proxymix.app.study import Study
+from proxymix.errors import InputError
 from proxymix.progress import say
 
 RUN_HELP = """Everything a study needs, from text to a confirmed optimal_mixture.yaml.
 
 Stages that are done are skipped. So the same command continues after a stop, a kill or a full disk, and ends with the
-same bytes. Every setting below can stand in the YAML (sections as mappings) and be overridden by its flag."""
+same bytes; `--study DIR` alone continues a study with its own settings. Every setting below can stand in the YAML
+(sections as mappings) and be overridden by its flag."""
 
 
 def run_command(arguments: Sequence[str]) -> None:
@@ -32,11 +36,35 @@ def run_command(arguments: Sequence[str]) -> None:
     parser.add_switch("dry_run", "Say what would be done and how long it would take, and do nothing.")
     parser.add_switch("update", "Let this configuration replace the study's own; what the change touches is redone.")
     parser.add(study_settings())
-    if path := given_value(arguments, "config"):
-        parser.fill(Config.read(Path(path)), path)
+    config, source = _given_config(arguments)
+    parser.fill(config, source)
     values = parser.parse(arguments)
     dry_run, update = values.pop("dry_run"), values.pop("update")
     run_study(Config(values), update, dry_run)
+
+
+def _given_config(arguments: Sequence[str]) -> tuple[Config, str]:
+    """What the YAML says, and where it lies: --config, else the study's own. A study's own YAML means that study.
+
+    Raises:
+        InputError: If the YAML cannot be read, or only a study is given, and it is not there.
+    """
+    given, folder = (given_value(arguments, name) for name in ("config", "study"))
+    path = Path(given) if given else None
+    if path is not None and folder is None and path.name == "study.yaml" and (path.parent / "stages").is_dir():
+        folder = str(path.parent)
+    study = Study(Path(folder)) if folder else None
+    if study is not None and study.saved.exists and (path is None or path.resolve() == study.saved.path.resolve()):
+        return Config(study.config() | {"study": str(study.path)}), str(study.saved.path)
+    if path is None and study is not None and not _settings_given(arguments):
+        study.must_exist()
+        raise InputError(f"{study.path}: holds no study.yaml, so nothing says what to do; give --config")
+    return (Config.read(path), str(path)) if path is not None else (Config({}), "")
+
+
+def _settings_given(arguments: Sequence[str]) -> bool:
+    flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
+    return bool(flags - {"--study", "--config", "--dry_run", "--update", "--workers", "--wandb"})
 
 
 def run_study(config: Config, update: bool = False, dry_run: bool = False) -> None:
@@ -44,11 +72,11 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False) -> No
 
     Args:
         config: Every setting of a study.
-        update: Whether `config` may replace the study's own.
+        update: Whether results that `config` changes may be made again.
         dry_run: Only say what would be done.
 
     Raises:
-        InputError: If the folder answers another configuration, or a setting breaks a rule.
+        InputError: If results would be replaced and `update` is false, or a setting breaks a rule.
         StageError: If a stage fails, or another process works on the study.
     """
     config = config.located()
@@ -57,21 +85,35 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False) -> No
     for stage in stages:  # a rule that is broken is said before any stage runs
         build_arguments(stage.load(), study.call(stage, config))
     check_given(study, config)
+    found = changes(study, config)
     if dry_run:
-        for stage in stages:
-            state = study.state(stage, study.call(stage, config)) if study.path.exists() else "missing"
-            say(f"{stage.name:<11}{state:<9}{stage.help}")
-        say_cost(study, config)
-        say_duration(study, config)
+        _say_plan(study, config, found)
         return
+    require_leave(study, found, update)
     with study.locked():
-        study.adopt(config, update)
+        study.adopt(config)
+        if found.need_leave:
+            say(f"the study is changed: {found.describe()}")
+        say_budget(study.path, config)
         say_duration(study, config)
         for number, stage in enumerate(stages, start=1):
             _bring_about(study, stage, config, f"[{number}/{len(stages)}] {stage.name}")
             if study.path / "domains.csv" in study.written(stage):
                 check_counted(study, config)  # before hours of training
     print(answer(study.path))
+
+
+def _say_plan(study: Study, config: Config, found: Changes) -> None:
+    """What a dry run says."""
+    states = study.states(config)
+    for stage in study.stages(config):
+        state, behind = states[stage.name]
+        say(f"{stage.name:<11}{state:<9}{stage.help}{f' (after {behind})' if behind else ''}")
+    if found.need_leave:
+        say(f"needs --update: {found.describe()}")
+    say_budget(study.path, config)
+    say_cost(study, config)
+    say_duration(study, config)
 
 
 def _bring_about(study: Study, stage: Stage, config: Config, title: str) -> None:

@@ -115,7 +115,7 @@ STAGES = (
     Stage("count", "data_preparation.count:count", "token shards -> domains.csv with the prior",
           files={"tokens": "tokens", "out": "domains.csv"}, writes=("out",), section="corpus"),
     Stage("baseline", "mixture_config.baseline:baseline", "token counts -> the heuristic mixture",
-          files={"counts": "domains.csv", "out": "heuristic_mixture.yaml"}, writes=("out",), section="baseline",
+          files={"domains": "domains.csv", "out": "heuristic_mixture.yaml"}, writes=("out",), section="baseline",
           display_only=("summary", "path", "json")),
     Stage("synthesize", "mixture_config.synthesize:synthesize", "domains -> mixtures to train proxies on",
           files={"domains": "domains.csv", "out": "."}, writes=("mixtures", "mixtures.csv", "holdout"),
@@ -174,7 +174,7 @@ STAGES = (
 
 SHARED_SETTINGS = {
     "seed": ("seed",),
-    "budget": ("budget", "training_tokens"),
+    "budget": ("budget",),
     "max_epochs": ("max_epochs",),
     "objective": ("objective",),
     "workers": ("workers",),
@@ -183,6 +183,7 @@ SHARED_SETTINGS = {
 """Settings that several stages share stand once, at the top level of a study's YAML: key -> the parameters it fills."""
 
 RENAMED: dict[str, dict[str, str]] = {
+    "baseline": {"counts": "domains", "training_tokens": "budget"},
     "synthesize": {
         "min_strength": "min_concentration",
         "max_strength": "max_concentration",
@@ -196,6 +197,9 @@ RENAMED: dict[str, dict[str, str]] = {
 
 The old name is still read, as a flag and in a YAML, with a note on stderr.
 """
+
+RETIRED = ("fit.proxies",)
+"""Settings of older versions that are none today; in a YAML they are passed over with a note."""
 
 
 def shared_key(parameter: str) -> str | None:

@@ -14,7 +14,8 @@ from proxymix.errors import InputError
 
 USAGE = """usage: proxymix status STUDY
 
-Says for every stage whether it is done, stale (made from other settings or inputs) or missing."""
+Says for every stage whether it is done, stale (made from other settings or inputs, or from a stage that is stale) or
+missing."""
 
 
 def status_command(arguments: Sequence[str]) -> None:
@@ -27,9 +28,12 @@ def status_command(arguments: Sequence[str]) -> None:
     study = Study(Path(arguments[0]).expanduser())
     study.must_exist()
     config = Config(Config.defaults() | study.config())
+    states = study.states(config)
     for stage in study.stages(config):
-        state = study.state(stage, study.call(stage, config))
-        print(f"{stage.name:<11}{state:<9}{_progress(study, stage, config)}".rstrip())
+        state, behind = states[stage.name]
+        absent = [f"not here: {path}" for path in study.absent_inputs(stage, study.call(stage, config)).values()]
+        details = [_progress(study, stage, config), f"after {behind}" if behind else "", *absent]
+        print(f"{stage.name:<11}{state:<9}{', '.join(filter(None, details))}".rstrip())
 
 
 def _progress(study: Study, stage: Stage, config: Config) -> str:

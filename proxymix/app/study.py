@@ -1,6 +1,6 @@
 """The study folder: which configuration it answers, which stages are done, and one process at a time in it.
 
-A stage that ends writes STUDY/stages/<stage>.json: its settings, versions, and the digests of what it read and wrote.
+A stage that ends writes STUDY/stages/<stage>.json: its settings, versions, and the hashes of what it read and wrote.
 Comparing these with the files at hand tells done, stale or missing. Nothing in a study holds a clock, except for the
 wandb folders and what begins with a dot. So a study that was killed and continued ends with the same bytes.
 """
@@ -8,26 +8,53 @@ wandb folders and what begins with a dot. So a study that was killed and continu
 import importlib.metadata
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from proxymix import __version__
-from proxymix.app.config import Config, nested, path_settings, setting_of
+from proxymix.app.budget import with_budget
+from proxymix.app.config import EXECUTION_SETTINGS, Config, nested, path_settings, plain, setting_of
 from proxymix.app.digests import Digests
 from proxymix.app.old_names import renamed_record
 from proxymix.app.parameters import build_arguments, parameters
+from proxymix.app.saved_config import SavedConfig
 from proxymix.app.stages import STAGES, Stage
 from proxymix.errors import InputError, StageError
-from proxymix.files import read_json, write_json, write_yaml
+from proxymix.files import read_json, remove, write_json
 from proxymix.locks import locked
 from proxymix.messages import some
-from proxymix.schemas import Domains
 
 State = Literal["done", "stale", "missing"]
-EXECUTION_SETTINGS = ("workers", "wandb", "launcher", "save")
-"""Settings of how the work is done. Results do not depend on them, so a change makes no stage stale."""
 RECORDED_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "lightgbm", "torch", "litgpt", "tokenizers")
 """Packages whose versions a stage's record holds, because results may depend on them."""
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a stage was made from, and what it wrote. Parts that cannot be read are empty, so that the stage is stale.
+
+    Attributes:
+        settings: Its settings, in sections.
+        inputs: Path in the study, or parameter of a file elsewhere -> hash; None for what was not there.
+        outputs: Name of what it wrote -> hash.
+        files: Path in the study of each file that it wrote -> hash; empty in records of older versions.
+    """
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    outputs: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "StageRecord":
+        """The record in a file."""
+        try:
+            content = read_json(path)
+        except InputError:
+            return cls()
+        parts = {name: content.get(name) for name in cls.__dataclass_fields__}
+        return cls(**{name: part for name, part in parts.items() if isinstance(part, dict)})
 
 
 class Study:
@@ -35,6 +62,7 @@ class Study:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.saved = SavedConfig(path)
         self._digests = Digests(path / ".digests.json")
 
     def must_exist(self) -> None:
@@ -46,50 +74,20 @@ class Study:
 
     def config(self) -> Config:
         """What study.yaml says; empty when there is none."""
-        path = self.path / "study.yaml"
-        return Config.read(path) if path.exists() else Config({})
+        return self.saved.read()
 
-    def with_budget(self, config: Config) -> Config:
-        """`config` with a budget where it has none: half of the training tokens, as a round number.
-
-        So the epoch caps mean something for every corpus, and every corpus can meet them.
-        """
-        path = self.path / "domains.csv"
-        if config.get("budget") is not None or not path.exists():
-            return config
-        try:
-            domains = Domains.read(path)
-        except InputError:  # whichever stage reads it says so, and `count` makes it again
-            return config
-        half = max(sum(domains.tokens.tolist()) // 2, 1)
-        unit = 10 ** (len(str(half)) - 1)
-        return Config(config | {"budget": half // unit * unit})
-
-    def adopt(self, config: Config, update: bool) -> None:
+    def adopt(self, config: Config) -> None:
         """Make this folder the one that answers `config`, written to study.yaml.
 
         Raises:
-            InputError: If it answers another one and `update` is false, or holds something that is no study.
+            InputError: If the folder holds something that is no study.
         """
-        path = self.path / "study.yaml"
-        content = Config({key: value for key, value in config.items() if key != "study"}).sections()
-        if path.exists():
-            old, new = (Config.from_sections(c.sections(), str(path)) for c in (self.config(), Config(content)))
-            changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and not _is_execution(key)]
-            if not changed:
-                return
-            if not update:
-                shown = "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in changed[:4])
-                more = f" and {len(changed) - 4} more" if len(changed) > 4 else ""
-                raise InputError(
-                    f"{path}: this study has another configuration ({shown}{more}); give another folder with --study, "
-                    "or --update to change this one and redo what the change touches"
-                )
-        elif foreign := _visible_names(self.path):
+        foreign = _visible_names(self.path)
+        if foreign and not self.saved.exists:
             raise InputError(
                 f"{self.path}: holds {some(foreign, 3)} but no study.yaml; choose an empty or new folder with --study"
             )
-        write_yaml(path, content)
+        self.saved.write(config)
 
     def locked(self) -> AbstractContextManager[None]:
         """Hold the study for this process alone.
@@ -117,7 +115,7 @@ class Study:
             path = self.paths(stage, config).get(name)
             if path is not None and (parameter.required or name in stage.writes or path.exists()):
                 paths[name] = path
-        return paths | self.with_budget(config).for_stage(stage)
+        return paths | with_budget(self.path, config).for_stage(stage)
 
     def paths(self, stage: Stage, config: Mapping[str, Any]) -> dict[str, Path]:
         """Parameter -> path of a stage's files."""
@@ -140,9 +138,12 @@ class Study:
         if not self.is_written_by(stage, values):
             function(**build_arguments(function, values))
             return
-        record, record_path = self._record(stage, values), self._record_path(stage)
+        settings = nested(self._recorded_settings(stage, values))
+        record: dict[str, Any] = {"stage": stage.name, "settings": settings, "inputs": self._inputs(stage, values)}
+        record_path = self.record_path(stage)
         before = record_path.with_name(f".{record_path.name}.before")
         if record_path.exists():
+            remove(before)
             record_path.replace(before)
         try:
             function(**build_arguments(function, values))
@@ -150,10 +151,11 @@ class Study:
         except BaseException:
             self._restore_record(stage, before)
             raise
+        record["files"] = self.files(stage)
         versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
         record["versions"] = {"proxymix": __version__} | versions
         write_json(record_path, record)
-        before.unlink(missing_ok=True)
+        remove(before)
 
     def is_written_by(self, stage: Stage, values: Mapping[str, Any]) -> bool:
         """Whether a stage that is called so writes its results to the study, and not elsewhere."""
@@ -174,12 +176,9 @@ class Study:
 
     def _restore_record(self, stage: Stage, before: Path) -> None:
         """After a failure: what was recorded before holds still if the results are still those."""
-        if not before.exists():
-            return
-        if self._read_record(before)["outputs"] == self._outputs(stage):
-            before.replace(self._record_path(stage))
-        else:
-            before.unlink()
+        if before.exists() and StageRecord.read(before).outputs == self._outputs(stage):
+            before.replace(self.record_path(stage))
+        remove(before)
 
     def _checked_outputs(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, str | None]:
         """The digests of what a stage wrote.
@@ -202,64 +201,122 @@ class Study:
             )
         return outputs
 
+    def states(self, config: Config) -> dict[str, tuple[State, str]]:
+        """Stage -> its state, and the earlier stage that makes it stale where it is not stale by itself.
+
+        What is made from stale or missing results is stale: whether it holds is known only once these are made again.
+        """
+        found: dict[str, tuple[State, str]] = {}
+        doubtful: dict[Path, str] = {}  # result -> the stage that has to make it again
+        for stage in self.stages(config):
+            call = self.call(stage, config)
+            state, read = self.state(stage, call), [*self.reads(stage, call).values()]
+            behind = next((name for path, name in doubtful.items() if path in read), "") if state == "done" else ""
+            found[stage.name] = ("stale", behind) if behind else (state, "")
+            if found[stage.name][0] != "done":
+                doubtful |= dict.fromkeys(self.written(stage), stage.name)
+        return found
+
     def state(self, stage: Stage, values: Mapping[str, Any]) -> State:
         """Whether a stage's files are there and made from these settings and inputs."""
-        path = self._record_path(stage)
-        if not path.exists():
+        if not self.record_path(stage).exists():
             return "missing"
-        recorded, now = self._read_record(path), self._record(stage, values)
-        settings = renamed_record(recorded["settings"], stage.settings_section)
-        same = settings == now["settings"] and recorded["inputs"] == now["inputs"]
-        return "done" if same and recorded["outputs"] == self._outputs(stage) else "stale"
+        if self.changed_settings(stage, values) or self.changed_inputs(stage, values):
+            return "stale"
+        return "done" if StageRecord.read(self.record_path(stage)).outputs == self._outputs(stage) else "stale"
+
+    def changed_settings(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """Settings of a stage that are others than in its record: key -> what it was, and what it is.
+
+        A setting that the record does not know, because it is newer, was at its default.
+        """
+        settings = StageRecord.read(self.record_path(stage)).settings
+        recorded = renamed_record(settings, stage.settings_section)
+        defaults = {key: plain(parameter.default) for key, parameter in parameters(stage.load()).items()}
+        now = {key: plain(value) for key, value in self._recorded_settings(stage, values).items()}
+        then = {key: _recorded_value(recorded, key, defaults[key] if settings else None) for key in now}
+        return {key: (then[key], now[key]) for key in now if then[key] != now[key]}
+
+    def changed_inputs(self, stage: Stage, values: Mapping[str, Any]) -> list[str]:
+        """Inputs of a stage that are others than in its record.
+
+        One from outside of the study that is no longer there, as in a study that was copied elsewhere, does not count.
+        """
+        then, now = StageRecord.read(self.record_path(stage)).inputs, self._inputs(stage, values)
+        absent = self.absent_inputs(stage, values)
+        return [name for name in {**then, **now} if then.get(name) != now.get(name) and name not in absent]
+
+    def changed_sources(self, stage: Stage, values: Mapping[str, Any]) -> list[Path]:
+        """The changed inputs of a stage that are files of the user's, which no stage makes again."""
+        recorded, read = StageRecord.read(self.record_path(stage)).inputs, self.reads(stage, values)
+        changed = [read[name] for name in self.changed_inputs(stage, values) if name in read and name in recorded]
+        return [path for path in changed if not path.is_relative_to(self.path)]
+
+    def absent_inputs(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Path]:
+        """Inputs from outside of the study that a stage's record names, and that are not there: name -> path."""
+        recorded = StageRecord.read(self.record_path(stage)).inputs
+        return {
+            name: path
+            for name, path in self.reads(stage, values).items()
+            if recorded.get(name) is not None and not path.is_relative_to(self.path) and not path.exists()
+        }
 
     def digest(self, path: Path) -> str | None:
         """What a file or folder holds, as a hash; None when it is not there."""
         return self._digests.digest(path)
 
-    def _record_path(self, stage: Stage) -> Path:
+    def files(self, stage: Stage, digests: Digests | None = None) -> dict[str, str]:
+        """Every file that a stage has written: path in the study -> hash. Token shards are what their manifest says."""
+        found: dict[str, str] = {}
+        for place in self.written(stage):
+            listed = (digests or self._digests).files(place)
+            found |= {(place / name).relative_to(self.path).as_posix(): digest for name, digest in listed.items()}
+        return found
+
+    def record_path(self, stage: Stage) -> Path:
+        """Where a stage's record lies."""
         return self.path / "stages" / f"{stage.name}.json"
 
-    def _read_record(self, path: Path) -> dict[str, dict[str, Any]]:
-        """A stage's record. One that cannot be read, or has another shape, says nothing, so that its stage is stale."""
-        try:
-            content = read_json(path)
-        except InputError:
-            content = {}
-        parts = {name: content.get(name) for name in ("settings", "inputs", "outputs")}
-        return {name: part if isinstance(part, dict) else {} for name, part in parts.items()}
+    def _recorded_settings(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
+        not_recorded = {*stage.files, *EXECUTION_SETTINGS, *stage.display_only, *_given_files(stage, values)}
+        return {key: value for key, value in values.items() if key not in not_recorded}
 
-    def _record(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Any]:
-        given = [key for key, value in values.items() if value and setting_of(stage, key) in path_settings()]
-        not_recorded = {*stage.files, *EXECUTION_SETTINGS, *stage.display_only, *given}
-        settings = nested({key: value for key, value in values.items() if key not in not_recorded})
-        inputs = self._inputs(stage, values) | {key: self.digest(Path(values[key])) for key in given}
-        return {"stage": stage.name, "settings": settings, "inputs": inputs}
-
-    def _inputs(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, str | None]:
-        inputs: dict[str, str | None] = {}
+    def reads(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Path]:
+        """What a stage reads: path in the study, or the parameter that names a file elsewhere -> path."""
+        read: dict[str, Path] = {}
         for name, relative in stage.files.items():
             if name in stage.writes or name == "out" or values.get(name) is None:
                 continue
             if relative == ".":  # a stage that reads the study reads what the stages before it wrote
                 earlier = [other for other in STAGES[: STAGES.index(stage)] if other.in_study]
-                inputs |= {path.name: self.digest(path) for other in earlier for path in self.written(other)}
+                read |= {path.name: path for other in earlier for path in self.written(other)}
             else:
                 path = Path(values[name])
                 inside = path.is_relative_to(self.path)
-                inputs[path.relative_to(self.path).as_posix() if inside else name] = self.digest(path)
-        return inputs
+                read[path.relative_to(self.path).as_posix() if inside else name] = path
+        return read | {key: Path(values[key]) for key in _given_files(stage, values)}
+
+    def _inputs(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, str | None]:
+        return {name: self.digest(path) for name, path in self.reads(stage, values).items()}
 
     def _outputs(self, stage: Stage) -> dict[str, str | None]:
         return {path.name: self.digest(path) for path in self.written(stage)}
 
 
+def _given_files(stage: Stage, values: Mapping[str, Any]) -> list[str]:
+    """The settings of a stage that are files of the user's."""
+    return [key for key, value in values.items() if value and setting_of(stage, key) in path_settings()]
+
+
+def _recorded_value(settings: Mapping[str, Any], key: str, default: Any) -> Any:
+    section, _, name = key.rpartition(".")
+    part = settings.get(section) if section else settings
+    return part.get(name, default) if isinstance(part, dict) else default
+
+
 def _outputs_among(stage: Stage, values: Mapping[str, Any]) -> list[str]:
     written = (*stage.writes, "out")
     return [name for name in stage.files if name in written and values.get(name) is not None]
-
-
-def _is_execution(key: str) -> bool:
-    return key.rpartition(".")[2] in EXECUTION_SETTINGS
 
 
 def _visible_names(folder: Path) -> list[str]:
