@@ -3,15 +3,15 @@
 python data_preparation/check.py --tokens studies/mine/tokens
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from data_preparation.tokens.verification import shard_faults, tokenizer_faults
 from proxymix.errors import StageError
-from proxymix.progress import progress
+from proxymix.messages import aligned
+from proxymix.progress import progress, say
 from proxymix.schemas import read_tokens_manifest
 
-HEADER = ("split", "domain", "shards", "documents", "tokens", "bytes per token", "")
+HEADER = ("split/domain", "shards", "documents", "tokens", "bytes per token", "")
 
 
 def check(tokens: Path) -> None:
@@ -35,22 +35,12 @@ def check(tokens: Path) -> None:
                 counts = {of: manifest.total(split, name, of) for of in ("documents", "tokens", "bytes")}
                 ratio = f"{counts['bytes'] / max(counts['tokens'], 1):.2f}"
                 numbers = (f"{len(shards):,}", f"{counts['documents']:,}", f"{counts['tokens']:,}", ratio)
-                rows.append((split, name, *numbers, "DAMAGED" if found else "ok"))
+                rows.append((f"{split}/{name}", *numbers, "DAMAGED" if found else "ok"))
                 bar.advance(counts["tokens"] / 1e6)
-    _print_table(rows)
+    print(aligned(rows))
     if faults:
         raise StageError("\n".join([*faults, f"{tokens}: {len(faults)} faults; run `proxymix tokenize` again"]))
-
-
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Names to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(width) if 2 <= column < 6 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    say(f"{tokens}: {total:,} tokens are what the manifest says")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 python data_preparation/count.py --tokens studies/mine/tokens --out studies/mine/domains.csv
 """
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from proxymix.errors import InputError
-from proxymix.messages import nearest, some
+from proxymix.messages import nearest, next_command, some
 from proxymix.progress import say
 from proxymix.schemas import MAX_COUNT, Domains, distinct_names, plain_name, read_tokens_manifest
 from proxymix.token_counts import read_counts
@@ -47,6 +48,8 @@ def count(tokens: Path, out: Path, counts: Path | None = None, multiplier: dict[
     if multiplier is not None:
         domains = _with_true_sizes(domains, _multiplied(domains, multiplier, tokens), "multiplier")
     domains.write(out)
+    say(f"Written: {out} ({len(domains)} domains, {domains.true_tokens.sum(dtype=float):,.0f} tokens)")
+    say(f"Next: {next_command(out, 'synthesize', f'--domains {shlex.quote(str(out))} --num_mixtures 64 --out .')}")
 
 
 def _sizes_in(counts: Path, names: list[str], tokens: Path) -> dict[str, int]:

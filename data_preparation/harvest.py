@@ -4,6 +4,7 @@ python data_preparation/harvest.py --out studies/mine/corpus
 """
 
 import platform
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from data_preparation.documents.installed_files import DOMAINS, Source, dependen
 from proxymix import __version__
 from proxymix.errors import InputError
 from proxymix.files import replacing, write_json
+from proxymix.messages import aligned, next_command
 from proxymix.progress import say
 
 OWN_FILES = rf"manifest\.json|train/({'|'.join(DOMAINS)})_0\.jsonl|valid/({'|'.join(DOMAINS)})\.jsonl"
@@ -66,6 +68,8 @@ def harvest(
         }
         write_json(folder / "manifest.json", manifest)
     _say_table(manifest["domains"])
+    say(f"Written: {out}")
+    say(f"Next: {next_command(out, 'tokenize', f'--input {shlex.quote(str(out))} --out tokens')}")
 
 
 def _sources(packages: Iterable[str]) -> dict[str, list[Source]]:
@@ -79,13 +83,12 @@ def _sources(packages: Iterable[str]) -> dict[str, list[Source]]:
 
 def _say_table(domains: Mapping[str, Any]) -> None:
     total = sum(entry["train"]["bytes"] for entry in domains.values())
-    width = max(map(len, domains))
+    rows = [("domain", "MB to train on", "share", "documents", "MB to validate on", "what it is")]
     for domain, entry in sorted(domains.items(), key=lambda item: -item[1]["train"]["bytes"]):
         train, valid = (entry[split]["bytes"] for split in ("train", "valid"))
-        say(
-            f"  {domain:<{width}} {train / MEGABYTE:7.2f} MB to train on ({train / total:5.1%}), {valid / MEGABYTE:5.2f} MB "
-            f"to validate on, {entry['train']['documents']:,} documents: {entry['content']}"
-        )
+        numbers = f"{train / MEGABYTE:.2f}", f"{train / total:.1%}", f"{entry['train']['documents']:,}"
+        rows.append((domain, *numbers, f"{valid / MEGABYTE:.2f}", entry["content"]))
+    say(aligned(rows))
 
 
 if __name__ == "__main__":

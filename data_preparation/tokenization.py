@@ -4,6 +4,7 @@ python data_preparation/tokenization.py --input corpus --out studies/mine/tokens
 """
 
 import os
+import shlex
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -24,12 +25,16 @@ from data_preparation.tokens.writing import write_shards
 from proxymix import __version__
 from proxymix.errors import InputError
 from proxymix.files import replacing, sha256
+from proxymix.messages import aligned, next_command, some
 from proxymix.progress import say
 from proxymix.schemas import TokensManifest
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+MIN_VALID_DOCUMENTS, MIN_VALID_TOKENS = 10, 4096
+"""A domain with less to validate on is named. An evaluation reads 4,096 tokens of each domain in the quickstart, and 16,384 by
+default."""
 OWN_FILES = r"(manifest|tokenizer)\.json|(train|valid)/[^/]+/\d{5,}\.ds(\.index)?"
 """Pattern of the files that are written."""
 
@@ -105,6 +110,8 @@ def tokenize(
         read = [path for found in files.values() for paths in found.values() for path in paths]
         manifest.write(folder, versions, inputs={_relative(path): sha256(path) for path in read})
     _say_counts(manifest)
+    say(f"Written: {out} (tokenizer: {manifest.tokenizer['name']}, {vocabulary:,} entries)")
+    say(f"Next: {next_command(out, 'count', f'--tokens {shlex.quote(str(out))} --out domains.csv')}")
 
 
 def _check_settings(
@@ -150,15 +157,23 @@ def _tokenizer_name(path: Path) -> str:
 
 
 def _say_counts(manifest: TokensManifest) -> None:
-    train, valid = (
-        {d: manifest.total(split, d, "tokens") for d in manifest.domains(split)} for split in ("train", "valid")
-    )
-    width = max(map(len, train), default=0)
-    for name, tokens in train.items():
-        num_files = len(manifest.sources["train"][name])
+    """Say what every domain has, and where it is too little to validate on."""
+    total = sum(manifest.total("train", name, "tokens") for name in manifest.domains("train"))
+    rows = [("domain", "files", "tokens to train on", "share", "tokens to validate on", "documents", "")]
+    small = []
+    for name in manifest.domains("train"):
+        train, valid = (manifest.total(split, name, "tokens") for split in ("train", "valid"))
+        documents = manifest.total("valid", name, "documents")
+        if documents < MIN_VALID_DOCUMENTS or valid < MIN_VALID_TOKENS:
+            small.append(name)
+        files = len(manifest.sources["train"][name])
+        rows.append((name, f"{files:,}", f"{train:,}", f"{train / total:.2%}", f"{valid:,}", f"{documents:,}", ""))
+    say(aligned(rows))
+    if small:
         say(
-            f"  {name:<{width}} {tokens:>14,} tokens to train on ({tokens / sum(train.values()):6.2%}), "
-            f"{valid[name]:>11,} to validate on, {num_files} file{'s' * (num_files > 1)}"
+            f"Little text to validate on: {some(small)} (fewer than {MIN_VALID_DOCUMENTS} documents or {MIN_VALID_TOKENS:,} "
+            "tokens). Losses on so little say more about these documents than about the domain; add text to valid/, or raise "
+            "valid_fraction"
         )
 
 

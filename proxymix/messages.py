@@ -1,6 +1,7 @@
 """Names and lists as messages say them."""
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,3 +42,9 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 def study_of(path: Path) -> Path | None:
     """The study in whose folder a file or folder lies, so that a command needs no more than `--study`; None elsewhere."""
     return path.parent if (path.parent / "study.yaml").exists() else None
+
+
+def next_command(out: Path, stage: str, flags: str) -> str:
+    """The command of the stage that comes after what was written to `out`: for its study, or with flags outside of one."""
+    study = study_of(out)
+    return f"proxymix {stage} {flags if study is None else f'--study {shlex.quote(str(study))}'}"

@@ -113,7 +113,7 @@ def test_a_shard_of_another_length_is_not_opened(tmp_path: Path) -> None:
 
 def test_sound_tokens_pass_the_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     check(write_tokens(tmp_path, [[1, 2, EOS], [3, EOS]]))
-    assert capsys.readouterr().out.splitlines()[1].split() == ["train", "a", "1", "2", "5", "1.00", "ok"]
+    assert capsys.readouterr().out.splitlines()[1].split() == ["train/a", "1", "2", "5", "1.00", "ok"]
 
 
 @pytest.mark.parametrize(

@@ -169,10 +169,24 @@ def test_files_that_share_documents_are_named(tmp_path: Path, capsys: pytest.Cap
         tmp_path / "c", a=CODE, valid_a=PROSE[:1], b=[*PROSE[1:], *CODE[:3]], valid_b=["x"], d=["d"], valid_d=["y", "d"]
     )
     tokenize(tmp_path / "c", tmp_path / "t", vocab_size=300)
-    said = [line for line in capsys.readouterr().err.splitlines() if " share " in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if ".jsonl share " in line]
     assert len(said) == 2
     assert "a_0.jsonl and" in said[0] and "b_0.jsonl share 3 documents; each copy counts" in said[0]
     assert "d.jsonl share 1 document: losses on text that was trained on" in said[1]
+
+
+def test_domains_with_little_to_validate_on_are_named_and_the_next_command_is_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enough = [f"{n} " * 300 for n in range(20)]
+    corpus(tmp_path / "c", a=enough, valid_a=enough[:9], b=enough, valid_b=enough[:10], d=enough, valid_d=["x"] * 20)
+    tokenize(tmp_path / "c", tmp_path / "s/tokens", vocab_size=257)
+    said = capsys.readouterr().err
+    assert "Little text to validate on: a, d (" in said
+    assert f"Next: proxymix count --tokens {tmp_path / 's/tokens'}" in said
+    (tmp_path / "s/study.yaml").write_text("{}\n")
+    count(tmp_path / "s/tokens", tmp_path / "s/domains.csv")
+    assert f"Next: proxymix synthesize --study {tmp_path / 's'}\n" in capsys.readouterr().err
 
 
 def test_documents_without_text_are_left_out_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

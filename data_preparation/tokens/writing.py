@@ -20,21 +20,10 @@ Shards = dict[str, dict[str, tuple[Shard, ...]]]  # split -> domain -> shards
 def write_shards(
     folder: Path, domains: dict[str, SurveyedDomain], encode: Encoder, text_key: str, shard_tokens: int, dtype: str
 ) -> Shards:
-    """Write every domain's shards below `folder`.
-
-    Args:
-        folder: Where the shards go: <split>/<domain>/00000.ds.
-        domains: Domain -> its files, and where its training text is split.
-        encode: Texts -> ids.
-        text_key: The key or column that holds a document's text.
-        shard_tokens: A shard is closed once it holds this many tokens.
-        dtype: uint16 or uint32.
-
-    Returns:
-        The shards that were written.
+    """Write every domain's shards as <split>/<domain>/00000.ds and so on below `folder`.
 
     Raises:
-        StageError: If the files do not hold as many tokens and documents as were encoded.
+        StageError: If the files do not hold as many tokens and documents as were read and encoded.
     """
     written: Shards = {"train": {}, "valid": {}}
     with progress("tokenise", sum(domain.bytes for domain in domains.values()) / MEGABYTE, "MB") as bar:
@@ -42,9 +31,13 @@ def write_shards(
             for name, domain in domains.items():
                 texts = domain.texts(split, text_key)
                 with ShardWriter(folder, split, name, dtype, shard_tokens) as writer:
-                    counts = _write_documents(writer, texts, encode, f"{split}/{name}", bar)
+                    num_tokens = _write_documents(writer, texts, encode, f"{split}/{name}", bar)
                 shards[name] = tuple(writer.shards)
-                _check_written(folder, f"{split}/{name}", shards[name], dtype, *counts)
+                in_files = sum(_tokens_in(folder / shard.path, dtype) for shard in writer.shards)
+                if in_files != num_tokens:
+                    raise StageError(
+                        f"{split}/{name}: {num_tokens:,} tokens were encoded, but {in_files:,} are in the files; is the disk full?"
+                    )
     num_written = sum(shard.documents for found in written.values() for of in found.values() for shard in of)
     num_read = sum(domain.documents for domain in domains.values())
     if num_written != num_read:
@@ -58,31 +51,15 @@ def write_shards(
     return written
 
 
-def _write_documents(
-    writer: ShardWriter, texts: Iterator[str], encode: Encoder, where: str, bar: Bar
-) -> tuple[int, int]:
-    """How many tokens and documents were encoded."""
-    num_tokens, num_documents = 0, 0
+def _write_documents(writer: ShardWriter, texts: Iterator[str], encode: Encoder, where: str, bar: Bar) -> int:
+    """Write documents. Returns how many tokens they are."""
+    num_tokens = 0
     for batch, sizes in _batches(texts):
         for ids, size in zip(encode(batch, where), sizes, strict=True):
             writer.write(ids, size)
             num_tokens += len(ids)
-        num_documents += len(batch)
         bar.advance(sum(sizes) / MEGABYTE)
-    return num_tokens, num_documents
-
-
-def _check_written(
-    folder: Path, where: str, shards: tuple[Shard, ...], dtype: str, num_tokens: int, num_documents: int
-) -> None:
-    """Stop unless the shards, and the files behind them, hold what was encoded."""
-    counted = sum(shard.tokens for shard in shards), sum(shard.documents for shard in shards)
-    in_files = sum(_tokens_in(folder / shard.path, dtype) for shard in shards)
-    if (*counted, in_files) != (num_tokens, num_documents, num_tokens):
-        raise StageError(
-            f"{where}: {num_tokens:,} tokens in {num_documents:,} documents were encoded, but {in_files:,} tokens in "
-            f"{counted[1]:,} documents were written; is the disk full?"
-        )
+    return num_tokens
 
 
 def _batches(texts: Iterator[str]) -> Iterator[tuple[list[str], list[int]]]:
