@@ -16,6 +16,8 @@ from proxymix.app.stages import STAGES
 ROOT = Path(__file__).parent.parent
 ORDER = ["proxymix", "data_preparation", "mixture_config", "proxy_training", "regression", "proxymix/app"]
 """Data flows down this list, and a package imports only from itself and those before it."""
+DOOR = ("proxymix", "proxymix.app.api")
+"""`import proxymix` offers the API of the roof. It is imported when it is asked for, and nothing else may look up."""
 DEPENDENCIES = {
     *(
         "argcomplete",
@@ -44,7 +46,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
-    """The modules of the product that a module imports, anywhere in it; what only a script does is left out."""
+    """The modules of the product that a module imports, anywhere in it; what only a script does is left out, and DOOR."""
     tree = ast.parse(path.read_text())
     scripts = {node for block in tree.body if _is_script(block) for node in ast.walk(block)}
     for node in ast.walk(tree):
@@ -59,7 +61,9 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
                 else []
             )
             module = ".".join([*base, *([node.module] if node.module else [])])
-            found = [f"{module}.{alias.name}" for alias in node.names]
+            found = [f"{module}.{alias.name}" for alias in node.names if (name, f"{module}.{alias.name}") != DOOR]
+            if (name, module) == DOOR:
+                continue
             yield from (n if n in known else module for n in found if n in known or module in known)
 
 

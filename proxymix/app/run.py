@@ -4,7 +4,6 @@ proxymix run --config configs/quickstart.yaml
 """
 
 import contextlib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from proxymix.app.parser import Parser, given_value
 from proxymix.app.stages import RENAMED, Stage
 from proxymix.app.study import Study
 from proxymix.errors import InputError
-from proxymix.progress import say
+from proxymix.progress import message_stream, say
 
 RUN_HELP = """Everything a study needs, from text to a confirmed optimal_mixture.yaml.
 
@@ -34,13 +33,16 @@ def run_command(arguments: Sequence[str]) -> None:
     parser = Parser("proxymix run", RUN_HELP, old_keys(RENAMED))
     parser.add_file_flags(study=False)
     parser.add_switch("dry_run", "Say what would be done and how long it would take, and do nothing.")
+    parser.add_switch(
+        "calibrate", "Train for some seconds to say how long it will take; otherwise that is a rough figure."
+    )
     parser.add_switch("update", "Let this configuration replace the study's own; what the change touches is redone.")
     parser.add(study_settings())
     config, source = _given_config(arguments)
     parser.fill(config, source)
     values = parser.parse(arguments)
-    dry_run, update = values.pop("dry_run"), values.pop("update")
-    run_study(Config(values), update, dry_run)
+    dry_run, update, calibrate = (values.pop(name) for name in ("dry_run", "update", "calibrate"))
+    run_study(Config(values), update, dry_run, calibrate)
 
 
 def _given_config(arguments: Sequence[str]) -> tuple[Config, str]:
@@ -64,16 +66,17 @@ def _given_config(arguments: Sequence[str]) -> tuple[Config, str]:
 
 def _settings_given(arguments: Sequence[str]) -> bool:
     flags = {argument.partition("=")[0] for argument in arguments if argument.startswith("--")}
-    return bool(flags - {"--study", "--config", "--dry_run", "--update", "--workers", "--wandb"})
+    return bool(flags - {"--study", "--config", "--dry_run", "--update", "--calibrate", "--workers", "--wandb"})
 
 
-def run_study(config: Config, update: bool = False, dry_run: bool = False) -> None:
+def run_study(config: Config, update: bool = False, dry_run: bool = False, calibrate: bool = False) -> None:
     """Bring a study to its end: each stage that is missing or stale, in order.
 
     Args:
         config: Every setting of a study.
         update: Whether results that `config` changes may be made again.
         dry_run: Only say what would be done.
+        calibrate: Train for some seconds to say how long it will take.
 
     Raises:
         InputError: If results would be replaced and `update` is false, or a setting breaks a rule.
@@ -87,7 +90,7 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False) -> No
     check_given(study, config)
     found = changes(study, config)
     if dry_run:
-        _say_plan(study, config, found)
+        _say_plan(study, config, found, calibrate)
         return
     require_leave(study, found, update)
     with study.locked():
@@ -95,7 +98,7 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False) -> No
         if found.need_leave:
             say(f"the study is changed: {found.describe()}")
         say_budget(study.path, config)
-        say_duration(study, config)
+        say_duration(study, config, found, calibrate)
         for number, stage in enumerate(stages, start=1):
             _bring_about(study, stage, config, f"[{number}/{len(stages)}] {stage.name}")
             if study.path / "domains.csv" in study.written(stage):
@@ -103,7 +106,7 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False) -> No
     print(answer(study.path))
 
 
-def _say_plan(study: Study, config: Config, found: Changes) -> None:
+def _say_plan(study: Study, config: Config, found: Changes, calibrate: bool) -> None:
     """What a dry run says."""
     states = study.states(config)
     for stage in study.stages(config):
@@ -113,7 +116,7 @@ def _say_plan(study: Study, config: Config, found: Changes) -> None:
         say(f"needs --update: {found.describe()}")
     say_budget(study.path, config)
     say_cost(study, config)
-    say_duration(study, config)
+    say_duration(study, config, found, calibrate)
 
 
 def _bring_about(study: Study, stage: Stage, config: Config, title: str) -> None:
@@ -122,5 +125,5 @@ def _bring_about(study: Study, stage: Stage, config: Config, title: str) -> None
         say(f"{title}: done already")
         return
     say(f"{title}: {stage.help}")
-    with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answer
+    with contextlib.redirect_stdout(message_stream()):  # stdout is for the answer
         study.perform(stage, stage.load(), call)
