@@ -69,6 +69,8 @@ def _read(kind: Any, content: Any, where: str) -> Any:
         if not isinstance(content, list | tuple):
             raise InputError(f"{where}: {content!r:.60} where a list is wanted")
         return origin(_read(inner[0], value, where) for value in content)
+    if origin is typing.Literal and content not in inner:
+        raise InputError(f"{where}: {content!r:.60} where one of {', '.join(map(str, inner))} is wanted")
     if kind in SCALARS:
         allowed, what = SCALARS[kind]
         if not isinstance(content, allowed) or (isinstance(content, bool) and kind is not bool):

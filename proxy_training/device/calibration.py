@@ -127,6 +127,30 @@ def rough_seconds(settings: TrainSettings, vocabulary: int, layout: Layout, shar
     return max(flop / FLOP_RATE[layout.device], pieces * PIECE_SECONDS[layout.device])
 
 
+def expected_seconds(
+    settings: TrainSettings, vocabulary: int, num_runs: int, workers: int, num_domains: int
+) -> tuple[float, bool]:
+    """How long a sweep takes, as far as that is known without measuring.
+
+    Args:
+        settings: How proxies are trained.
+        vocabulary: Ids of the tokenizer.
+        num_runs: Proxies to train.
+        workers: Processes that share them.
+        num_domains: Validation domains.
+
+    Returns:
+        Seconds, and whether they follow from a speed that was measured earlier; if not, they are right within a factor of
+        two or so.
+    """
+    share, layout = -(-num_runs // workers), layout_of(settings, vocabulary)
+    known = SpeedTable(settings, vocabulary).remembered()
+    if not known:
+        return rough_seconds(settings, vocabulary, layout, share) + share * RUN_SECONDS, False
+    compiled, cost = min(known, key=lambda found: found[1])
+    return predicted_seconds(cost, settings, replace(layout, compile=compiled), num_domains, share), True
+
+
 def _fastest(layouts: Sequence[Layout], costs: Sequence[float]) -> Layout:
     """The fastest layout; a later one must be faster by MIN_GAIN."""
     best = 0
@@ -182,6 +206,11 @@ class SpeedTable:
         if missing:
             self._measure(missing, reference)
         return [found if (found := _cost(self._known[self._key(each)])) is not None else math.inf for each in layouts]
+
+    def remembered(self) -> list[tuple[bool, float]]:
+        """Of each layout that was measured for such proxies on this machine: whether it is compiled, seconds per token."""
+        keys = [(json.loads(key), cost) for key, cost in self._known.items() if isinstance(cost, float)]
+        return [(bool(key[-1].get("compile")), cost) for key, cost in keys if key[:-1] == self._what]
 
     def _key(self, layout: Layout) -> str:
         return json.dumps([*self._what, layout.record()])

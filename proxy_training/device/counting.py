@@ -8,8 +8,8 @@ kernels, which a few seconds of training measure (sweep_calibration.py).
 
 from dataclasses import dataclass
 
-from proxy_training.device.layout import STATE_BYTES, fitting_micro_batch
-from proxy_training.device.roofline import Device, Kind, Precision
+from proxy_training.device.layout import STATE_BYTES, Kind, Precision, fitting_micro_batch
+from proxy_training.device.roofline import Device
 from proxy_training.model.proxy import activation_bytes, flops_per_token, total_parameters
 from proxy_training.runs.settings import Shape, TrainSettings
 from proxymix.errors import InputError

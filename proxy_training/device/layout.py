@@ -12,6 +12,10 @@ from typing import Any, Literal
 
 from proxy_training.model.proxy import activation_bytes, total_parameters
 from proxy_training.runs.settings import TrainSettings
+from proxymix.records import from_mapping
+
+Kind = Literal["cpu", "cuda"]
+Precision = Literal["fp32", "bf16"]
 
 ACTIVATION_BYTES = {"cpu": 2**28, "cuda": 2**34}
 """Upper bound on the activation memory kept for the backward pass. The bound of a GPU at hand follows from its free memory."""
@@ -50,11 +54,11 @@ class Layout:
         optimizer: "torch" clips first and then runs torch's AdamW; "fused" does both at once (see model/fused_optimizer.py).
 
     Raises:
-        ValueError: If the head cannot be part of a CUDA graph, and `graph` is set.
+        ValueError: If the head cannot be part of a CUDA graph, and `graph` is set, or a number is below 1.
     """
 
-    device: str
-    precision: str
+    device: Kind
+    precision: Precision
     models_per_process: int
     micro_batch: int
     compile: bool
@@ -66,12 +70,20 @@ class Layout:
     def __post_init__(self) -> None:
         if self.graph and self.head in HEADS_WITHOUT_GRAPH:
             raise ValueError(f"head {self.head} reads numbers back to the host, so a CUDA graph cannot hold it")
+        if min(self.models_per_process, self.micro_batch) < 1:
+            raise ValueError(f"{self.models_per_process} proxies and {self.micro_batch} sequences at a time")
 
     @property
     def variants(self) -> dict[str, Any]:
         """The faster ways that are used, by name; empty for the reference layout, which works on every device."""
         usual = {field.name: field.default for field in fields(self) if field.default is not MISSING}
         return {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any], where: str) -> "Layout":
+        """The layout of a `record`. InputError names `where` if it is none."""
+        usual = {field.name: field.default for field in fields(cls) if field.default is not MISSING}
+        return from_mapping(cls, {**usual, **record}, where)
 
     def record(self) -> dict[str, Any]:
         """The layout as files hold it: a faster way is named only where it is used."""
@@ -131,7 +143,7 @@ def fitting_micro_batch(settings: TrainSettings, device: str, models_per_process
     return -(-settings.batch_size // num_pieces)  # Pieces of one size, because a GPU's kernels are compiled for it.
 
 
-def device_here() -> str:
+def device_here() -> Kind:
     """cuda where there is a GPU, else cpu."""
     return "cuda" if has_gpu() else "cpu"
 
@@ -163,7 +175,7 @@ def gpu_name() -> str:
     return torch.cuda.get_device_name()
 
 
-def precision_here(settings: TrainSettings, device: str) -> str:
+def precision_here(settings: TrainSettings, device: str) -> Precision:
     """The precision asked for; auto is bf16 if the processor multiplies it, but fp32 for narrow proxies on a CPU."""
     if settings.precision != "auto":
         return settings.precision

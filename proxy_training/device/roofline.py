@@ -4,14 +4,10 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from proxy_training.device.layout import gpu_name
+from proxy_training.device.layout import Kind, Precision, gpu_name
 from proxymix.errors import InputError
 from proxymix.messages import nearest
-
-Kind = Literal["cpu", "cuda"]
-Precision = Literal["fp32", "bf16"]
 
 
 @dataclass(frozen=True)

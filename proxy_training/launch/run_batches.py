@@ -15,6 +15,7 @@ from proxy_training.runs.sealed import read_sealed, write_sealed
 from proxy_training.runs.settings import LAYOUT, Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.progress import say
+from proxymix.records import from_mapping
 
 NAME = "bundles.yaml"
 FILE_KEYS = {"models_per_process": "stack"}  # the name that this setting has in the file, older sweeps' among them
@@ -45,20 +46,22 @@ def planned_batches(
     path, by_id = out / NAME, {run.id: run for run in runs}
     identity = {"settings": settings.identity, "tokens_manifest_sha256": tokens_sha256, "device": device_here()}
     asked = _in_file({key: getattr(settings, key) for key in LAYOUT if getattr(settings, key) != "auto"})
-    try:
-        recorded = read_sealed(path) if path.exists() else None
-        layout = _recorded_layout(recorded or {}, identity, asked)
-        known = _names(recorded["bundles"]) if recorded and layout else []
-    except (InputError, KeyError, TypeError) as error:
-        say(f"{path} cannot be read ({error}); it is written anew, from the manifests of the runs that are done")
-        recorded, layout = None, None
-    if recorded is None:
+    layout: Layout | None = None
+    known: list[list[str]] = []
+    is_whole = path.exists()
+    if is_whole:
+        try:
+            layout, known = _recorded(path, identity, asked)
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            say(f"{path} cannot be read ({error}); it is written anew, from the manifests of the runs that are done")
+            is_whole = False
+    if not is_whole:
         known = _batches_of_manifests(out, runs, identity)
     layout = layout or choose_layout()
     wanted = {run.id for run in todo}
     old = [names for names in known if wanted & set(names) and set(names) <= set(by_id)]
     new = _even([run.id for run in todo if not any(run.id in names for names in old)], workers, layout)
-    if new or recorded is None:
+    if new or not is_whole:
         regrouped = {name for names in new for name in names}
         kept = [names for names in known if not regrouped & set(names)]
         content = {**identity, "asked": asked, "layout": _in_file(layout.record()), "bundles": [*kept, *new]}
@@ -74,40 +77,40 @@ def are_recorded(out: Path) -> bool:
         return False
 
 
-def _recorded_layout(
-    recorded: Mapping[str, Any], identity: Mapping[str, Any], asked: Mapping[str, Any]
-) -> Layout | None:
-    """A file's layout, if it is of these settings, and has what is asked for now or had it asked for then."""
-    if not recorded or any(recorded.get(key) != value for key, value in identity.items()):
-        return None
-    had = {**recorded["layout"], **recorded.get("asked", {})}
-    if any(had[key] != value for key, value in asked.items()):
-        return None
-    in_code = {file_key: key for key, file_key in FILE_KEYS.items()}
-    return Layout(**{in_code.get(key, key): value for key, value in recorded["layout"].items()})
-
-
-def _names(batches: Any) -> list[list[str]]:
-    """The names of runs by batch.
+def _recorded(
+    path: Path, identity: Mapping[str, Any], asked: Mapping[str, Any]
+) -> tuple[Layout | None, list[list[str]]]:
+    """A file's layout and batches; None and no batches if they are of other settings, or something else was asked for.
 
     Raises:
-        TypeError: If it is something else.
+        InputError, KeyError, TypeError, ValueError: If the file is damaged, or of another shape.
     """
-    if not isinstance(batches, list) or not all(isinstance(names, list) for names in batches):
-        raise TypeError("bundles is no list of lists")
-    return batches
+    recorded = read_sealed(path)
+    if any(recorded.get(key) != value for key, value in identity.items()):
+        return None, []
+    had = {**recorded["layout"], **recorded.get("asked", {})}  # A layout may have less than what was asked for.
+    if any(had[key] != value for key, value in asked.items()):
+        return None, []
+    in_code = {file_key: key for key, file_key in FILE_KEYS.items()}
+    content = {in_code.get(key, key): value for key, value in recorded["layout"].items()}
+    batches = from_mapping(list[list[str]], recorded["bundles"], f"{path}: bundles")
+    names = [name for batch in batches for name in batch]
+    if len(set(names)) < len(names):
+        raise InputError("a run is in two batches")
+    return Layout.of_record(content, f"{path}: layout"), batches
 
 
 def _batches_of_manifests(out: Path, runs: Sequence[Run], identity: Mapping[str, Any]) -> list[list[str]]:
     """The batches that are named by the manifests of the runs that are done with these settings."""
-    found: dict[tuple[str, ...], None] = {}
+    found: list[list[str]] = []
     for run in runs:
         with contextlib.suppress(InputError):  # There is none, or it is damaged.
             manifest = RunFolder(out / run.id).manifest()
-            together = manifest.get("stack")
-            if isinstance(together, list) and manifest.get("settings") == identity["settings"]:
-                found[tuple(map(str, together))] = None
-    return [list(names) for names in found]
+            if manifest.get("settings") == identity["settings"]:
+                together = from_mapping(list[str], manifest.get("stack"), "stack")
+                if not any(set(together) & set(batch) for batch in found):
+                    found.append(together)
+    return found
 
 
 def _even(names: Sequence[str], workers: int, layout: Layout) -> list[list[str]]:

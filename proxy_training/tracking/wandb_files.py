@@ -8,6 +8,7 @@ message of wandb's own schema.
 import json
 import math
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -100,7 +101,7 @@ def _finished(config: dict[str, Any], last: dict[str, Any], path: Path) -> Finis
     for name, value in found.items():
         if isinstance(value, str) and value in ("NaN", "Infinity", "-Infinity"):  # As wandb writes these.
             found[name] = math.nan
-        elif isinstance(value, bool) or not isinstance(value, int | float):
+        elif isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > sys.float_info.max:
             raise InputError(f"{path}: {name} is {value!r:.60}, and a number is wanted; use --source folders")
     return FinishedRun({d: found[d] for d in domains}, {d: float(found[loss_column(d)]) for d in targets})
 
