@@ -1,6 +1,6 @@
 """Token counts -> a baseline mixture: weights by token counts, within a floor and epoch caps, some of them fixed.
 
-python mixture_config/baseline.py --counts data.jsonl --training_tokens 4e12 --fixed '{eng: 0.45}' --minimum_share 0.0005 --summary
+python mixture_config/baseline.py --domains data.jsonl --budget 4e12 --fixed '{eng: 0.45}' --minimum_share 0.0005 --summary
 """
 
 import json as json_module
@@ -8,7 +8,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -19,10 +19,11 @@ from mixture_config.design.heuristics import (
     temperature_weights,
     uniform_weights,
 )
-from mixture_config.files.counts import check_names, fixed_weights, regroup
+from mixture_config.files.counts import fixed_weights, regroup
 from mixture_config.files.mixture import Mixture
+from mixture_config.geometry.simplex import percent_hint
 from proxymix.errors import InputError
-from proxymix.messages import some
+from proxymix.messages import some, study_of
 from proxymix.progress import say
 from proxymix.schemas import distinct_names, plain_name, plain_names
 from proxymix.token_counts import Dataset, has_domains, read_counts
@@ -31,9 +32,9 @@ Method = Literal["proportional", "prior", "temperature", "uniform", "unimax", "c
 
 
 def baseline(
-    counts: Path,
+    domains: Path,
     out: Path | None = None,
-    training_tokens: int | None = None,
+    budget: int | None = None,
     method: Method | None = None,
     drop: dict[str, list[str]] | None = None,
     merge: dict[str, list[str]] | None = None,
@@ -54,11 +55,11 @@ def baseline(
     prints a table unless another output is asked for.
 
     Args:
-        counts: A JSONL file with one dataset a line and the keys lang (the dataset's group), dataset, <tokenizer>-tok or
+        domains: A JSONL file with one dataset a line and the keys lang (the dataset's group), dataset, <tokenizer>-tok or
             tokens, and path; or a study's domains.csv, where every domain is a group with one dataset of the same name.
         out: Also write the mixture to this file, as YAML in RegMix's keys with the epochs of every domain. Its domains are
             the groups. For a domains.csv they are the domains of that file, which divide the share of a merged group.
-        training_tokens: Tokens of the final training, for epochs and caps; all tokens that there are unless given.
+        budget: Tokens of the final training, for epochs and caps; all tokens that there are unless given.
         method: How the groups that are not fixed divide the rest. proportional (or prior): by tokens; temperature: by
             tokens**temperature; uniform: equally; unimax: equally as far as max_epochs allows (arXiv:2304.09151); capped:
             by tokens, within max_epochs. Unless given, it is temperature if a temperature is given, else proportional.
@@ -77,36 +78,38 @@ def baseline(
             precision.
         json: Print everything at full precision as JSON, whatever else is asked for.
     """
-    if out is not None and out.resolve() == counts.resolve():
+    if out is not None and out.resolve() == domains.resolve():
         raise InputError(f"--out: {out} is the file of the counts itself; name another")
     drop, merge, fixed = drop or {}, merge or {}, fixed or {}
-    for setting, mapping in (("drop", drop), ("merge", merge), ("fixed", fixed)):
-        check_names(setting, mapping)
-    if has_domains(counts):
+    if has_domains(domains):
         drop, merge = plain_names(drop), plain_names(merge)
         fixed = {plain_name(name): share for name, share in fixed.items()}
     method = method or ("proportional" if temperature is None else "temperature")
-    _check_settings(method, training_tokens, temperature, minimum_share, max_epochs, usage_warning)
+    _check_settings(method, budget, temperature, minimum_share, max_epochs, usage_warning)
     temperature = (temperature or 0.5) if method == "temperature" else None
     max_epochs = 4.0 if max_epochs is None and method in BUDGETED else max_epochs
 
     # ---- 1. The weights of the groups, and what becomes of the datasets in them
-    datasets = read_counts(counts, token_key)
+    datasets = read_counts(domains, token_key)
     try:
         kept = regroup(datasets, drop, merge)
-        totals = _group_totals(kept)
+        totals: dict[str, int] = {}
+        for dataset in kept:
+            totals[dataset.group] = totals.get(dataset.group, 0) + dataset.tokens
         groups, available = list(totals), sum(totals.values())
-        budget = available if training_tokens is None else training_tokens
+        trained = available if budget is None else budget
         tokens = np.array(list(totals.values()), dtype=float)
         wanted, fixed_values = _wanted(method, tokens, temperature), np.array(fixed_weights(fixed, groups))
-        solved = heuristic_weights(tokens, wanted, minimum_share, budget, max_epochs, fixed_values, groups)
+        solved = heuristic_weights(tokens, wanted, minimum_share, trained, max_epochs, fixed_values, groups)
     except InputError as error:
-        raise InputError(f"{counts}: {error}") from None
+        raise InputError(f"{domains}: {error}") from None
     weights = dict(zip(groups, solved.tolist(), strict=True))
-    epochs = {group: _epochs(weight, budget, totals[group]) for group, weight in weights.items()}
-    paths = {d.path: _part(weights[d.group], d.tokens, totals[d.group]) for d in kept}
+    epochs = _epochs(weights, totals, trained)
+    paths = {d.path: weights[d.group] * (d.tokens / totals[d.group]) if d.tokens else 0.0 for d in kept}
 
     # ---- 2. The file
+    over = [g for g in fixed if max_epochs is not None and epochs[g] > max_epochs * (1 + 1e-12)]
+    _say_what_is_odd(domains, totals, weights, epochs, fixed, over, max_epochs)
     if out is not None:
         settings = {
             "model_name": "baseline",
@@ -116,25 +119,27 @@ def baseline(
             "minimum_share": minimum_share,
             "max_epochs": max_epochs,
             "total_available_tokens": available,
-            "training_tokens": budget,
+            "training_tokens": trained,
         }
-        _write(out, counts, datasets, weights, epochs, paths, settings)
+        _mixture(domains, datasets, weights, epochs, paths, settings, trained).write(out)
 
     # ---- 3. The terminal
-    over = [g for g in fixed if max_epochs is not None and epochs[g] > max_epochs * (1 + 1e-12)]
-    _say_what_is_odd(counts, totals, weights, epochs, fixed, over, max_epochs)
     if json:
-        answer: dict[str, Any] = {"distribution": weights, "epochs": epochs, "paths": paths}
-        answer |= {"total_available_tokens": available, "training_tokens": budget}
-        print(json_module.dumps(answer, indent=2, ensure_ascii=False, allow_nan=False))
+        parts = {"distribution": weights, "epochs": epochs, "paths": paths}
+        answer = {part: {name: _plain(x) for name, x in values.items()} for part, values in parts.items()}
+        totals = {"total_available_tokens": available, "training_tokens": trained}
+        print(json_module.dumps({**answer, **totals}, indent=2, ensure_ascii=False, allow_nan=False))
     elif path:
-        print(" ".join(f"{weight!r} {shlex.quote(where)}" for where, weight in paths.items()))
+        print(" ".join(f"{_plain(weight)!r} {shlex.quote(where)}" for where, weight in paths.items()))
     else:
-        print(_table(weights))
+        ranked = sorted(weights, key=lambda group: (-weights[group], group))
+        print("\n".join(f"{weights[group]:.4f}   {group}" for group in ranked))
         if summary:
             notes = {group: " (no tokens)" for group in groups if not totals[group]}
             notes |= dict.fromkeys(over, " (fixed, over max_epochs)")
-            print(_summary(available, budget, epochs, usage_warning, notes))
+            print(_summary(available, trained, {group: epochs[group] for group in ranked}, usage_warning, notes))
+    if out is not None:
+        _say_what_is_next(domains, out)
 
 
 def _wanted(method: str, tokens: np.ndarray, temperature: float | None) -> np.ndarray:
@@ -144,43 +149,36 @@ def _wanted(method: str, tokens: np.ndarray, temperature: float | None) -> np.nd
     return uniform_weights(tokens) if method in ("uniform", "unimax") else proportional_weights(tokens)
 
 
-def _group_totals(datasets: Sequence[Dataset]) -> dict[str, int]:
-    totals: dict[str, int] = {}
-    for dataset in datasets:
-        totals[dataset.group] = totals.get(dataset.group, 0) + dataset.tokens
-    return totals
+def _epochs(weights: Mapping[str, float], tokens: Mapping[str, int], budget: int) -> dict[str, float]:
+    return {name: _plain(weight * budget / tokens[name]) if tokens[name] else 0.0 for name, weight in weights.items()}
 
 
-def _part(weight: float, tokens: int, total: int) -> float:
-    return weight * (tokens / total) if tokens else 0.0
+def _plain(value: float) -> float:
+    """The number without the noise of rounding, 0.2125 for 0.21250000000000002; one of many digits as it is."""
+    short = float(f"{value:.15g}")
+    return short if len(repr(short)) < 14 else value
 
 
-def _epochs(weight: float, budget: int, tokens: int) -> float:
-    return weight * budget / tokens if tokens else 0.0
-
-
-def _write(
-    out: Path,
-    counts: Path,
+def _mixture(
+    path: Path,
     datasets: Sequence[Dataset],
     weights: Mapping[str, float],
     epochs: Mapping[str, float],
     paths: Mapping[str, float],
-    settings: Mapping[str, Any],
-) -> None:
-    """Write the mixture: over the groups of a JSONL, or over all domains of a domains.csv (0 where dropped)."""
-    if has_domains(counts):
-        tokens = {d.path: d.tokens for d in datasets}
-        weights = {domain: paths.get(domain, 0.0) for domain in tokens}
-        budget = int(settings["training_tokens"])
-        epochs = {domain: _epochs(weight, budget, tokens[domain]) for domain, weight in weights.items()}
-    names = distinct_names(weights, f"{counts}: a mixture file")
+    settings: Mapping[str, object],
+    budget: int,
+) -> Mixture:
+    """The mixture over the groups of a JSONL, or over all domains of a domains.csv (0 where dropped)."""
+    if has_domains(path):
+        weights = {d.path: paths.get(d.path, 0.0) for d in datasets}
+        epochs = _epochs(weights, {d.path: d.tokens for d in datasets}, budget)
+    names = distinct_names(weights, f"{path}: a mixture file")
     named = dict(zip(names, weights.values(), strict=True))
-    Mixture(named, {**settings, "epochs": dict(zip(names, epochs.values(), strict=True))}).write(out)
+    return Mixture(named, {**settings, "epochs": dict(zip(names, epochs.values(), strict=True))})
 
 
 def _say_what_is_odd(
-    counts: Path,
+    path: Path,
     totals: Mapping[str, int],
     weights: Mapping[str, float],
     epochs: Mapping[str, float],
@@ -189,26 +187,34 @@ def _say_what_is_odd(
     max_epochs: float | None,
 ) -> None:
     if empty := [group for group, tokens in totals.items() if not tokens]:
-        say(f"{counts}: no tokens in {some(empty)}: share 0, whatever the floor")
+        say(f"{path}: no tokens in {some(empty)}: share 0, whatever the floor")
     if none := [group for group, tokens in totals.items() if group not in fixed and tokens and not weights[group]]:
-        say(f"{counts}: the fixed shares sum to 1 and leave nothing to {some(none)}")
+        say(f"{path}: the fixed shares sum to 1 and leave nothing to {some(none)}")
     for group in over:
-        say(
-            f"{counts}: {group} is fixed at {fixed[group]:g}, {epochs[group]:.2f} epochs, over max_epochs {max_epochs:g}"
-        )
+        say(f"{path}: {group} is fixed at {fixed[group]:g}, {epochs[group]:.2f} epochs, over max_epochs {max_epochs:g}")
+
+
+def _say_what_is_next(domains: Path, out: Path) -> None:
+    say(f"Written: {out}")
+    file, table, study = shlex.quote(str(out)), shlex.quote(str(domains)), study_of(out)
+    if study is not None:
+        say(f"Next: proxymix synthesize --study {shlex.quote(str(study))}")
+    elif has_domains(domains):
+        say(f"Next: proxymix synthesize --domains {table} --out {shlex.quote(str(out.parent))}")
+    else:
+        say(f"Next: proxymix export --mixture {file} --to megatron --paths {table}")
 
 
 def _check_settings(
     method: str,
-    training_tokens: int | None,
+    budget: int | None,
     temperature: float | None,
     minimum_share: float,
     max_epochs: float | None,
     usage_warning: float,
 ) -> None:
-    tokens_fit = training_tokens is None or 0 < training_tokens < 1e30
     rules = [
-        ("training_tokens", training_tokens, tokens_fit, "above 0 and below 1e30"),
+        ("budget", budget, budget is None or 0 < budget < 1e30, "above 0 and below 1e30"),
         ("temperature", temperature, temperature is None or 0 < temperature < math.inf, "above 0"),
         ("minimum_share", minimum_share, 0 <= minimum_share <= 1, "from 0 to 1"),
         ("max_epochs", max_epochs, max_epochs is None or 0 < max_epochs < math.inf, "above 0"),
@@ -216,18 +222,14 @@ def _check_settings(
     ]
     for name, value, right, wanted in rules:
         if not right:
-            raise InputError(f"{name} is {value}; a number {wanted} is wanted")
+            hint = percent_hint(value) if name == "minimum_share" else ""
+            raise InputError(f"{name} is {value}; a number {wanted} is wanted{hint}")
     if temperature is not None and method != "temperature":
         raise InputError(
             f"temperature is {temperature:g}, which the method {method} does not use; leave one of the two out"
         )
-    if method in BUDGETED and training_tokens is None:
-        raise InputError(f"{method} needs a budget: give the tokens of the final training as --training_tokens")
-
-
-def _table(weights: Mapping[str, float]) -> str:
-    rows = sorted(weights.items(), key=lambda item: (-item[1], item[0]))
-    return "\n".join(f"{weight:.4f}   {group}" for group, weight in rows)
+    if method in BUDGETED and budget is None:
+        raise InputError(f"{method} needs a budget: give the tokens of the final training as --budget")
 
 
 def _summary(available: int, budget: int, epochs: Mapping[str, float], limit: float, notes: Mapping[str, str]) -> str:
@@ -236,7 +238,7 @@ def _summary(available: int, budget: int, epochs: Mapping[str, float], limit: fl
     if over:
         lines += [f"Warning: {len(over)} of {len(epochs)} groups repeat more than {limit:g} times", ""]
     lines += ["Epochs per group"]
-    for group, passes in sorted(epochs.items(), key=lambda item: (-item[1], item[0])):
+    for group, passes in epochs.items():
         lines.append(f"{'!!!' if passes > limit else '-  '} {group}: {passes:.2f}{notes.get(group, '')}")
     return "\n".join(lines)
 

@@ -64,7 +64,7 @@ def test_regmix_own_setting_runs_with_fewer_and_shorter_proxies(tmp_path: Path) 
     stages = {
         "tokenize": ["--input", str(tmp_path / "regmix-data-sample"), "--tokenizer", str(tmp_path / "tokenizer.json")],
         "count": [],
-        "baseline": ["--training_tokens", budget],
+        "baseline": ["--budget", budget],
         "synthesize": ["--num_mixtures", "4", "--budget", budget],
         "sweep": ["--workers", "1", "--wandb", "disabled", *(f"--train.{key}={value}" for key, value in short.items())],
         "collect": [],

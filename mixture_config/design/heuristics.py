@@ -202,7 +202,7 @@ def _check_limits(
         if not fillable:
             largest = _down(rest / num_free)
             most = largest_budget(float(largest))
-            also = f", with at most {_whole(most)} training_tokens" if most >= 1 else ", with a larger max_epochs"
+            also = f", with a budget of at most {_whole(most)}" if most >= 1 else ", with a larger max_epochs"
         raise InputError(
             f"minimum_share {minimum_share:g} for {num_free} groups sums to {minimum_share * num_free:.6g}, over {left}; "
             f"the largest that can be met is {largest}{also}"
@@ -210,7 +210,7 @@ def _check_limits(
     if budget is None or max_epochs is None:
         return
     largest_tokens = largest_budget(minimum_share)
-    or_budget = f", the largest training_tokens {_whole(largest_tokens)}" if 1 <= largest_tokens < math.inf else ""
+    or_budget = f", the largest budget {_whole(largest_tokens)}" if 1 <= largest_tokens < math.inf else ""
     if not fillable:
         part = f" {rest:.6g} of" if rest < 1 else ""
         epochs = max(budget * rest / total, budget * minimum_share / tokens[smallest])
@@ -220,7 +220,7 @@ def _check_limits(
         )
     if passed(minimum_share, cap):
         raise InputError(
-            f"minimum_share {minimum_share:g} of {budget:,} training tokens would repeat {names[smallest]} more than "
+            f"minimum_share {minimum_share:g} of a budget of {budget:,} would repeat {names[smallest]} more than "
             f"{max_epochs:g} times; the largest floor that can be met is {_down(cap)}{or_budget}"
         )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from mixture_config.geometry.simplex import percent_hint
 from proxymix.errors import InputError
 from proxymix.messages import nearest, some
 from proxymix.token_counts import Dataset
@@ -55,21 +56,11 @@ def fixed_weights(fixed: Mapping[str, float], groups: Sequence[str]) -> list[flo
     """
     for group, weight in fixed.items():
         if not 0 <= weight <= 1:
-            raise InputError(f"fixed: {group} is {weight!r}; a share from 0 to 1 is wanted")
+            raise InputError(f"fixed: {group} is {weight!r}; a share from 0 to 1 is wanted{percent_hint(weight)}")
         if group not in groups:
             raise InputError(f"fixed: no group {group!r}{_hint(group, groups)}")
     return [fixed.get(group, math.nan) for group in groups]
 
 
-def check_names(setting: str, mapping: Mapping[Any, Any]) -> None:
-    """Raise an InputError if a group's name is not text: YAML takes an unquoted `no` for false, 2024 for a number."""
-    for name in mapping:
-        if not isinstance(name, str) or not name.strip():
-            raise InputError(
-                f'{setting}: {name!r} is no name of a group; put names such as "no" and "2024" in quotes, since YAML '
-                "takes them for a truth value or a number"
-            )
-
-
 def _hint(name: str, names: Any) -> str:
-    return nearest(name, sorted(names)) or f"; there are {some(sorted(names))}"
+    return nearest(str(name), sorted(names)) or f"; there are {some(sorted(names))}"

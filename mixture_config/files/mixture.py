@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mixture_config.geometry.simplex import percent_hint
 from mixture_config.geometry.tolerances import SUM_ROUNDOFF, SUM_TOLERANCE
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_yaml
@@ -67,15 +68,16 @@ class Mixture:
         for domain, weight in weights.items():
             number = isinstance(weight, int | float) and not isinstance(weight, bool)
             if not number or not math.isfinite(weight) or weight < 0:
-                percent = ", so write percent as shares" if isinstance(weight, str) and weight.endswith("%") else ""
                 raise InputError(
-                    f"{where}: the weight of {domain} is {weight!r}; a number from 0 to 1 is wanted{percent}"
+                    f"{where}: the weight of {domain} is {weight!r}; a number from 0 to 1 is wanted{percent_hint(weight)}"
                 )
         total = math.fsum(weights.values())
         if abs(total - 1) > SUM_TOLERANCE:
-            raise InputError(
-                f"{where}: the weights sum to {total:.6g}, not 1; correct them or divide each by {total:.6g}"
+            percent = abs(total - 100) <= 100 * SUM_TOLERANCE
+            cure = (
+                "they are in percent; divide them by 100" if percent else f"correct them or divide each by {total:.6g}"
             )
+            raise InputError(f"{where}: the weights sum to {total:.6g}, not 1; {cure}")
         scale = total if abs(total - 1) > SUM_ROUNDOFF else 1.0  # weights of full precision are kept to the last bit
         return cls({domain: float(weight) / scale for domain, weight in weights.items()}, dict(extra or {}))
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from mixture_config.files import olmix_files
 from mixture_config.files.mixture import Mixture, domain_of, train_column, train_domain
+from mixture_config.geometry.simplex import percent_hint
 from mixture_config.geometry.tolerances import SUM_ROUNDOFF, SUM_TOLERANCE
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
@@ -117,8 +118,11 @@ class MixtureTable:
             )
         sums = weights.sum(axis=1)
         off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
-        if len(off) == len(index) and np.allclose(sums, 100, atol=100 * SUM_TOLERANCE):
-            raise InputError(f"{path}: the weights of a row sum to 100: they are in percent; divide them by 100")
+        if len(off) and np.allclose(sums[off], 100, atol=100 * SUM_TOLERANCE):
+            raise InputError(
+                f"{path}: the weights of {len(off)} of {len(index)} rows sum to 100: they are in percent; divide them by "
+                f"100 ({key} {some([index[int(row)] for row in off])})"
+            )
         if len(off):
             raise InputError(
                 f"{path}: the weights of {len(off)} of {len(index)} rows do not sum to 1 ({key} {index[off[0]]} sums to "
@@ -198,11 +202,10 @@ def _numbers(table: "pd.DataFrame", columns: Sequence[str], index: Sequence[Key]
         if len(bad):
             value = table[column].iloc[bad[0]]
             found = "empty" if pd.isna(value) else repr(value) if isinstance(value, str) else str(value)
-            percent = isinstance(value, str) and value.endswith("%")
-            wanted = "write shares from 0 to 1 in the place of percent" if percent else "correct it"
+            hint = percent_hint(value) if isinstance(value, str) and "%" in value else "; correct it"
             raise InputError(
                 f"{path}: {column} of {key} {some([index[int(row)] for row in bad])} is {found}, "
-                f"not a finite number; {wanted}, or remove the run from both files"
+                f"not a finite number{hint}, or remove the run from both files"
             )
     return values
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mixture_config.geometry.limits import Group, Limits
-from mixture_config.geometry.simplex import epoch_bounds
+from mixture_config.geometry.simplex import epoch_bounds, percent_hint
 from mixture_config.geometry.tolerances import WEIGHT_ROUNDOFF
 from proxymix.errors import InputError
 from proxymix.messages import nearest
@@ -159,6 +159,5 @@ def _range(name: str, value: Any) -> tuple[float, float]:
         low = high = value
     for bound in (low, high):
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 <= bound <= 1:
-            percent = ", so write 30% as 0.3" if isinstance(bound, str) and bound.endswith("%") else ""
-            raise InputError(f"limits: {name}: {bound!r} is no share from 0 to 1{percent}")
+            raise InputError(f"limits: {name}: {bound!r} is no share from 0 to 1{percent_hint(bound)}")
     return float(low), float(high)

@@ -41,6 +41,20 @@ def epoch_bounds(token_counts: np.ndarray, budget: int, max_epochs: float) -> np
     return bounds
 
 
+def percent_hint(weight: object) -> str:
+    """What a message adds where a weight may be meant in percent, '30%' or 30: how to write it. Else the empty string."""
+    text = str(weight).strip().removesuffix("%")
+    try:
+        share = float(text) / 100
+    except ValueError:
+        return ""
+    return (
+        f"; write shares from 0 to 1 in the place of percent, here {share:g}"
+        if 0.01 < share <= 1 or "%" in str(weight)
+        else ""
+    )
+
+
 def water_fill(
     proportions: np.ndarray,
     lower: np.ndarray | float = 0.0,
