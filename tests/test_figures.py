@@ -346,13 +346,6 @@ def test_the_learning_curve_goes_on_where_it_is_extrapolated():
     assert measured.get_ylim()[0] <= 0
 
 
-def test_models_at_the_same_size_have_a_line_each():
-    table = learning_table(6)
-    both = pd.concat([table, table.assign(model="linear", spearman=table["spearman"] - 0.1)])
-    labels = axes_of(both, fit.rank_against_runs).get_legend_handles_labels()[1]
-    assert labels == ["gp", "linear"]
-
-
 @given(st.lists(st.text("abc_", min_size=1, max_size=40), min_size=1, max_size=12, unique=True), st.integers(5, 30))
 def test_labels_are_short_where_that_keeps_them_apart(whole, most):
     labels = distinct_labels(whole, most)

@@ -423,16 +423,10 @@ def test_every_table_of_a_study_is_read_once(finished_study, monkeypatch):
     assert len(read) >= 8 and set(read.values()) == {1}
 
 
-def test_the_version_shown_is_that_of_the_last_stage_that_read_the_others_files(tables):
-    write_json(
-        tables / "stages" / "b.json", {"inputs": {"corpus": "1"}, "outputs": {"a.csv": "2"}, "versions": {"x": "1"}}
-    )
-    write_json(
-        tables / "stages" / "a.json", {"inputs": {"a.csv": "2"}, "outputs": {"b.csv": "3"}, "versions": {"x": "2"}}
-    )
-    assert StudyResults(tables).versions == {"x": "2"}
-    write_json(tables / "stages" / "a.json", {"inputs": {}, "outputs": {"corpus": "3"}, "versions": {"x": "2"}})
-    assert StudyResults(tables).versions == {"x": "1"}
+def test_versions_of_all_stages_are_shown_and_both_where_they_differ(tables):
+    for name, versions in (("a", {"x": "2", "y": "1"}), ("b", {"x": "1"})):
+        write_json(tables / "stages" / f"{name}.json", {"inputs": {}, "outputs": {}, "versions": versions})
+    assert StudyResults(tables).versions == {"x": "1 and 2", "y": "1"}
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=2, max_size=8), st.floats(-0.5, 0.5), st.data())

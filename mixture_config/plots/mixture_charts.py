@@ -1,11 +1,11 @@
 """Tables of a few mixtures -> charts beside the prior and the baselines: each function takes a table and an Axes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mixture_config.plots.scales import ROWS, fitting_legend, square_root
+from mixture_config.plots.scales import ROWS, fitting_legend
 from mixture_config.plots.sweep_charts import draw_epoch_lines
 from proxymix.plots.figures import marks
 from proxymix.plots.palette import INK, MEASURED, OTHER, PRIOR, PROPOSED, SURFACE
@@ -39,13 +39,10 @@ def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     if "uniform" in shown:
         level = float(shown["uniform"].iloc[0])
         axes.axvline(level, color=INK, linewidth=0.9, linestyle=(0, (2, 2)), label=f"uniform ({percent(level)})")
-    square_root(axes, shown.drop(columns="domain").to_numpy(dtype=float).max(), percent_tick)
-    axes.set_xlabel("weight in the mixture (square-root scale)")
-    ROWS.label(axes, shown["domain"])
-    for column, name in enumerate(names):
-        head = f"({column + 1})" if len(names) > 1 else "weight"
-        ROWS.numbers(axes, [percent(weight) for weight in shown[name]], head, column=column)
-    return fitting_legend(axes, *names)
+    axes.set_xlim(0, 1.04 * shown.drop(columns="domain").to_numpy(dtype=float).max())
+    axes.xaxis.set_major_formatter(lambda value, _: percent_tick(value))
+    axes.set_xlabel("weight in the mixture")
+    return _with_names_and_numbers(axes, shown, names, "weight", percent)
 
 
 def epoch_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -60,12 +57,19 @@ def epoch_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     axes.grid(axis="x")
     _draw_bars(axes, shown, names)
     draw_epoch_lines(axes, limit, prior)
-    square_root(axes, max(float(shown[names].to_numpy().max()), limit, prior), lambda value: f"{value:,.10g}")
-    axes.set_xlabel("epochs at the budget (square-root scale)")
+    axes.set_xlim(0, 1.04 * max(float(shown[names].to_numpy().max()), limit, prior))
+    axes.set_xlabel("epochs at the budget")
+    return _with_names_and_numbers(axes, shown, names, "epochs", lambda epochs: epochs_text(epochs, 3))
+
+
+def _with_names_and_numbers(
+    axes: "Axes", shown: "pd.DataFrame", names: Sequence[str], what: str, text: Callable[[float], str]
+) -> "Axes":
+    """The chart with the domains on the left, each mixture's numbers on the right, and a legend."""
     ROWS.label(axes, shown["domain"])
     for column, name in enumerate(names):
-        head = f"({column + 1})" if len(names) > 1 else "epochs"
-        ROWS.numbers(axes, [epochs_text(epochs, 3) for epochs in shown[name]], head, column=column)
+        head = f"({column + 1})" if len(names) > 1 else what
+        ROWS.numbers(axes, [text(value) for value in shown[name]], head, column=column)
     return fitting_legend(axes, *names)
 
 

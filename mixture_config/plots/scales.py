@@ -1,7 +1,7 @@
 """What the charts of mixtures share: their rows, axes that reach down to zero, and legends that fit.
 
 Weights span five orders of magnitude and most are zero. So ranges are drawn on a logarithmic axis that ends in a zero
-(`symlog`) and bars on a square-root axis, and a number says how many weights are zero.
+(`symlog`), and a number says how many weights are zero. Bars are drawn on a linear axis: their lengths can be compared.
 """
 
 import math
@@ -43,17 +43,6 @@ def log_to_zero(axes: "Axes", shown: "pd.DataFrame", text: Callable[[float], str
     axes.set_xticks(ticks, [text(tick) for tick in ticks])
     axes.set_xticks([m * 10.0**k for k in range(low, high) for m in range(2, 10)], minor=True)
     axes.tick_params(which="minor", length=1.5, color=FAINT)
-
-
-def square_root(axes: "Axes", largest: float, text: Callable[[float], str]) -> None:
-    """A square-root axis from 0 to the largest value, with round ticks that stand apart."""
-    axes.set_xscale("function", functions=(lambda x: np.sqrt(np.maximum(x, 0)), np.square))
-    axes.set_xlim(0, 1.04 * largest)
-    ticks = [0.0]
-    for tick in (m * 10.0**k for k in range(-6, 6) for m in (1, 2, 5)):
-        if tick <= 1.04 * largest and math.sqrt(tick / largest) - math.sqrt(ticks[-1] / largest) > 0.08:
-            ticks.append(tick)
-    axes.set_xticks(ticks, [text(tick) for tick in ticks])
 
 
 def fitting_legend(axes: "Axes", *first: str) -> "Axes":

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from functools import cached_property
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,15 +45,10 @@ TABLES: dict[str, tuple[str, str, str]] = {
 }
 """File -> the stage that wrote it, its columns of names, and those of numbers that the report needs."""
 
-HASHED: tuple[str, ...] = (
-    "study.yaml",
-    "tokens/manifest.json",
-    "domains.csv",
-    "heuristic_mixture.yaml",
-    "mixtures.csv",
-    "losses.csv",
+HASHED = (
+    *("study.yaml", "tokens/manifest.json", "domains.csv", "heuristic_mixture.yaml", "mixtures.csv", "losses.csv"),
+    *("regression/fit.json", "optimal_mixture.yaml", "confirmation.csv"),
 )
-HASHED += ("regression/fit.json", "optimal_mixture.yaml", "confirmation.csv")
 """The files that a report says the hashes of."""
 
 
@@ -323,24 +317,20 @@ class StudyResults:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """Name -> version of what made the study; a stage that ran on the files of another overrides it."""
-        found: dict[str, str] = {}
-        for record in _in_order_of_making(self._records()):
-            found |= record["versions"]
-        return found
+        """Name -> version of what made the study, or all versions where stages had different ones.
 
-    def _records(self) -> list[dict[str, dict[str, Any]]]:
-        """The records of the stages. One that is damaged is named and left out: the study's results are not in it."""
-        found = []
+        The record of a stage that is damaged is named and left out: the study's results are not in it.
+        """
+        found: dict[str, set[str]] = {}
         for path in sorted(self.folder.glob("stages/*.json")):
             try:
-                content = read_json(path)
+                versions = read_json(path).get("versions")
             except InputError as error:
                 say(f"{error}; `proxymix run` makes it again")
                 continue
-            parts = {name: content.get(name) for name in ("inputs", "outputs", "versions")}
-            found.append({name: part if isinstance(part, dict) else {} for name, part in parts.items()})
-        return found
+            for name, version in versions.items() if isinstance(versions, dict) else ():
+                found.setdefault(name, set()).add(str(version))
+        return {name: " and ".join(sorted(versions)) for name, versions in found.items()}
 
     @cached_property
     def tokenizer(self) -> dict[str, Any]:
@@ -419,11 +409,3 @@ class StudyResults:
                 f"{self.folder / name}: {len(rows)} rows where {len(wanted)} are wanted, not as `proxymix "
                 f"{TABLES[name][0]}` wrote it; run that again"
             )
-
-
-def _in_order_of_making(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Records of stages, each after those whose files it read."""
-    made_by = {name: i for i, record in enumerate(records) for name in record["outputs"]}
-    read = [{Path(name).parts[0] for name in record["inputs"]} for record in records]
-    before = {i: {made_by[name] for name in names if name in made_by} - {i} for i, names in enumerate(read)}
-    return [records[i] for i in TopologicalSorter(before).static_order()]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from proxymix.plots.figures import legend, marks
-from proxymix.plots.palette import FAINT, INK, MEASURED, MUTED, OTHER, PIXEL, PRIOR, PROPOSED, SMALL, SURFACE, is_wide
+from proxymix.plots.palette import FAINT, INK, MEASURED, MUTED, PIXEL, PRIOR, PROPOSED, SMALL, SURFACE, is_wide
 from proxymix.plots.text import text_width
 from regression.reporting.charts.shared import NORMAL_95, ROWS, fitting, fitting_phone, largest_rows, left_out, unit_of
 from regression.selection.metrics import spearman
@@ -97,7 +97,7 @@ def rank_against_runs(table: "pd.DataFrame", axes: "Axes") -> "Axes":
 
     Args:
         table: num_runs, repeat and spearman (of runs held out of the fit), a row per repeat; rows without a repeat are
-            extrapolated. Optional model: where a size has several, a line for each.
+            extrapolated.
     """
     _learning_curve(table, axes, "spearman")
     low, high = axes.get_ylim()
@@ -139,29 +139,21 @@ def with_extrapolation(table: "pd.DataFrame", num_runs: int) -> "pd.DataFrame":
 
 
 def _learning_curve(table: "pd.DataFrame", axes: "Axes", column: str) -> None:
-    seen, beyond = table[table["repeat"].notna()], table[table["repeat"].isna()]
-    several = "model" in table and seen.groupby("num_runs")["model"].nunique().max() > 1
-    groups = list(seen.groupby("model", sort=False)) if several else [("", seen)]
-    styles = ((PROPOSED, "-", "o"), (MEASURED, (0, (4, 1.5)), "s"), (OTHER, (0, (1, 1)), "D"), (MUTED, "-.", "^"))
+    seen, ahead = table[table["repeat"].notna()], table[table["repeat"].isna()].dropna(subset=column)
+    by_size = seen.groupby("num_runs")[column]
+    mean = by_size.mean()
     axes.set_xscale("log", base=2)
     axes.grid(axis="y")
-    for (name, rows), (colour, line, marker) in zip(groups, styles, strict=False):
-        by_size = rows.groupby("num_runs")[column]
-        mean = by_size.mean()
-        label = "_" if several else "range over repeats"
-        axes.fill_between(mean.index, by_size.min(), by_size.max(), color=colour, alpha=0.13, linewidth=0, label=label)
-        if not several:
-            marks(axes, rows["num_runs"], rows[column], "o", 3.5, colour, edge_width=0, alpha=0.45)
+    axes.fill_between(
+        mean.index, by_size.min(), by_size.max(), color=PROPOSED, alpha=0.13, linewidth=0, label="range over repeats"
+    )
+    marks(axes, seen["num_runs"], seen[column], "o", 3.5, PROPOSED, edge_width=0, alpha=0.45)
+    axes.plot(mean.index, mean, color=PROPOSED, marker="o", markersize=5, linewidth=1.8, label="mean over repeats")
+    if len(ahead):
         axes.plot(
-            mean.index, mean, color=colour, linestyle=line, marker=marker, markersize=5, linewidth=1.8,
-            label=str(name) or "mean over repeats",
+            ahead["num_runs"], ahead[column], color=PROPOSED, linestyle=(0, (1, 1.5)), marker="o", markersize=4.5,
+            markerfacecolor=SURFACE, linewidth=1.4, label="extrapolated",
         )  # fmt: skip
-        ahead = (beyond[beyond["model"] == name] if several else beyond).dropna(subset=column)
-        if len(ahead):
-            axes.plot(
-                ahead["num_runs"], ahead[column], color=colour, linestyle=(0, (1, 1.5)), marker="o", markersize=4.5,
-                markerfacecolor=SURFACE, linewidth=1.4, label="_" if several else "extrapolated",
-            )  # fmt: skip
     sizes = _spaced(sorted({int(n) for n in table["num_runs"]}), axes)
     axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
     axes.minorticks_off()

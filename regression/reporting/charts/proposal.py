@@ -15,14 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-BASELINE_MARKS = {
-    "heuristic": "D",
-    "best_seen": "P",
-    "temperature": "^",
-    "unimax": "v",
-    "capped": "s",
-    "proportional": "o",
-}
+BASELINE_MARKS = "DP^vso"
 
 
 def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -46,7 +39,7 @@ def mixture_bars(table: "pd.DataFrame", axes: "Axes") -> "Axes":
             marks(axes, percents[end], rows, "|", 4.5, INK, zorder=3)
     others = [str(name) for name in percents if name not in ("prior", "weight", "low", "high", "uniform")]
     for position, name in enumerate(others):
-        marker = BASELINE_MARKS.get(name, "<>*Xph"[position % 6])
+        marker = BASELINE_MARKS[position % len(BASELINE_MARKS)]
         marks(axes, percents[name], rows, marker, 4.5, SURFACE, MEASURED, zorder=4, label=NAMES.get(name, name))
     uniform = 100 / len(table)
     axes.axvline(uniform, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), label=f"uniform ({uniform:.3g}%)")
