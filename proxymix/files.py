@@ -174,11 +174,11 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """`json.loads` that takes no key twice.
 
     Raises:
-        ValueError: If it is not JSON (then a json.JSONDecodeError), has a number of thousands of digits, or a key is
-            written twice.
+        ValueError: If it is not JSON (then a json.JSONDecodeError), or a number has thousands of digits, or a key is there
+            twice.
         RecursionError: If it is nested too deeply.
     """
     return json.loads(text, object_pairs_hook=_distinct_keys)
@@ -192,16 +192,17 @@ def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def parse_json_line(text: str, where: str) -> Any:
-    """The value of a line of JSON, which `where` names.
+def json_value(text: str, where: str) -> Any:
+    """The value of a JSON text, which `where` names: a file, or a line of one.
 
     Raises:
-        InputError: If it is not JSON, or not what `parse_json` reads.
+        InputError: If it is not JSON (with the line, where there are several), or not what `parse_json` reads.
     """
     try:
         return parse_json(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not JSON: {error.msg} (column {error.colno})") from None
+        line = f":{error.lineno}" if "\n" in text else ""
+        raise InputError(f"{where}{line}: not JSON: {error.msg} (column {error.colno})") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON that can be read: {error}") from None
 
@@ -210,16 +211,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file.
 
     Raises:
-        InputError: If the file is missing, is not JSON (with the line), or holds something else than an object, or a key
-            is written twice.
+        InputError: If the file is missing, or is not such an object (with the line where it is not JSON).
     """
-    text = read_text(path)
-    try:
-        value = parse_json(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON: {error.msg}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON that can be read: {error}") from None
+    value = json_value(read_text(path), str(path))
     if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object is wanted, found a {type(value).__name__}")
     return value

@@ -15,7 +15,7 @@ import numpy as np
 
 from proxymix.errors import InputError
 from proxymix.files import read_json, write_json
-from proxymix.messages import some
+from proxymix.messages import nearest, some
 from proxymix.records import from_mapping
 from proxymix.tables import Cells, write_table
 
@@ -148,7 +148,8 @@ class Domains:
         cells = Cells.read(path)
         for column in ("domain", "tokens"):
             if column not in cells.header:
-                raise InputError(f"{path}: no column {column!r}; found {', '.join(cells.header)}")
+                hint = nearest(column, cells.header)
+                raise InputError(f"{path}: no column {column!r}{hint} (found {', '.join(cells.header)})")
         if not cells.rows:
             raise InputError(f"{path}: no rows; a CSV with the columns domain,tokens is wanted")
         counts: dict[str, tuple[int, ...]] = {}

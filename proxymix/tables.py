@@ -71,9 +71,7 @@ class Cells:
         """
         text = read_text(path)
         first = next((line for line in text.split("\n") if line.strip()), "")
-        delimiter = "," if "," in first else ";" if ";" in first else "\t" if "\t" in first else ","
-        if ";" in first and first.count(";") > first.count(","):
-            delimiter = ";"
+        delimiter = max(",;\t", key=first.count)
         rows, lines, line = [], [], 1
         reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=delimiter != "\t", strict=True)
         csv.field_size_limit(LONGEST_FIELD)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from proxymix.errors import InputError
-from proxymix.files import parse_json_line, read_text
+from proxymix.files import json_value, read_text
 from proxymix.messages import nearest
 from proxymix.schemas import MAX_COUNT, Domains
 
@@ -64,7 +64,7 @@ def read_counts(path: Path, token_key: str | None = None) -> list[Dataset]:
 
 
 def _record(line: str, where: str) -> dict[str, Any]:
-    record = parse_json_line(line, where)
+    record = json_value(line, where)
     if not isinstance(record, dict):
         raise InputError(f"{where}: a JSON object is wanted, found {line.strip():.60}")
     return record

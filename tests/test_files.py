@@ -9,7 +9,7 @@ import pytest
 
 from mixture_config.files.mixture import Mixture
 from proxymix.errors import InputError
-from proxymix.files import parse_json_line, read_json, read_yaml, replacing, write_text, write_yaml
+from proxymix.files import json_value, read_json, read_yaml, replacing, write_text, write_yaml
 from proxymix.schemas import Domains
 
 
@@ -174,7 +174,7 @@ def test_a_key_that_is_there_twice_is_no_json_that_can_be_read(tmp_path):
     """Libraries take the last one, and which one was meant nobody knows. In YAML it is an error too."""
     text = '{"mix": [{"web": 0.5, "code": 0.2, "web": 0.3}]}'
     (tmp_path / "x.json").write_text(text)
-    for read in (lambda: read_json(tmp_path / "x.json"), lambda: parse_json_line(text, "x.json:1")):
+    for read in (lambda: read_json(tmp_path / "x.json"), lambda: json_value(text, "x.json:1")):
         with pytest.raises(InputError, match=r"x\.json.* the key 'web' is written twice"):
             read()
 

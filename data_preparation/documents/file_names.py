@@ -137,7 +137,7 @@ def _lettered_parts(train: Collection[str], valid: Collection[str]) -> dict[str,
         if match := re.fullmatch(r"(.*)([a-z])([a-z])", name):
             number = 26 * (ord(match[2]) - ord("a")) + ord(match[3]) - ord("a")
             families.setdefault(match[1], {})[number] = name
-    found = {}
+    found = dict[str, Part]()
     for before, named in families.items():
         is_sequence = len(named) > 1 and min(named) == 0 and max(named) < 2 * len(named)
         if is_sequence and not set(named.values()) & set(valid):

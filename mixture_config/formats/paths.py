@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from proxymix.errors import InputError
-from proxymix.files import parse_json_line, read_json, read_text, read_yaml
+from proxymix.files import json_value, read_json, read_text, read_yaml
 from proxymix.messages import nearest
 from proxymix.schemas import plain_name
 
@@ -131,7 +131,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str, int | None]]:
 
 
 def _row(line: str, where: str) -> tuple[str, str, int | None]:
-    row = parse_json_line(line, where)
+    row = json_value(line, where)
     if not isinstance(row, dict):
         raise InputError(f"{where}: a JSON object is wanted, found {line.strip()[:60]}")
     domain = row.get("domain", row.get("lang"))
