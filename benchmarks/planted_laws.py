@@ -31,7 +31,7 @@ from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet
 from regression.data.runs import Runs
 from regression.models.fitted import FittedModel
-from regression.search.compare import STDS_TO_90, baselines_of
+from regression.search.compare import STDS_TO_ENDS, baselines_of
 from regression.search.feasible_set import FeasibleSet
 from regression.search.proposed_mixture import FitSearch, ProposedMixture, is_smooth, propose_mixture
 from regression.search.settings import SearchSettings
@@ -228,7 +228,7 @@ def trial(law: PlantedLaw, noise: float, seed: int, model: str = "auto") -> Tria
         float(np.sqrt(np.mean(error**2)) / truth.std()),
         float((at_proposal - at_optimum) / (at_prior - at_optimum)),
         stated.low <= gain <= stated.high,
-        (gain - stated.mean) * 2 * STDS_TO_90 / max(stated.high - stated.low, 1e-12),
+        (gain - stated.mean) * 2 * STDS_TO_ENDS / max(stated.high - stated.low, 1e-12),
         float(np.mean((low - CLOSE <= optimum) & (optimum <= high + CLOSE))),
         float(np.mean(high - low)),
         "prior" in made.better,

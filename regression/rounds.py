@@ -89,7 +89,7 @@ def rounds(
     minimised = Objective.of(objective, runs.targets, runs.losses)
     _check_measured(runs, losses, tokens)
     known = Domains.read(domains).aligned(runs.domains, domains)
-    feasible = FeasibleSet.of(constraints, runs.domains, known.prior, known.tokens.astype(float), domains)
+    feasible = FeasibleSet.of(constraints, runs.domains, known.prior, known.true_tokens.astype(float), domains)
     for name in TABLES:  # a table means that every round is over
         remove(out / name)
     rows: list[list[object]] = []

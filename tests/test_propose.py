@@ -21,7 +21,7 @@ from regression.fit import fit
 from regression.models.fit_files import load_fit
 from regression.models.predicted_objective import PredictedObjective
 from regression.propose import propose
-from regression.search.compare import verdict
+from regression.search.compare import BETTER, SAME, WORSE, verdict
 from regression.search.feasible_set import FeasibleSet
 from regression.search.proposal import BaselinePrediction, Estimate, Halves, Prediction, Proposal
 from regression.search.search import search
@@ -91,20 +91,20 @@ def test_the_prediction_and_the_gain_hold_the_truth_and_not_much_else(tmp_path, 
     ]
     for estimate, true in [(found.predicted, truth), *gains]:
         reach = (estimate.high - estimate.low) / 2  # how often it holds is measured by benchmarks/planted_laws.py
-        assert abs(true - estimate.mean) < 2 * reach and 0.002 < reach < 0.02
+        assert abs(true - estimate.mean) < 2 * reach and 0.002 < reach < 0.024
     assert found.baselines["prior"].gain.low > 0.15
     optimum = planted_optimum(MEAN)
     low, high = np.array(list(found.weight_intervals.values())).T
-    assert ((low - 0.06 <= optimum) & (optimum <= high + 0.06)).all() and (high - low).max() < 0.2
+    assert ((low - 0.06 <= optimum) & (optimum <= high + 0.06)).all() and (high - low).max() < 0.26
 
 
 def test_the_interval_of_samples_is_as_wide_as_the_normal_distribution_is():
-    """90% of 2,000 draws lie within 1.645 standard deviations of the mean."""
+    """95% of 2,000 draws lie within 1.96 standard deviations of the mean."""
     samples = np.random.default_rng(0).normal([0.0, 5.0], [1.0, 0.1], (2000, 2))
     low, high = sample_interval(samples)
-    np.testing.assert_allclose(low, [-1.645, 5 - 0.1645], atol=0.12)
-    np.testing.assert_allclose(high, [1.645, 5 + 0.1645], atol=0.12)
-    assert ((low <= samples) & (samples <= high)).mean() == pytest.approx(0.9, abs=0.002)
+    np.testing.assert_allclose(low, [-1.96, 5 - 0.196], atol=0.12)
+    np.testing.assert_allclose(high, [1.96, 5 + 0.196], atol=0.12)
+    assert ((low <= samples) & (samples <= high)).mean() == pytest.approx(0.95, abs=0.002)
 
 
 def lowest(fitted, prior, upper, risk_aversion, rng, num=2000):
@@ -328,14 +328,69 @@ def test_the_old_names_of_settings_are_still_read(folder, tmp_path, capsys):
     assert all(name in told for name in ("num_averaged", "risk_aversion", "num_next", "acquisition"))
 
 
+def predicted_gain(low, high, verdict):
+    return BaselinePrediction(Estimate(0.0, 0.0, 0.0), Estimate((low + high) / 2, low, high), True, verdict=verdict)
+
+
 def test_the_verdict_is_a_sentence_whatever_was_shown():
-    both = verdict(["prior"], ["uniform", "heuristic"], True)
-    assert both == (
-        "predicted to be better than the prior; not shown to be better than the uniform mixture and the heuristic"
+    better, worse = predicted_gain(0.1, 0.3, BETTER), predicted_gain(-0.49, -0.25, WORSE)
+    same = predicted_gain(-0.1, 0.1, SAME)
+    assert verdict({"prior": better, "uniform": same, "heuristic": same, "best_seen": worse}, True) == (
+        "predicted to be better than the prior; predicted to be worse than the best mixture of the sweep; "
+        "not distinguishable from the uniform mixture and the heuristic"
     )
-    assert "better than the prior" in verdict(["prior"], [], True) and "not" not in verdict(["prior"], [], True)
-    assert verdict([], ["prior"], True).startswith("not shown")
-    assert verdict(["prior"], [], False).startswith("not better than any baseline")
+    assert verdict({"prior": better}, True) == "predicted to be better than the prior"
+    assert verdict({"prior": better}, False).startswith("not better than any baseline")
+
+
+def test_what_is_predicted_to_be_worse_is_called_worse(folder, tmp_path):
+    """A domain is fixed at a weight that is bad for all others, so the best run is better than any allowed mixture."""
+    limits = Constraints(limits={DOMAINS[0]: 0.9})
+    propose(folder / "fit", tmp_path / "p.yaml", folder / "domains.csv", limits, **QUICK)
+    found = Proposal.read(tmp_path / "p.yaml")
+    best = found.baselines["best_seen"]
+    assert best.gain.high < 0 and best.verdict == WORSE and best.missed is not None
+    assert "predicted to be worse than" in found.verdict and "better" not in found.verdict
+
+
+def test_the_terminal_has_the_mixture_the_gains_the_path_and_the_next_command(folder, tmp_path, capsys):
+    caps = Constraints(budget=1_000_000, max_epochs=2, limits={"code": {"max": 0.3}})
+    out = tmp_path / "p.yaml"
+    found = propose(folder / "fit", out, folder / "domains.csv", caps, budget_assumed=True, **QUICK)
+    said = capsys.readouterr().err
+    row = {line.split()[0]: line.split(maxsplit=4) for line in said.splitlines() if line.strip()}
+    for domain, prior in zip(DOMAINS, PRIOR, strict=True):
+        if found.weights[domain]:
+            shown = [f"{found.weights[domain]:.4f}", f"{prior:.4f}", f"{found.epochs[domain]:.2f}"]
+            assert row[domain][1:4] == shown
+    capped = [d for d in DOMAINS if found.weights[d] > 0 and abs(found.weights[d] - found.caps[d]) < 1e-6]
+    assert capped and all("capped by" in row[domain][4] for domain in capped)
+    assert "1,000,000 tokens (ASSUMED" in said and "--budget" in said
+    assert f"Written: {out}" in said and f"Next: proxymix export --mixture {out}" in said
+    assert all(f"{entry.gain.mean:+.4f}" in said and entry.verdict in said for entry in found.baselines.values())
+
+
+def test_an_assumed_budget_and_what_the_runs_do_not_know_are_facts_of_the_file(folder, tmp_path):
+    caps = Constraints(budget=1_000_000, max_epochs=2)
+    for name, assumed in (("a.yaml", True), ("b.yaml", False)):
+        propose(folder / "fit", tmp_path / name, folder / "domains.csv", caps, budget_assumed=assumed, **QUICK)
+    said, plain = (yaml.safe_load((tmp_path / name).read_text()) for name in ("a.yaml", "b.yaml"))
+    assert said.pop("budget_assumed") is True and said == plain
+    assert said["support"]["far_from_runs"] in (True, False) and said["support"]["untrained_domains"] == []
+    assert max(said["epochs"].values()) == 2.0  # and not 2.0000000000000004
+
+
+def test_a_sample_is_capped_by_the_true_sizes(folder, tmp_path):
+    """The tokens on disk are a thousandth of the corpus: a budget that they could not feed is fed by what they stand for."""
+    tokens = (1e3 * PRIOR[::-1]).astype(int)
+    sizes = (1e6 * PRIOR).astype(int)
+    rows = "".join(f"{d},{t},{a}\n" for d, t, a in zip(DOMAINS, tokens, sizes, strict=True))
+    (tmp_path / "domains.csv").write_text("domain,tokens,available_tokens\n" + rows)
+    caps = Constraints(budget=1_000_000, max_epochs=2)
+    for name, domains in (("sample", tmp_path / "domains.csv"), ("whole", folder / "domains.csv")):
+        propose(folder / "fit", tmp_path / f"{name}.yaml", domains, caps, **QUICK)
+    assert (tmp_path / "sample.yaml").read_text() == (tmp_path / "whole.yaml").read_text()
+    assert (tmp_path / "sample/epochs.csv").read_text() == (tmp_path / "whole/epochs.csv").read_text()
 
 
 @pytest.mark.parametrize("budget", [None, 10_000])

@@ -101,19 +101,31 @@ def freeze_domains(
             f"{where}: a domain is named {FROZEN!r}, which is what the virtual domain is called; rename it"
         )
     members = {name: mixture[name] / inside for name in unchanged}
-    counts = np.column_stack([domains.tokens, domains.documents, domains.bytes]).tolist()
-    of = dict(zip(domains.names, counts, strict=True))
     used = {name: share for name, share in members.items() if share > 0}
-    if empty := [name for name in used if of[name][0] == 0]:
+    position = {name: i for i, name in enumerate(domains.names)}
+    if empty := [name for name in used if domains.tokens[position[name]] == 0]:
         raise InputError(f"{where}: weight on {some(empty)}, which has no tokens in the new table")
-    # ---- Tokens of the virtual domain, and documents and bytes in proportion; rounding must not cost a token
-    tokens = math.floor(min(of[name][0] / share for name, share in used.items()) * (1 + 1e-12))
-    documents, num_bytes = (
-        round(sum(tokens * share * of[name][kind] / of[name][0] for name, share in used.items())) for kind in (1, 2)
+
+    def given(counts: np.ndarray) -> int:
+        """Tokens that the virtual domain can give; rounding must not cost one."""
+        return math.floor(min(counts[position[name]] / share for name, share in used.items()) * (1 + 1e-12))
+
+    tokens = given(domains.tokens)
+    documents, num_bytes = (  # in proportion to the tokens
+        round(sum(tokens * share * of[position[name]] / domains.tokens[position[name]] for name, share in used.items()))
+        for of in (domains.documents, domains.bytes)
     )
     affected = [name for name in domains.names if name not in members]
-    rows = np.array([[tokens, documents, num_bytes], *(of[name] for name in affected)])
-    return FrozenDomains(members, list(domains.names)), Domains((FROZEN, *affected), *rows.T)
+    rest = [position[name] for name in affected]
+    available = domains.available_tokens
+    table = Domains(
+        (FROZEN, *affected),
+        np.array([tokens, *domains.tokens[rest]]),
+        np.array([documents, *domains.documents[rest]]),
+        np.array([num_bytes, *domains.bytes[rest]]),
+        None if available is None else np.array([given(available), *available[rest]]),
+    )
+    return FrozenDomains(members, list(domains.names)), table
 
 
 def say_frozen(table: Domains, frozen: FrozenDomains, total: int, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """A proposal and its baselines -> what is predicted of each, what the proposal gains, and whether the gain is shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from regression.search.feasible_set import FeasibleSet
 from regression.search.proposal import BaselinePrediction, Estimate, Halves, Prediction
 from regression.selection.cross_fitting import CrossFitting
 
-STDS_TO_90 = 1.644854
-"""Standard deviations to either side that hold 90% of a normal distribution."""
+STDS_TO_ENDS = 1.959964
+"""Standard deviations to either side that hold 95% of a normal distribution, which is CONFIDENCE."""
+BETTER, WORSE, SAME = "predicted better", "predicted worse", "not distinguishable"
+PHRASES = {**BASELINE_PHRASES, "sweep_mean": "the mean of the sweep"}
 
 
 def baselines_of(
@@ -63,16 +66,22 @@ def compared(
     curse, curse_std = cross_fitting.expected_curse(gain_std) if cross_fitting else (0.0, 0.0)
     measured = objective.value(fitted.runs.losses)
     best = int(np.argmin(measured))
-    return {
-        name: BaselinePrediction(
+    entries = {}
+    for i, name in enumerate(baselines):
+        held_out = float(cross_fitting.held_out_gains[:, i].mean()) if cross_fitting else None
+        entry = BaselinePrediction(
             _estimate(mean[i], std[i]),
             _estimate(gain[i] - curse, float(np.hypot(gain_std[i], curse_std))),
             bool(feasible.holds(X[i : i + 1], FILE_ROUNDING)[0]),
-            float(cross_fitting.held_out_gains[:, i].mean()) if cross_fitting else None,
-            *((fitted.runs.index[best], float(measured[best])) if name == "best_seen" else ()),
+            held_out,
         )
-        for i, name in enumerate(baselines)
-    }
+        entry = replace(entry, verdict=_verdict_on(entry, fitted.ranks))
+        if name == "best_seen":
+            value, ends = float(measured[best]), entry.predicted
+            missed = not ends.low <= value <= ends.high
+            entry = replace(entry, run=fitted.runs.index[best], measured=value, missed=missed)
+        entries[name] = entry
+    return entries
 
 
 def predicted(
@@ -93,24 +102,32 @@ def predicted(
     return Prediction(*_ends(mean[0] + curse, std[0]), halves, float(mean[0]))
 
 
-def is_better(fitted: FittedModel, baseline: BaselinePrediction) -> bool:
-    """Whether a gain is shown: the regression ranks runs, the interval is above 0, and so is the held-out gain."""
-    held_out = 1.0 if baseline.held_out_gain is None else baseline.held_out_gain
-    return fitted.ranks and baseline.gain.low > 0 and held_out > 0
+def _verdict_on(baseline: BaselinePrediction, ranks: bool) -> str:
+    """Better or worse where the regression ranks runs, the interval is on one side of 0, and so is the held-out gain."""
+    held_out = baseline.held_out_gain
+    if ranks and baseline.gain.low > 0 and (held_out is None or held_out > 0):
+        return BETTER
+    return WORSE if ranks and baseline.gain.high < 0 and (held_out is None or held_out < 0) else SAME
 
 
-def verdict(better: Sequence[str], others: Sequence[str], ranks: bool) -> str:
-    """What the runs show, in words."""
+def verdict(baselines: Mapping[str, BaselinePrediction], ranks: bool) -> str:
+    """What is predicted against each baseline, in words that follow "The proposal is"."""
     if not ranks:
         return "not better than any baseline: the regression does not rank runs better than chance"
-    phrases = {**BASELINE_PHRASES, "sweep_mean": "the mean of the sweep"}
-    parts = [f"predicted to be better than {listed([phrases[b] for b in better])}"] if better else []
-    parts += [f"not shown to be better than {listed([phrases[b] for b in others])}"] if others else []
+    words = {
+        BETTER: "predicted to be better than",
+        WORSE: "predicted to be worse than",
+        SAME: "not distinguishable from",
+    }
+    parts = []
+    for kind, text in words.items():
+        if names := [PHRASES[name] for name, entry in baselines.items() if entry.verdict == kind]:
+            parts.append(f"{text} {listed(names)}")
     return "; ".join(parts)
 
 
 def _ends(mean: float, std: float) -> tuple[float, float, float]:
-    return float(mean), float(mean - STDS_TO_90 * std), float(mean + STDS_TO_90 * std)
+    return float(mean), float(mean - STDS_TO_ENDS * std), float(mean + STDS_TO_ENDS * std)
 
 
 def _estimate(mean: float, std: float) -> Estimate:

@@ -1,6 +1,7 @@
 """The mixtures worth training next, numbered after the runs -> the files of a sweep."""
 
-from dataclasses import fields
+import shlex
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +51,27 @@ def check_room(out: Path, runs: Runs, num: int) -> None:
         )
 
 
-def write_next(out: Path, choice: NextRuns, num: int, rng: np.random.Generator, acquisition: Acquisition) -> None:
-    """A sweep of the next mixtures, numbered after the runs: OUT/mixtures/, then OUT/mixtures.csv.
+@dataclass(frozen=True)
+class NextSweep:
+    """The mixtures that are worth training next, numbered after the runs, and what is expected of them."""
 
-    Raises:
-        InputError: If OUT holds other mixtures than these.
-    """
-    runs = choice.fitted.runs
-    check_room(out, runs, num)
-    X = choice.mixtures(num, rng, acquisition)
+    runs: Runs
+    table: MixtureTable
+    expected: Expectation
+    acquisition: Acquisition
+
+    def write(self, out: Path) -> None:
+        """Write OUT/mixtures/, then OUT/mixtures.csv."""
+        remove(out / "mixtures.csv")  # the table means that all mixtures are there
+        write_mixtures(out / "mixtures", self.runs, self.table, self.expected, {"pick": self.acquisition})
+        self.table.write(out / "mixtures.csv")
+        where = shlex.quote(str(out / "mixtures"))
+        say(f"{len(self.table.index)} mixtures worth training next: {out / 'mixtures.csv'}. To train them:")
+        say(f"  proxymix sweep --mixtures {where} --tokens TOKENS --out PROXIES")
+
+
+def next_sweep(choice: NextRuns, num: int, rng: np.random.Generator, acquisition: Acquisition) -> NextSweep:
+    """The next mixtures, as `NextRuns.mixtures` chooses them."""
+    runs, X = choice.fitted.runs, choice.mixtures(num, rng, acquisition)
     table = MixtureTable([*numbers_after(runs, num)], runs.domains, X)
-    remove(out / "mixtures.csv")  # the table means that all mixtures are there
-    write_mixtures(out / "mixtures", runs, table, choice.expectation(X), {"pick": acquisition})
-    table.write(out / "mixtures.csv")
-    say(f"{num} mixtures worth training next: {out / 'mixtures.csv'}")
+    return NextSweep(runs, table, choice.expectation(X), acquisition)

@@ -55,9 +55,11 @@ class BaselinePrediction:
         predicted: The objective of a run at the baseline.
         gain: How much lower the objective is at the proposal.
         feasible: Whether the baseline is allowed.
+        verdict: Whether the proposal is predicted to be better or worse, or cannot be told from the baseline.
         held_out_gain: The gain of proposals from halves of the runs, as the other halves predict it.
         run: The run that the baseline is, if it is one.
         measured: The objective of that run.
+        missed: Whether that is outside the interval of what was predicted.
     """
 
     predicted: Estimate
@@ -66,6 +68,8 @@ class BaselinePrediction:
     held_out_gain: float | None = field(default=None, metadata={"key": "judged_gain"})
     run: int | str | None = None
     measured: float | None = None
+    missed: bool | None = None
+    verdict: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,12 @@ class Proposal:
         asked: The objective in words.
         verdict: Which baselines the proposal is predicted to be better than, in words.
         weight_intervals: Domain -> the interval of its weight among the optima of posterior samples.
+        budget_assumed: Whether the budget was not given, but assumed from the corpus.
         max_epochs: Passes allowed over a domain.
         epochs: Domain -> passes over it.
         caps: Domain -> the largest weight allowed.
-        support: How far the nearest run is, and how far runs are from each other.
+        support: How far the nearest run is, how far runs are from each other, whether the mixture is farther from all runs
+            than any run is from the others (far_from_runs), and its domains that no run had (untrained_domains).
         regression: Model, number of runs, hashes of the inputs.
         search: The settings of the search, and which search found the mixture.
         tokenizer: Name and hash.
@@ -97,6 +103,7 @@ class Proposal:
     baselines: dict[str, BaselinePrediction] | None = None
     weight_intervals: dict[str, list[float]] | None = field(default=None, metadata={"key": "weights"})
     budget: int | None = None
+    budget_assumed: bool | None = None
     max_epochs: float | None = None
     epochs: dict[str, float] | None = None
     caps: dict[str, float] | None = None

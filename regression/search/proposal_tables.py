@@ -1,18 +1,20 @@
 """A proposed mixture -> the tables beside it: candidates, gains, weights, near_optimal, line and epochs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mixture_config.files.mixture import train_column
+from mixture_config.geometry.constraints import Constraints
+from mixture_config.geometry.tolerances import FILE_ROUNDING
 from proxymix.files import remove
 from proxymix.schemas import Domains
 from proxymix.tables import write_table
 from regression.data.objective import Objective
 from regression.models.fitted import FittedModel
-from regression.search.compare import STDS_TO_90
+from regression.search.compare import STDS_TO_ENDS
 from regression.search.feasible_set import FeasibleSet
 from regression.search.proposal import BaselinePrediction
 from regression.search.proposed_mixture import ProposedMixture
@@ -24,7 +26,7 @@ NUM_LINE = 21
 TABLES = ("candidates", "gains", "weights", "near_optimal", "line", "epochs")
 
 
-def write_tables(folder: Path, tables: dict[str, Rows]) -> None:
+def write_tables(folder: Path, tables: Mapping[str, Rows]) -> None:
     """Write FOLDER/candidates.csv and so on; a table without rows is removed, since it is of an earlier proposal."""
     for name in TABLES:
         if rows := tables.get(name):
@@ -62,19 +64,52 @@ def line_rows(fitted: FittedModel, objective: Objective, prior: np.ndarray, prop
     """The objective between the prior and the proposal, with its interval by the fit's standard deviation."""
     steps = np.linspace(0, 1, NUM_LINE)
     mean, std = fitted.predict_objective(prior + steps[:, None] * (proposal - prior), objective, noise=False)
-    return _rows(step=steps, mean=mean, low=mean - STDS_TO_90 * std, high=mean + STDS_TO_90 * std)
+    return _rows(step=steps, mean=mean, low=mean - STDS_TO_ENDS * std, high=mean + STDS_TO_ENDS * std)
 
 
 def epoch_rows(domains: Domains, proposal: np.ndarray, budget: int, upper: np.ndarray) -> Rows:
     """Passes of the final training over each domain, and how many its cap allows."""
     epochs, caps = epochs_of(domains, proposal, budget), epochs_of(domains, upper, budget)
-    return _rows(domain=domains.names, tokens=domains.tokens, weight=proposal, epochs=epochs, cap=caps)
+    return _rows(domain=domains.names, tokens=domains.true_tokens, weight=proposal, epochs=epochs, cap=caps)
 
 
 def epochs_of(domains: Domains, weights: np.ndarray, budget: int) -> np.ndarray:
     """weight x budget / tokens, 0 for a domain without tokens; shape (num_domains,)."""
-    counts = domains.tokens.astype(float)
-    return np.where(counts > 0, weights * budget / np.maximum(counts, 1), 0.0)
+    counts = domains.true_tokens.astype(float)
+    epochs = np.where(counts > 0, weights * budget / np.maximum(counts, 1), 0.0)
+    return np.array([float(f"{value:.12g}") for value in epochs])  # 4, where rounding leaves 4.000000000000001
+
+
+def mixture_rows(
+    feasible: FeasibleSet, weights: np.ndarray, epochs: np.ndarray | None, constraints: Constraints
+) -> Rows:
+    """Weight, prior and epochs of each domain, and what keeps its weight from being larger or smaller."""
+    limits = feasible.limits
+    bound_by = [""] * len(weights)
+    for i, (weight, low, high) in enumerate(zip(weights, limits.lower, limits.upper, strict=True)):
+        if high == 0:
+            bound_by[i] = "no tokens or limit 0"
+        elif high < 1 and weight >= high - FILE_ROUNDING:
+            most = constraints.max_epochs
+            fed = epochs is not None and most is not None and epochs[i] >= most * (1 - FILE_ROUNDING)
+            bound_by[i] = f"capped by max_epochs {most:g}" if fed else f"capped by its limit {high:.4g}"
+        elif low > 0 and weight <= low + FILE_ROUNDING:
+            bound_by[i] = f"held up by its limit {low:.4g}"
+    for group in limits.groups:
+        total = weights[list(group.members)].sum()
+        ends = (
+            ("capped", group.upper, total >= group.upper - FILE_ROUNDING and group.upper < 1),
+            (
+                "held up",
+                group.lower,
+                total <= group.lower + FILE_ROUNDING and group.lower > 0,
+            ),
+        )
+        for word, bound, binds in ends:
+            for i in group.members if binds else ():
+                bound_by[i] = ", ".join(filter(None, [bound_by[i], f"{word} with {group.name} at {bound:.4g}"]))
+    columns = {"domain": limits.names, "weight": weights, "prior": feasible.prior}
+    return _rows(**columns, **({} if epochs is None else {"epochs": epochs}), bound_by=bound_by)
 
 
 def weight_rows(domains: Sequence[str], prior: np.ndarray, proposal: np.ndarray, optima: np.ndarray) -> Rows:

@@ -8,7 +8,7 @@ import numpy as np
 from regression.data.objective import Objective
 from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective
-from regression.search.compare import compared, is_better
+from regression.search.compare import BETTER, compared
 from regression.search.feasible_set import FeasibleSet
 from regression.search.gradient_search import gradient_search
 from regression.search.objective_function import SearchResult
@@ -33,7 +33,6 @@ class ProposedMixture:
         weights: Shape (num_domains,).
         found: What the searches ended with, best first; the weights are the first's.
         baselines: Baseline -> its prediction, and the gain over it.
-        better: Baselines over which a gain is shown.
         cross_fitting: What halves of the runs say; None where there are too few runs.
         samples: Posterior samples of the fit.
         optima: Their own lowest mixtures, shape (len(samples), num_domains).
@@ -42,10 +41,14 @@ class ProposedMixture:
     weights: np.ndarray
     found: list[SearchResult]
     baselines: dict[str, BaselinePrediction]
-    better: list[str]
     cross_fitting: CrossFitting | None
     samples: list[FittedModel]
     optima: np.ndarray
+
+    @property
+    def better(self) -> list[str]:
+        """Baselines than which the mixture is predicted to be better."""
+        return [name for name, entry in self.baselines.items() if entry.verdict == BETTER]
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,7 @@ def propose_mixture(
     starts = np.vstack([weights, feasible.nearest(prior[None]), feasible.nearest(how.best_runs(fitted)[:1])])
     optima = optima_of(samples, objective, feasible, prior, starts, rng)
     entries = compared(fitted, objective, weights, baselines, cross_fitting, feasible)
-    better = [name for name, entry in entries.items() if is_better(fitted, entry)]
-    return ProposedMixture(weights, found, entries, better, cross_fitting, samples, optima)
+    return ProposedMixture(weights, found, entries, cross_fitting, samples, optima)
 
 
 def is_smooth(fitted: FittedModel, objective: Objective) -> bool:

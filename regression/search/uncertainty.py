@@ -12,6 +12,7 @@ import numpy as np
 from mixture_config.geometry.simplex import dirichlet
 from mixture_config.geometry.tolerances import SAME_PROPOSAL
 from proxymix.progress import progress
+from regression.confirmation.paired import CONFIDENCE
 from regression.data.objective import Objective
 from regression.models.fitted import FittedModel
 from regression.models.predicted_objective import PredictedObjective
@@ -19,8 +20,6 @@ from regression.search.feasible_set import FeasibleSet
 from regression.search.objective_function import CEILING_TOLERANCE
 from regression.search.projected_gradient import descend_briefly
 
-CONFIDENCE = 0.9
-"""Of every interval in a proposal."""
 NUM_STEPS = 40
 """Steps of a search on a posterior sample, from the proposal and the prior."""
 NUM_TRIED, NUM_AVERAGED = 4000, 32

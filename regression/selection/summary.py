@@ -57,7 +57,7 @@ def _scores(found: FitResult, rows: Mapping[str, Mapping[str, Any]]) -> Iterator
     fitted = found.fitted
     chosen, num_targets = rows[fitted.model], len(fitted.targets)
     yield f"Chosen: {fitted.model}, Spearman {chosen['spearman']:.3f} on held-out runs ({fitted.objective.describe()})."
-    table = [("", "Spearman", "error", "regret", "best tenth found", "")]
+    table = [("model", "Spearman", "error", "regret", "best tenth found", "")]
     for name, row in sorted(rows.items(), key=lambda item: (item[0] == NOISE, -(item[1]["spearman"] or 0))):
         error = f"{row['rmse']:.4f}" if abs(row["rmse"]) < 1e4 else f"{row['rmse']:.3g}"
         if name == NOISE:

@@ -1,0 +1,94 @@
+"""A proposal -> what the terminal says of it: the mixture, its gains, what to mind, and what comes next."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mixture_config.geometry.tolerances import FILE_ROUNDING
+from proxymix.messages import aligned, listed, some, study_of
+from proxymix.progress import say
+from regression.search.compare import PHRASES
+from regression.search.find_mixture import FoundMixture
+from regression.search.proposal import BaselinePrediction, Proposal
+from regression.selection.cross_fitting import MIN_MIXTURES
+
+MAX_ROWS = 40
+"""Domains that the terminal lists."""
+
+
+def say_proposal(found: FoundMixture, out: Path, details: Path) -> None:
+    """Say what was found, where it is, and which command comes next."""
+    proposal = found.proposal
+    assert proposal.predicted is not None and proposal.baselines is not None and proposal.confidence is not None
+    predicted, level = proposal.predicted, f"{100 * proposal.confidence:g}%"
+    say(f"{proposal.asked}: predicted {predicted.mean:.4f} ({level}: {predicted.low:.4f} to {predicted.high:.4f})")
+    for line in (*_mixture(found, out), *_gains(proposal.baselines, level), *_cautions(proposal)):
+        say(line)
+    say(f"The proposal is {proposal.verdict}.")
+    study = study_of(out)
+    file, where = shlex.quote(str(out)), shlex.quote(str(study))
+    say(f"Written: {out}, and its tables in {details}")
+    say(f"Next: proxymix {f'confirm --study {where}' if study else f'export --mixture {file} --to megatron'}")
+
+
+def _mixture(found: FoundMixture, out: Path) -> Iterator[str]:
+    """The weights, the largest first, and the budget that they are for."""
+    proposal = found.proposal
+    rows = sorted(found.mixture, key=lambda row: -row["weight"])
+    shown = [row for row in rows if row["weight"] > 0][:MAX_ROWS]
+    keys = [key for key in ("weight", "prior", "epochs") if key in rows[0]]
+    digits = {"weight": 4, "prior": 4, "epochs": 2}
+    cells = [(row["domain"], *(f"{row[key]:.{digits[key]}f}" for key in keys), row["bound_by"]) for row in shown]
+    names = {"prior": "prior" if "prior" in (proposal.baselines or {}) else "sweep mean"}
+    yield aligned([("domain", *(names.get(key, key) for key in keys), ""), *cells])
+    if left := [row["domain"] for row in rows[len(shown) :] if row["weight"] > 0]:
+        yield f"  and {len(left)} more with less weight: {out}"
+    if none := [row["domain"] for row in rows if row["weight"] == 0]:
+        yield f"  no weight: {some(none, 12)}"
+    distance = 0.5 * sum(abs(row["weight"] - row["prior"]) for row in rows)
+    most = proposal.search or {}
+    if distance >= most.get("max_distance", 2.0) - FILE_ROUNDING:
+        yield f"  As far from the prior as max_distance allows: {most['max_distance']:g}"
+    if len(rows) - len(none) == most.get("max_domains"):
+        yield f"  As many domains as max_domains allows: {most['max_domains']}"
+    if proposal.budget is None:
+        yield (
+            "Budget: none given, so nothing is capped by its tokens; give those of your final training, such as --budget 25e9"
+        )
+        return
+    known = "ASSUMED; give the tokens of your final training, such as --budget 25e9" if proposal.budget_assumed else ""
+    caps = f"at most {proposal.max_epochs:g} epochs of a domain" if proposal.max_epochs else "epochs are not capped"
+    yield f"Budget: {proposal.budget:,} tokens{f' ({known})' if known else ''}, {caps}"
+
+
+def _gains(baselines: Mapping[str, BaselinePrediction], level: str) -> Iterator[str]:
+    held_out = any(entry.held_out_gain is not None for entry in baselines.values())
+    header = ("gain over", "predicted", f"{level} interval", *(["held-out"] if held_out else []), "the proposal is")
+    rows = []
+    for name, entry in baselines.items():
+        ends = f"{entry.gain.low:+.4f} to {entry.gain.high:+.4f}"
+        halves = ["" if entry.held_out_gain is None else f"{entry.held_out_gain:+.4f}"] if held_out else []
+        notes = [entry.verdict or "", *([] if entry.feasible else ["and the baseline is outside the limits"])]
+        rows.append((PHRASES[name], f"{entry.gain.mean:+.4f}", ends, *halves, " ".join(notes)))
+    yield aligned([header, *rows])
+
+
+def _cautions(proposal: Proposal) -> Iterator[str]:
+    """What the runs do not know."""
+    assert proposal.predicted is not None
+    support = proposal.support or {}
+    if proposal.predicted.halves is not None:
+        curse = proposal.predicted.halves.winners_curse
+        yield f"Winner's curse: proposals from half of the runs look {curse:.4f} better to that half than to the other."
+    else:
+        yield (
+            "The gains are those of one regression, which halves of the runs did not check: there are under "
+            f"{MIN_MIXTURES} mixtures, or num_splits is 0."
+        )
+    if support["far_from_runs"]:
+        yield (
+            f"Far from what was trained: {support['distance']:.2f} of its weight differs from the nearest run, and no run is "
+            f"farther than {support['between_runs']['largest']:.2f} from the others; train there, or raise --risk_aversion."
+        )
+    if never := support["untrained_domains"]:
+        yield f"No run had any {listed(never)}, so nothing is known of it; train some, or fix it: --limits '{{{never[0]}: 0}}'"
