@@ -13,14 +13,18 @@ import yaml
 from hypothesis import HealthCheck, given, settings, strategies
 
 from data_preparation.tokenization import tokenize
+from proxy_training.runs.run_folder import RunFolder
+from proxy_training.runs.settings import TrainSettings
 from proxymix.app.budget import with_budget
 from proxymix.app.changes import changes, require_leave
 from proxymix.app.cli import main
 from proxymix.app.config import Config, study_settings
+from proxymix.app.estimate import planned_training
 from proxymix.app.stages import RENAMED, Stage, stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError, StageError
 from proxymix.files import sha256, write_text, write_yaml
+from proxymix.schemas import run_id
 from regression.rounds import rounds
 
 
@@ -571,3 +575,101 @@ def test_a_stage_is_stale_where_one_that_it_reads_is(begun):
     assert study.states(config)["baseline"] == ("missing", "")
     study.perform(count, lambda out, **_: write_text(out, "domain,tokens\nweb,100\n"), study.call(count, config))
     assert study.states(config)["count"] == ("stale", "tokenize")
+
+
+def sweep_of(study: Study, config: Config, num_runs: int = 4) -> None:
+    """Give a study its mixtures and as many trained proxies, as the stages leave them."""
+    train = TrainSettings(**config.section("train"))
+    for number in range(1, num_runs + 1):
+        write_yaml(study.path / "mixtures" / f"{run_id(number)}.yaml", {"train": {"train_web": 1.0}})
+        manifest = {"run": run_id(number), "seed": config["seed"], "settings": train.identity, "weights": {"web": 1.0}}
+        RunFolder(study.path / "proxies" / run_id(number)).clear()
+        RunFolder(study.path / "proxies" / run_id(number)).write([], ["step"], [("web", 3.0, 1.0, 9)], manifest)
+    write_text(study.path / "mixtures.csv", "index,train_web\n1,1.0\n")
+    write_text(study.path / "heuristic_mixture.yaml", "train: {train_web: 1.0}\n")
+    for name in ("baseline", "synthesize", "sweep"):
+        stage = stage_named(name)
+        study.perform(stage, lambda **_: None, study.call(stage, config))
+
+
+@pytest.fixture
+def swept(begun) -> tuple[Study, Config]:
+    """A study of four trained proxies."""
+    study, config = begun
+    config = Config(config | {"synthesize.num_mixtures": 4})
+    study.adopt(config)
+    sweep_of(study, config)
+    return study, config
+
+
+@pytest.mark.parametrize(
+    ("changed", "retrained", "added", "to_train"),
+    [
+        ({}, 0, [], 0),
+        ({"synthesize.num_mixtures": 6}, 0, ["synthesize.num_mixtures"], 2),
+        ({"confirm.num_seeds": 9, "objective": "web"}, 0, [], 0),
+        ({"synthesize.num_mixtures": 3}, 4, [], 3),
+        ({"synthesize.temperature": 1.0}, 4, [], 4),
+        ({"budget": 99}, 4, [], 4),
+        ({"train.tokens": 99_999}, 4, [], 4),
+        ({"seed": 7}, 4, [], 4),
+        ({"tokenize.valid_fraction": 0.5}, 4, [], 4),
+        ({"corpus.multiplier": {"web": 9.0}}, 4, [], 4),
+        ({"sweep.save": True, "workers": 3}, 0, [], 0),
+    ],
+)
+def test_what_would_train_finished_runs_again_needs_leave_and_says_their_number(
+    swept, changed, retrained, added, to_train
+):
+    study, config = swept
+    other = Config(config | changed)
+    found = changes(study, other)
+    assert found.num_retrained == retrained and list(found.added) == added
+    planned = planned_training(study, other, found)
+    assert planned.pop("sweep", 0) == to_train and planned == {"confirm": 5 * other["confirm.num_seeds"]}
+    if retrained:
+        with pytest.raises(InputError, match=rf"{retrained} finished runs would be trained again.*--update"):
+            require_leave(study, found, update=False)
+    else:
+        require_leave(study, found, update=False)
+
+
+def test_a_damaged_run_is_one_to_train_and_needs_no_leave(swept):
+    study, config = swept
+    write_text(study.path / "proxies" / "n00002" / "losses.csv", "x")
+    write_text(study.path / "proxies" / "n00003" / "manifest.yaml", "x")
+    found = changes(study, config)
+    assert not found.need_leave and planned_training(study, config, found)["sweep"] == 2
+
+
+def test_a_dry_run_measures_only_when_asked(swept, monkeypatch, capsys):
+    study, _ = swept
+
+    def measured(*_: object) -> float:
+        raise StageError("it was measured")
+
+    monkeypatch.setattr("proxy_training.launch.train_runs.estimate_seconds", measured)
+    flags = ["run", "--study", str(study.path), "--synthesize.num_mixtures", "6", "--dry_run"]
+    assert main(flags) == 0
+    said = capsys.readouterr().err
+    assert "measured" not in said.replace("measures it", "").replace("measured earlier", "")
+    assert "27 proxies" in said and "2 by sweep" in said and "ASSUMED" in said
+    assert main([*flags, "--calibrate"]) == 0
+    assert "it was measured" in capsys.readouterr().err
+    assert study.config()["synthesize.num_mixtures"] == 4
+
+
+def test_a_study_is_continued_by_its_name_or_its_own_yaml(swept, capsys, monkeypatch):
+    study, _ = swept
+    monkeypatch.chdir(study.path.parent)
+    for flags in (["--study", "s"], ["--config", "s/study.yaml"], ["--config", str(study.path / "study.yaml")]):
+        assert main(["run", *flags, "--dry_run"]) == 0
+        lines = capsys.readouterr().err.splitlines()
+        assert any(line.startswith("sweep      done") for line in lines)
+    assert not Path("studies").exists()
+
+
+def test_a_study_that_is_not_there_cannot_be_continued(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "--study", "mien"]) == 2
+    assert "mien: no such study" in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -14,9 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from proxy_training.device.counting import counted
 from proxy_training.device.layout import (
-    HEADS_WITHOUT_GRAPH,
     Layout,
     device_here,
     fitting_models_per_process,
@@ -69,9 +67,6 @@ FASTER_WAYS: dict[str, tuple[tuple[Change, ...], ...]] = {
 }
 """Faster ways to do the same, by device. A group is tried only if none of the groups before it brought anything: on an H200
 everything at once is fastest at every size that was measured, and each trial takes seconds."""
-LIBRARY_HEADS: tuple[Change, ...] = tuple({"head": head, "corpus": "device"} for head in HEADS_WITHOUT_GRAPH)
-"""Tried on a GPU where the head has at least half of the FLOP. At a vocabulary of 4,096 Liger's has a fifth of the speed of
-ours on an H200, because it takes one proxy at a time."""
 
 
 def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, workers: int) -> Layout:
@@ -110,9 +105,6 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
         for group in FASTER_WAYS[device]:
             if best == reference:
                 best = speeds.faster(best, [replace(reference, **change) for change in group], reference)
-        if device == "cuda" and counted(settings, vocabulary).head_share >= 0.5:
-            say(f"heads {' and '.join(HEADS_WITHOUT_GRAPH)} are tried without a CUDA graph, which cannot hold them")
-            best = speeds.faster(best, [replace(reference, **change) for change in LIBRARY_HEADS], reference)
         # ---- 3. Whether compiling pays as well. This is last because it takes longest.
         seconds = speeds.costs([best])[0] * settings.tokens * share
         if settings.compile == "auto" and seconds > WORTH_COMPILING[device]:
