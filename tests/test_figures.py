@@ -1,7 +1,6 @@
 """Charts of a fit and of a proposal: every label can be read, and what is drawn is what the table says."""
 
 import re
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure as Canvas
-from matplotlib.text import Text
+from readable import assert_readable, texts
 
 from proxymix.plots.figures import Figure
 from proxymix.plots.palette import MEASURED, MUTED, NARROW, OTHER, PROPOSED, ROLES, WIDE, style
@@ -142,18 +141,6 @@ def axes_of(table: pd.DataFrame, draw) -> "Canvas":
     return axes
 
 
-def texts(artist) -> list[Text]:
-    """Texts that are drawn; a tick beyond the limits is not."""
-    axes = artist if hasattr(artist, "xaxis") else artist.axes[0]
-    beyond = set()
-    for axis in (axes.xaxis, axes.yaxis):
-        low, high = sorted(axis.get_view_interval())
-        ticks = [tick for tick in axis.get_major_ticks() if not low - 1e-9 <= tick.get_loc() <= high + 1e-9]
-        beyond |= {label for tick in ticks for label in (tick.label1, tick.label2)}
-    found = artist.findobj(Text)
-    return [text for text in found if text.get_visible() and text.get_text().strip() and text not in beyond]
-
-
 @pytest.mark.parametrize(
     ("name", "num", "width"),
     [
@@ -163,23 +150,7 @@ def texts(artist) -> list[Text]:
     ],
 )
 def test_no_label_covers_another_or_is_cut_off(name, num, width):
-    with style(name, 0.14):
-        canvas = figure(name, num).canvas(width)
-        canvas.draw_without_rendering()
-        page = canvas.bbox
-        boxes = [(text.get_text(), text.get_window_extent()) for text in texts(canvas)]
-    assert len(boxes) > 5
-    for text, box in boxes:
-        assert "nan" not in text
-        assert box.x0 >= page.x0 - 1 and box.x1 <= page.x1 + 1, f"{text!r} leaves the figure"
-        assert box.y0 >= page.y0 - 1 and box.y1 <= page.y1 + 1, f"{text!r} leaves the figure"
-    shrunk = np.array([box.extents for _, box in boxes]) + np.array(
-        [1, 1.5, -1, -1.5]
-    )  # letters do not fill their boxes
-    for i, j in combinations(range(len(boxes)), 2):
-        a, b = shrunk[i], shrunk[j]
-        apart = a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
-        assert apart, f"{boxes[i][0]!r} covers {boxes[j][0]!r}"
+    assert_readable(figure(name, num), width)
 
 
 @pytest.mark.parametrize(
@@ -204,10 +175,6 @@ def test_colours_are_roles(name):
     drawing = figure(name).svg(WIDE)
     assert set(re.findall(r"var\(--(\w+)\)", drawing)) <= set(ROLES.values())
     assert not re.findall(r"(?:fill|stroke): #", drawing)
-
-
-def test_the_same_table_gives_the_same_markup():
-    assert figure("line").svg(NARROW) == figure("line").svg(NARROW)
 
 
 def test_a_figure_is_written_with_the_whole_table_beside_it(tmp_path):
