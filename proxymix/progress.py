@@ -52,20 +52,14 @@ def duration(seconds: float) -> str:
 
 
 class Bar:
-    """How far a stage is.
-
-    Args:
-        description: What is being done.
-        total: Units of work in all.
-        unit: What is counted.
-        show: Shows how much is done; without it a line says so now and then.
-    """
+    """How far a stage is: `show` shows how many of the `total` units are done; without it a line says so now and then."""
 
     def __init__(self, description: str, total: float, unit: str, show: Callable[[float], None] | None) -> None:
         self.description, self.total, self.unit = description, total, unit
         self.done = 0.0
         self._show = show
-        self._start = self._last_line = time.monotonic()
+        self._last_line = time.monotonic()
+        self._began: tuple[float, float] | None = None  # when the first units were done, and how many they were
 
     def advance(self, amount: float = 1.0) -> None:
         """Count `amount` more as done."""
@@ -74,21 +68,23 @@ class Bar:
             self._show(self.done)
             return
         now = time.monotonic()
+        self._began = self._began or (now, self.done)
         if now - self._last_line >= LINE_EVERY_SECONDS and self.done < self.total:
             self._last_line = now
-            left = (now - self._start) / self.done * (self.total - self.done) if self.done else 0.0
-            say(f"{self.description}: {self.done:,.0f} of {self.total:,.0f} {self.unit}, {duration(left)} left")
+            say(
+                f"{self.description}: {self.done:,.0f} of {self.total:,.0f} {self.unit}{self._time_left(now, *self._began)}"
+            )
+
+    def _time_left(self, now: float, since: float, before: float) -> str:
+        """The time left by the speed since the first units, so that a slow start does not count; none is said at first."""
+        if now - since < LINE_EVERY_SECONDS or self.done <= before:
+            return ""
+        return f", {duration((now - since) / (self.done - before) * (self.total - self.done))} left"
 
 
 @contextmanager
 def progress(description: str, total: float, unit: str = "") -> Iterator[Bar]:
-    """A bar over `total` units of work.
-
-    Args:
-        description: What is being done ("train proxies").
-        total: Units of work in all.
-        unit: What is counted ("runs", "MB").
-    """
+    """A bar over `total` units of work, such as "runs" or "MB"."""
     if not sys.stderr.isatty():
         yield Bar(description, total, unit, None)
         return

@@ -11,12 +11,13 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from proxymix.app import cli, old_names
+from proxymix.app import cli
 from proxymix.app.cli import main
 from proxymix.app.parameters import build_arguments, parameters
 from proxymix.app.parser import Parser
 from proxymix.app.stages import stage_named
 from proxymix.errors import InputError
+from proxymix.progress import Bar, say_once
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def test_a_whole_number_may_be_written_in_several_ways(written):
 
 
 def test_a_setting_is_still_read_under_its_old_name_with_one_note(capsys):
-    old_names._NOTES.clear()
+    say_once.cache_clear()
     values = parse("--pot", "p", "--train.size=3m", "--milk", "3", filled={"number": 7})
     assert (values["eggs"], values["train"].model, values["sauce"].cream) == (7, "3m", 3)
     assert parse("--pot", "p", "--number", "8", filled={"number": 7})["eggs"] == 8
@@ -320,3 +321,16 @@ def test_out_of_memory_ends_with_a_sentence(monkeypatch, capsys, error):
 def test_brackets_without_end_in_a_flag_end_in_a_sentence(flag, text):
     with pytest.raises(InputError, match=f"{flag}.*within each other"):
         parse(flag, text)
+
+
+def test_no_time_left_is_said_before_there_is_a_speed_and_a_slow_start_does_not_count(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("proxymix.progress.time.monotonic", lambda: now[0])
+    bar = Bar("train proxies", 1000, "steps", None)
+    for now[0], steps in ((100.0, 10), (110.0, 90), (121.0, 100), (141.0, 200)):
+        bar.advance(steps)
+    assert [line.rpartition("steps")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "",
+        ", 1 min 28 s left",
+        ", 1 min 3 s left",
+    ]

@@ -5,9 +5,7 @@ from typing import Any
 
 from proxymix.app.stages import RENAMED, RETIRED
 from proxymix.errors import InputError
-from proxymix.progress import say
-
-_NOTES: set[str] = set()
+from proxymix.progress import say_once
 
 
 def old_keys(sections: Iterable[str], own: str = "") -> dict[str, str]:
@@ -31,7 +29,7 @@ def renamed(values: Mapping[str, Any], old: Mapping[str, str], source: str) -> d
         InputError: If both the old and the new key of a setting are given.
     """
     for key in [key for key in values if key in RETIRED]:
-        _say_once(f"{source}: {key} is no setting any more; it is passed over")
+        say_once(f"{source}: {key} is no setting any more; it is passed over")
         values = {name: value for name, value in values.items() if name != key}
     for key in values:
         if old.get(key) in values:
@@ -55,10 +53,4 @@ def renamed_record(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
 
 def note(source: str, old: str, new: str) -> None:
     """Say once in a process that a setting has another name today."""
-    _say_once(f"{source}: {old} is called {new} today; the old name is still read")
-
-
-def _say_once(text: str) -> None:
-    if text not in _NOTES:
-        _NOTES.add(text)
-        say(text)
+    say_once(f"{source}: {old} is called {new} today; the old name is still read")
