@@ -4,7 +4,7 @@ python data_preparation/count.py --tokens studies/mine/tokens --out studies/mine
 """
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,67 +44,59 @@ def count(tokens: Path, out: Path, counts: Path | None = None, multiplier: dict[
     if counts is not None and multiplier is not None:
         raise InputError("counts and multiplier both say how large the domains are; give one of them")
     if counts is not None:
-        domains = _with_true_sizes(domains, _sizes_in(counts, names, tokens), str(counts))
+        sizes = _named(_sizes_in(counts, names), names, str(counts))
+        if missing := [name for name in names if name not in sizes]:
+            raise InputError(f"{counts}: lacks {some(missing)}, of which {tokens} holds tokens; add the true sizes")
+        domains = _with_true_sizes(domains, sizes, str(counts))
     if multiplier is not None:
-        domains = _with_true_sizes(domains, _multiplied(domains, multiplier, tokens), "multiplier")
+        times = _named(multiplier, names, "multiplier")
+        sizes = {name: times.get(name, 1) * domains.tokens[number] for number, name in enumerate(names)}
+        domains = _with_true_sizes(domains, sizes, "multiplier")
     domains.write(out)
     say(f"Written: {out} ({len(domains)} domains, {domains.true_tokens.sum(dtype=float):,.0f} tokens)")
     say(f"Next: {next_command(out, 'synthesize', f'--domains {shlex.quote(str(out))} --num_mixtures 64 --out .')}")
 
 
-def _sizes_in(counts: Path, names: list[str], tokens: Path) -> dict[str, int]:
-    """The tokens of each domain by a file: by its groups, or by its datasets where these have the domains' names."""
-    datasets = read_counts(counts)
-    by_group: dict[str, int] = {}
-    by_dataset: dict[str, int] = {}
-    for dataset in datasets:
+def _sizes_in(counts: Path, names: Sequence[str]) -> dict[str, float]:
+    """The tokens in a file by its groups, or by its datasets where these have the domains' names."""
+    by_group: dict[str, float] = {}
+    by_dataset: dict[str, float] = {}
+    for dataset in read_counts(counts):
         for name, sizes in ((dataset.group, by_group), (dataset.dataset, by_dataset)):
             sizes[name] = sizes.get(name, 0) + dataset.tokens
-    sizes = by_dataset if {plain_name(name) for name in by_dataset} == set(names) else by_group
-    _check_names(distinct_names(sizes, str(counts)), names, str(counts), tokens)
-    found = {plain_name(name): size for name, size in sizes.items()}
-    if missing := [name for name in names if name not in found]:
-        raise InputError(f"{counts}: lacks {some(missing)}, of which {tokens} holds tokens; add the true sizes")
-    if huge := [name for name in names if found[name] > MAX_COUNT]:
-        raise InputError(
-            f"{counts}: {huge[0]} has {found[huge[0]]:,} tokens in all; at most {MAX_COUNT:g} are possible"
-        )
-    return found
+    return by_dataset if {plain_name(name) for name in by_dataset} == set(names) else by_group
 
 
-def _multiplied(domains: Domains, multiplier: Mapping[str, float], tokens: Path) -> dict[str, int]:
-    _check_names(distinct_names(multiplier, "multiplier"), domains.names, "multiplier", tokens)
-    times = {plain_name(name): value for name, value in multiplier.items()}
-    sizes = {}
+def _named(given: Mapping[str, float], names: Sequence[str], where: str) -> dict[str, float]:
+    """Numbers by the domains' own names.
+
+    Raises:
+        InputError: If one is given for what is no domain, or two for one.
+    """
+    for name in distinct_names(given, where):
+        if (domain := plain_name(name)) not in names:
+            hint = nearest(domain, names) or f"; there are {some(names)}"
+            raise InputError(f"{where}: the tokens have no training domain {domain!r}{hint}")
+    return {plain_name(name): value for name, value in given.items()}
+
+
+def _with_true_sizes(domains: Domains, sizes: Mapping[str, float], where: str) -> Domains:
+    """The domains with their true sizes; what these say about the tokens on disk is reported.
+
+    Raises:
+        InputError: If a size cannot be, or all are 0.
+    """
     for name, on_disk in zip(domains.names, domains.tokens.tolist(), strict=True):
-        size = on_disk * times.get(name, 1)
-        if not times.get(name, 1) > 0 or not size <= MAX_COUNT:
+        if not 0 <= sizes[name] <= MAX_COUNT:
             raise InputError(
-                f"multiplier: {name} is {times[name]!r}; how many times the {on_disk:,} tokens on disk there are is wanted, "
-                f"more than 0 and no more than {MAX_COUNT:g} tokens in all"
+                f"{where}: {name} has {sizes[name]:g} tokens by this; from 0 to {MAX_COUNT:g} are possible"
             )
-        sizes[name] = round(size)
-    return sizes
-
-
-def _check_names(given: Iterable[str], names: Iterable[str], where: str, tokens: Path) -> None:
-    """Raise InputError for a name that is no domain of the tokens."""
-    for name in given:
-        if name not in set(names):
-            raise InputError(
-                f"{where}: {tokens} has no training domain {name!r}{nearest(name, names) or f'; there are {some(names)}'}"
-            )
-
-
-def _with_true_sizes(domains: Domains, sizes: Mapping[str, int], where: str) -> Domains:
-    """The domains with their true sizes; what those say about the tokens on disk is reported."""
-    sized = replace(domains, available_tokens=np.array([sizes[name] for name in domains.names]))
-    rows = zip(domains.names, domains.tokens.tolist(), sized.true_tokens.tolist(), strict=True)
-    for name, on_disk, true in rows:
+        true = round(sizes[name])
         if true < on_disk:
             say(f"{where}: {name} has {true:,} tokens by this, fewer than the {on_disk:,} on disk; is that meant?")
         elif true and not on_disk:
             say(f"{where}: {name} has {true:,} tokens by this and none on disk, so no proxy can train on it")
+    sized = replace(domains, available_tokens=np.array([round(sizes[name]) for name in domains.names]))
     if not sized.true_tokens.any():
         raise InputError(f"{where}: no domain has any tokens")
     say(

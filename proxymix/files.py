@@ -220,11 +220,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, as_written: bool = False) -> dict[str, Any]:
-    """The YAML mapping in a file. Its keys are text as written.
-
-    Args:
-        path: The file.
-        as_written: Whether its values are text too, as they are written: '010' for 010, 'no' for no.
+    """The YAML mapping in a file. Its keys are text as written; `as_written`, its values too: '010' for 010, 'no' for no.
 
     Raises:
         InputError: If the file is missing, is not YAML (with the line), or holds something else than a mapping.

@@ -33,12 +33,7 @@ def to_mapping(value: Any) -> Any:
 
 
 def from_mapping(kind: type[T], content: Any, where: str) -> T:
-    """A dataclass from what `to_mapping` made of it; keys that are no fields are ignored.
-
-    Args:
-        kind: The dataclass.
-        content: What the file holds.
-        where: The file, for messages.
+    """A dataclass from what `to_mapping` made of it; keys that are no fields are ignored. `where` names it in messages.
 
     Raises:
         InputError: If a field that may not be None is missing, or something else stands where a mapping, a list, a

@@ -18,6 +18,7 @@ from proxymix.files import read_json, write_json
 from proxymix.messages import nearest, some
 from proxymix.records import from_mapping
 from proxymix.tables import Cells, write_table
+from proxymix.whole_numbers import whole_number
 
 MAX_COUNT = 1e18
 """Most tokens, documents or bytes of a domain. A larger count is a mistake, and sums of smaller ones are finite."""
@@ -193,11 +194,7 @@ class Domains:
         return self.true_tokens / self.true_tokens.sum(dtype=np.float64)  # a sum of int64 could overflow
 
     def aligned(self, names: Sequence[str], where: object) -> Self:
-        """These domains in the order of `names`.
-
-        Args:
-            names: The wanted domains.
-            where: The file that holds these domains, for the message.
+        """These domains in the order of `names`; `where` names their file in the message.
 
         Raises:
             InputError: If the two do not name the same domains.
@@ -228,12 +225,12 @@ def _count(text: str, where: str) -> int:
     if THOUSANDS.fullmatch(text):
         raise InputError(f"{where} is {text!r}; write it without separators: {re.sub(r'[^0-9]', '', text)}")
     try:
-        value = float(text.replace("_", "")) if not text.isdecimal() else int(text)
+        value = whole_number(text)
     except ValueError:
-        value = math.nan
-    if not 0 <= value <= MAX_COUNT or value != int(value):
+        value = -1
+    if not 0 <= value <= MAX_COUNT:
         raise InputError(f"{where} is {text!r:.60}; a whole number from 0 to {MAX_COUNT:g} is wanted")
-    return int(value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -261,13 +258,7 @@ class TokensManifest:
     settings: dict[str, Any]
 
     def write(self, folder: Path, versions: Mapping[str, str], inputs: Mapping[str, str]) -> None:
-        """Write FOLDER/manifest.json.
-
-        Args:
-            folder: Folder of the token shards.
-            versions: Package -> version that made them.
-            inputs: Source file -> its SHA-256.
-        """
+        """Write FOLDER/manifest.json, with the packages' versions and the SHA-256 of every source file."""
         content = {
             "tokenizer": self.tokenizer,
             "dtype": self.dtype,

@@ -32,12 +32,7 @@ _Loader.add_implicit_resolver(  # YAML 1.1 takes 2e-4 for text, YAML 1.2 and eve
 
 
 def parse_yaml(text: str, where: str, as_written: bool = False) -> Any:
-    """The value of a YAML text.
-
-    Args:
-        text: The YAML.
-        where: The file, for messages.
-        as_written: Whether every word that is no list or mapping is given as text.
+    """The value of a YAML text; `as_written`, with every word that is no list or mapping as text. `where` names it in messages.
 
     Raises:
         InputError: If it is not YAML (with the line), a key is written twice or is no word, a value cannot be read, lists
@@ -96,12 +91,7 @@ def _error(problem: str, place: Any) -> yaml.MarkedYAMLError:
 
 
 class _Names:
-    """Makes keys text before values are made, and finds what the library would not, or not say where.
-
-    Args:
-        loader: The loader that makes the values.
-        as_written: Whether every word becomes text.
-    """
+    """Makes keys text before values are made, and finds what the library would not, or not say where."""
 
     def __init__(self, loader: Any, as_written: bool) -> None:
         self._loader, self._as_written = loader, as_written

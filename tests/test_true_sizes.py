@@ -94,9 +94,9 @@ def test_true_sizes_of_other_domains_are_refused(
     assert not (tmp_path / "domains.csv").exists()
 
 
-@pytest.mark.parametrize("times", [0, -1, float("nan"), float("inf"), 1e16])
+@pytest.mark.parametrize("times", [-1, float("nan"), float("inf"), 1e16])
 def test_a_multiplier_that_cannot_be_is_refused(tokens: Path, tmp_path: Path, times: float) -> None:
-    with pytest.raises(InputError, match=r"multiplier: web is .*6,000"):
+    with pytest.raises(InputError, match=r"multiplier: web has .* tokens"):
         count(tokens, tmp_path / "domains.csv", multiplier={"web": times})
 
 

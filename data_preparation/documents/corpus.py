@@ -76,11 +76,8 @@ def check_fraction(name: str, value: float) -> None:
 def check_replaceable(out: Path, own_files: str) -> None:
     """Refuse to replace what is not this command's: `out` is absent or empty, or holds its files and nothing else.
 
-    What the files hold does not matter, so that a damaged result can be made again.
-
-    Args:
-        out: The folder that is to be replaced.
-        own_files: Pattern of the files that the command writes, relative to the folder; manifest.json among them.
+    What the files hold does not matter, so that a damaged result can be made again. `own_files` is a pattern of their paths
+    relative to the folder.
 
     Raises:
         InputError: If it is a file or holds other things.

@@ -24,19 +24,12 @@ NOT_A_DOMAIN = re.compile(r"(part|shard|chunk|data|dataset|train|file|split|outp
 
 @dataclass(frozen=True)
 class Part:
-    """What a numbered name says.
+    """What a numbered name says."""
 
-    Args:
-        base: The name without the number.
-        number: The number.
-        is_regmix: Whether it is RegMix's `web_0`, whose number is a part's.
-        is_shard: Whether it is a shard's, such as `web-00000-of-00003`, `web.0001` or `web.part1`, whose number is a part's too.
-    """
-
-    base: str
+    base: str  # without the number
     number: int
-    is_regmix: bool
-    is_shard: bool
+    is_regmix: bool  # RegMix's `web_0`, whose number is a part's
+    is_shard: bool  # `web-00000-of-00003`, `web.0001` or `web.part1`, whose number is a part's too
 
 
 def part_of(name: str) -> Part | None:
@@ -56,10 +49,6 @@ def domain_names(train: Collection[str], valid: Collection[str]) -> tuple[dict[s
     `web_0` is the first part of `web`, but `gutenberg_pg_19` may be a domain of its own. RegMix's layout decides: a
     validation file has the name of its domain, a training file has that name or the name and a number. So a validation
     name is a domain if training files have it, with a number or without; other numbers are those of parts.
-
-    Args:
-        train: Names of the training files.
-        valid: Names of the validation files.
 
     Raises:
         InputError: If there are two readings: some numbered names are in both splits and some in one, domains differ in a

@@ -24,29 +24,17 @@ MIN_DOMAIN_BYTES = 50_000
 
 @dataclass
 class Gathered:
-    """The documents of a domain, and what was left out.
+    """The documents of a domain, and what was left out."""
 
-    Args:
-        documents: Hash of a document -> its text, and the name of the file that it comes from.
-        bytes: UTF-8 bytes of the documents.
-        left_out: Reason -> how many documents or files were left out.
-    """
-
-    documents: dict[int, tuple[str, str]] = field(default_factory=dict)
+    documents: dict[int, tuple[str, str]] = field(default_factory=dict)  # hash -> text, and the file that it comes from
     bytes: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)  # reason -> documents or files
 
 
 def bytes_to_take(available: Mapping[str, int], total: float, minimum: float) -> dict[str, float]:
     """Bytes to take of each domain: the same fraction of each, but at least `minimum` where a domain has that much.
 
-    Args:
-        available: Domain -> bytes that there are.
-        total: Bytes wanted in all; everything is taken where there is less.
-        minimum: Bytes that a small domain keeps.
-
-    Returns:
-        Domain -> bytes to take. They sum to `total`, or to more where the minimum asks for more.
+    They sum to `total`, to more where the minimum asks for more, and to less where there is less.
     """
 
     def taken(fraction: float) -> dict[str, float]:
@@ -60,11 +48,7 @@ def bytes_to_take(available: Mapping[str, int], total: float, minimum: float) ->
 
 
 def gather(sources: Mapping[str, Sequence[Source]], targets: Mapping[str, float]) -> dict[str, Gathered]:
-    """Read files until each domain has the bytes that it is to have. Duplicates and near-duplicates are left out.
-
-    Args:
-        sources: Domain -> its files.
-        targets: Domain -> bytes wanted.
+    """Read the domains' files until each has the bytes that it is to have (`targets`), without (near-)duplicates.
 
     Returns:
         Domain -> its documents, for the domains that have enough of them.
@@ -128,11 +112,7 @@ def _worth_having(domain: str, found: Gathered) -> bool:
 
 
 def write_domain(folder: Path, domain: str, gathered: Gathered, valid_fraction: float) -> dict[str, Any]:
-    """Write a domain's training and validation file, documents in the order of their hashes.
-
-    Returns:
-        The domain's entry in the manifest.
-    """
+    """Write a domain's training and validation file, documents in the order of their hashes; its entry in the manifest."""
     hashes = np.array(sorted(gathered.documents), dtype=np.uint64)
     sizes = np.array([len(gathered.documents[int(key)][0].encode("utf-8")) for key in hashes])
     chosen = split_documents(hashes, sizes, valid_fraction)

@@ -42,17 +42,10 @@ BY_EXTENSION = {
 
 @dataclass(frozen=True)
 class Source:
-    """A file to harvest.
-
-    Args:
-        path: Where it lies.
-        origin: The name it goes by in the corpus.
-        bytes: Its size.
-        domain: The domain it belongs to.
-    """
+    """A file to harvest."""
 
     path: Path
-    origin: str
+    origin: str  # the name it goes by in the corpus
     bytes: int
     domain: str
 

@@ -17,7 +17,7 @@ def say_shared_documents(hashes: Mapping[Path, np.ndarray], valid: set[Path]) ->
 
     Args:
         hashes: File -> `document_hash` of each of its documents, uint64.
-        valid: The files among these that are for validation.
+        valid: The files for validation.
     """
     pairs = shared_documents(hashes)
     for (one, other), count in sorted(pairs.items(), key=lambda pair: -pair[1])[:MAX_PAIRS]:

@@ -16,19 +16,12 @@ def document_hash(text: str) -> int:
 
 @dataclass(frozen=True)
 class Split:
-    """Which documents of a domain are for validation. Copies of a document are never on both sides.
+    """Which documents of a domain are for validation. Copies of a document are never on both sides."""
 
-    Args:
-        threshold: A document with a hash up to this one is for validation ...
-        kept: ... unless its hash is among these: documents so long that they stay in training.
-        fraction: Share of the bytes that are for validation then.
-        documents: How many documents are.
-    """
-
-    threshold: int
-    kept: frozenset[int]
-    fraction: float
-    documents: int
+    threshold: int  # a document with a hash up to this one is for validation,
+    kept: frozenset[int]  # unless its hash is among these: documents so long that they stay in training
+    fraction: float  # of the bytes that are for validation then
+    documents: int  # how many are
 
     def is_valid(self, key: int) -> bool:
         """Whether the document with this hash is for validation."""

@@ -27,11 +27,7 @@ def read_source(path: Path) -> str | None:
 
 
 def documents_in(source: Source, text: str) -> list[tuple[str, int, str]]:
-    """The documents that a file holds.
-
-    Returns:
-        Of each document: its domain, the turn (from 0) in which the file gives it, and its text.
-    """
+    """The documents that a file holds: of each its domain, the turn (from 0) in which the file gives it, and its text."""
     texts = [(source.domain, [text])]
     if source.domain == "python_source":
         code, docstrings = split_docstrings(text)

@@ -34,12 +34,8 @@ class ShardWriter:
     """
 
     def __init__(self, folder: Path, split: str, domain: str, dtype: str, shard_tokens: int) -> None:
-        self.folder, self.prefix, self.dtype, self.shard_tokens = (
-            Path(folder),
-            f"{split}/{domain}",
-            DTYPES[dtype],
-            shard_tokens,
-        )
+        self.folder, self.prefix = Path(folder), f"{split}/{domain}"
+        self.dtype, self.shard_tokens = DTYPES[dtype], shard_tokens
         self.shards: list[Shard] = []
         self._open = False
 
@@ -51,12 +47,7 @@ class ShardWriter:
             self._close() if error[0] is None else self._stack.__exit__(*error)
 
     def write(self, tokens: Sequence[int] | np.ndarray, num_bytes: int) -> None:
-        """Append one document.
-
-        Args:
-            tokens: Its ids, the end-of-text token included.
-            num_bytes: Length of its text in UTF-8 bytes.
-        """
+        """Append one document: its ids, the end-of-text token included, and the UTF-8 bytes of its text."""
         if not self._open:
             self._start()
         data = np.asarray(tokens, dtype=np.int64).astype(self.dtype).tobytes()
@@ -111,14 +102,7 @@ class TokenDomain:
         return min(there, max(1, round(there * self.share)))
 
     def gather(self, blocks: np.ndarray) -> np.ndarray:
-        """The tokens of some blocks.
-
-        Args:
-            blocks: Block numbers in [0, num_blocks), shape (n,).
-
-        Returns:
-            int64 ids, shape (n, L + 1).
-        """
+        """The tokens of blocks with numbers in [0, num_blocks), shape (n,): int64 ids, shape (n, L + 1)."""
         shard_of, within = self._located(blocks)
         tokens = np.empty((len(within), self.sequence_length + 1), dtype=np.int64)
         for shard in np.unique(shard_of):
@@ -151,15 +135,7 @@ def open_domain(
     manifest: TokensManifest | None = None,
     share: float = 1.0,
 ) -> TokenDomain:
-    """Map a domain's shards for reading.
-
-    Args:
-        tokens: Folder of token shards.
-        split: "train" or "valid".
-        domain: The domain's name.
-        sequence_length: Inputs per block.
-        manifest: The folder's manifest, where it was read already.
-        share: Share of the domain's blocks that are used.
+    """Map the shards of a domain of a split ("train" or "valid") for reading; `share` as `TokenDomain` has it.
 
     Raises:
         InputError: If the domain is unknown, or a file is missing or is not as long as the manifest says.

@@ -18,23 +18,14 @@ from proxymix.progress import Bar, progress, say
 
 @dataclass
 class SurveyedDomain:
-    """What one reading of a domain found.
+    """What one reading of a domain found."""
 
-    Args:
-        files: Split -> files; "valid" has none where the training text is to be split.
-        documents: Documents with text, in both splits.
-        bytes: UTF-8 bytes of these.
-        empty: Documents without text.
-        split: Which training documents are for validation; None where nothing is split.
-        sample: Documents to train a tokenizer on.
-    """
-
-    files: dict[str, list[Path]]
-    documents: int = 0
-    bytes: int = 0
-    empty: int = 0
-    split: Split | None = None
-    sample: list[str] = field(default_factory=list)
+    files: dict[str, list[Path]]  # of each split; "valid" has none where the training text is to be split
+    documents: int = 0  # with text, in both splits
+    bytes: int = 0  # of these
+    empty: int = 0  # documents without text
+    split: Split | None = None  # which training documents are for validation; None where nothing is split
+    sample: list[str] = field(default_factory=list)  # to train a tokenizer on
 
     def sources(self, split: str) -> list[Path]:
         """The files that the documents of a split come from."""
@@ -53,15 +44,8 @@ def survey(
 ) -> dict[str, SurveyedDomain]:
     """Read the corpus once, so that every fault in it shows before the work begins.
 
-    Args:
-        files: Split -> domain -> files.
-        text_key: The key that holds a document's text.
-        valid_fraction: Share of the bytes for validation, in domains that have no validation files.
-        sample_bytes: Text wanted for training a tokenizer, over all domains.
-
-    Returns:
-        Domain -> what was found. The samples are the documents with the smallest hashes, so they depend on neither the
-        files' order nor a seed, and each domain gives the same bytes where it has them.
+    `sample_bytes` of text are kept to train a tokenizer on: the documents with the smallest hashes, so that they depend on
+    neither the files' order nor a seed, and the same bytes of each domain that has them.
     """
     domains = {
         name: SurveyedDomain({"train": paths, "valid": files["valid"].get(name, [])})
@@ -134,10 +118,8 @@ def _split(name: str, file: Path, hashes: np.ndarray, sizes: np.ndarray, fractio
 class SmallestHashes:
     """Keeps the documents with the smallest hashes: as many as fit in a number of bytes, and at least one.
 
-    A document that does not fit by itself is cut, so that no book is all that a tokenizer learns from.
-
-    Args:
-        max_bytes: UTF-8 bytes to keep; nothing is kept where this is 0.
+    A document that does not fit by itself is cut, so that no book is all that a tokenizer learns from. Nothing is kept
+    where `max_bytes` is 0.
     """
 
     def __init__(self, max_bytes: float) -> None:

@@ -27,12 +27,7 @@ NEVER_IN_UTF8 = frozenset((0xC0, 0xC1, *range(0xF5, 0x100)))
 
 
 def train_tokenizer(texts: list[str], vocab_size: int) -> "Tokenizer":
-    """Train a byte-level BPE (GPT-2's kind), so that every text comes back from its tokens unchanged.
-
-    Args:
-        texts: What to learn from.
-        vocab_size: Entries wanted; a small corpus gives fewer.
-    """
+    """Train a byte-level BPE (GPT-2's kind), so that every text comes back from its tokens unchanged."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
@@ -164,11 +159,6 @@ def find_eos(tokenizer: "Tokenizer", eos_token: str | None, path: Path) -> str:
 class Encoder:
     """Documents -> arrays of ids that end with the end-of-text token. What is encoded is checked against the text.
 
-    Args:
-        tokenizer: The tokenizer.
-        eos_token: The token that ends a document, where its name is not a usual one.
-        path: Its tokenizer.json, for messages.
-
     Attributes:
         eos_token: The token that ends a document.
         eos: Its id.
@@ -190,11 +180,7 @@ class Encoder:
         self.num_unknown = 0
 
     def __call__(self, texts: list[str], where: str) -> list[np.ndarray]:
-        """The ids of each text, the end-of-text token last.
-
-        Args:
-            texts: Documents.
-            where: Split and domain, for messages.
+        """The ids of each text, the end-of-text token last. `where` names split and domain for messages.
 
         Raises:
             InputError: If a text holds the end-of-text token inside, or something that the tokenizer has no entry for.

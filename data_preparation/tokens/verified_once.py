@@ -28,10 +28,6 @@ HASHING_THREADS = 4
 def verify_once(tokens: Path, manifest: TokensManifest) -> None:
     """Stop unless every shard is what the manifest says.
 
-    Args:
-        tokens: Folder of token shards.
-        manifest: Its manifest.
-
     Raises:
         InputError: If a shard is missing, has another length, or holds other bytes; the message names the first.
     """
