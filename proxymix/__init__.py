@@ -15,7 +15,7 @@ from proxymix.errors import InputError, StageError
 from proxymix.siblings import find_siblings_first
 
 if TYPE_CHECKING:
-    from proxymix.app.api import baseline, export, fit, predict, propose, run, study, synthesize
+    from proxymix.app.api import baseline, export, figures, fit, predict, propose, run, study, synthesize
 
 __version__ = "0.1.0"
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "StageError",
     "baseline",
     "export",
+    "figures",
     "fit",
     "predict",
     "propose",

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxymix.app.calls import DomainsLike, MixtureLike, PathLike, TableLike, flags, stage_call, with_settings_of
+from proxymix.app.figures import figures_of_fit, figures_of_sweep
 from proxymix.app.results import FitResult, MixtureResult, ProposalResult, SweepResult
 from proxymix.app.run import run_command
 from proxymix.app.study_result import StudyResult
+from proxymix.plots.figures import Figure
 from proxymix.progress import listening, message_stream
 from proxymix.tables import read_table
+from regression.reporting.report_figures import report_figures
+from regression.reporting.study_results import StudyResults
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,6 +194,40 @@ def export(
         files = {"mixture": call.mixture("mixture", mixture), "domains": call.domains("domains", domains), "out": path}
         call.run(files, {**settings, "to": to, "paths": listed})
         return path.read_text(encoding="utf-8")
+
+
+def figures(
+    of: FitResult | SweepResult | StudyResult,
+    proposal: ProposalResult | None = None,
+    *,
+    domains: "DomainsLike | None" = None,
+    mixtures: "Mapping[str, MixtureLike] | None" = None,
+    budget: float | None = None,
+    max_epochs: float = 4.0,
+) -> dict[str, Figure]:
+    """Figures by name. A notebook shows a figure that is the last line of a cell; `write(folder)` makes PNG and CSV.
+
+    Args:
+        of: A fit, a sweep, or a study, of which these are the report's.
+        proposal: Of a fit: what was proposed from it.
+        domains: Tokens of the domains, for the prior, bounds and epochs: a path, a DataFrame or {domain: tokens}.
+        mixtures: Of a sweep: up to four mixtures by name, to compare with the baselines and to show on its map.
+        budget: Of a sweep: tokens of the final training; those that it was drawn for unless given.
+        max_epochs: Of a sweep: most passes over a domain at the budget.
+
+    Raises:
+        InputError: If the domains are not those of the fit or sweep.
+    """
+    if isinstance(of, StudyResult):
+        return report_figures(StudyResults(of.path))
+    with stage_call("report" if isinstance(of, FitResult) else "visualize") as call, listening(call.hear):
+        table = call.domains("domains", domains)
+        if isinstance(of, FitResult):
+            return figures_of_fit(of, proposal, table, call.scratch)
+        given = {name: call.mixture(name, value) for name, value in (mixtures or {}).items()}
+        paths = {name: path for name, path in given.items() if path is not None}
+        tokens = None if budget is None else int(budget)
+        return figures_of_sweep(of, paths, table, tokens, max_epochs, call.scratch)
 
 
 def study(path: PathLike) -> StudyResult:

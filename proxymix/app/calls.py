@@ -139,7 +139,7 @@ class StageCall:
         given = {name: str(path) for name, path in files.items() if path is not None}
         parser.fill(_plain(settings) | given, self.source)
         arguments = build_arguments(function, parser.parse([]))
-        with listening(self._hear), contextlib.redirect_stdout(io.StringIO()):
+        with listening(self.hear), contextlib.redirect_stdout(io.StringIO()):
             function(**arguments)
 
     def named(self, text: str) -> str:
@@ -148,7 +148,7 @@ class StageCall:
             text = text.replace(path, name)
         return text
 
-    def _hear(self, message: str) -> None:
+    def hear(self, message: str) -> None:
         """Pass a message on, unless it says where in the temporary folder something is, or what to do with it next."""
         if str(self.scratch) not in self.named(message) and "proxymix " not in message.replace(str(self.scratch), ""):
             print(self.named(message), file=self._stream, flush=True)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
+NOTEBOOK_COLOURS = 64
+"""Colours of a figure in a notebook: enough for a colour scale, and a quarter of the bytes."""
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -60,6 +63,14 @@ class Figure:
         with style(self.name, margin=0.14):
             self.canvas(WIDE).savefig(buffer, format="png", dpi=SHARPNESS / PIXEL, metadata={"Software": None})
         return buffer.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """What a notebook shows, with its size in CSS pixels. Few colours, so that a notebook stays small."""
+        from PIL import Image
+
+        image, small = Image.open(io.BytesIO(self.png())), io.BytesIO()
+        image.convert("RGB").quantize(NOTEBOOK_COLOURS).save(small, format="png", optimize=True)
+        return small.getvalue(), {"width": image.width // SHARPNESS, "height": image.height // SHARPNESS}
 
     def write(self, folder: Path) -> None:
         """FOLDER/NAME.png and FOLDER/NAME.csv."""
