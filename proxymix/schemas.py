@@ -4,7 +4,6 @@ In files a domain carries RegMix's prefixes (`train_<domain>`, `metric/<domain>_
 meet by run id (`n00001`), which files hold as `index` (1).
 """
 
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass

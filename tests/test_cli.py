@@ -107,7 +107,22 @@ def test_the_fields_of_a_flat_dataclass_are_flags_of_their_own():
     assert values["sauce"] == Sauce(cream=4, herbs={"dill": 1.5})
 
 
-@pytest.mark.parametrize("written", ["25e9", "25_000_000_000", "25000000000", 25e9, "2.5E10"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "25e9",
+        "25_000_000_000",
+        "25000000000",
+        25e9,
+        "2.5E10",
+        "25B",
+        "25b",
+        "25_000M",
+        "0.025T",
+        "25 G",
+        25_000_000_000.0,
+    ],
+)
 def test_a_whole_number_may_be_written_in_several_ways(written):
     values = parse("--pot", "p", filled={"budget": written})
     assert values["budget"] == 25_000_000_000 and type(values["budget"]) is int
@@ -176,6 +191,9 @@ def test_a_mapping_is_given_whole_or_entry_by_entry():
         (["--egs", "3"], r"--egs: no such flag; did you mean eggs\?"),
         (["--eggs", "many"], "--eggs: 'many' is not a whole number"),
         (["--eggs", "2.5"], "--eggs: '2.5' is not a whole number"),
+        (["--eggs", "2.0005K"], "--eggs: '2.0005K' is not a whole number"),
+        (["--eggs", "B"], "--eggs: 'B' is not a whole number"),
+        (["--eggs", "25X"], "--eggs: '25X' is not a whole number"),
         (["--kind", "raw"], "--kind: 'raw' is not one of soft, hard"),
         (["--train.token", "1"], r"did you mean train\.tokens\?"),
         (["--eggs"], "--eggs: a value is missing; a whole number is wanted"),

@@ -9,32 +9,24 @@ from typing import Any, Literal, Union
 
 from jsonargparse.typing import register_type
 
+from proxymix.whole_numbers import whole_number
+
 
 class WholeNumber(int):
-    """Stands for `int` in the parser: a whole number may be written as 25e9 or 1_000."""
+    """Stands for `int` in the parser: a whole number may be written as 25B, 25e9 or 1_000."""
 
 
-def whole_number(value: Any) -> int:
-    """The whole number that a value is.
-
-    Raises:
-        ValueError: If it is none.
-    """
+def _whole_number(value: Any) -> int:
+    """The whole number that a value of YAML or a flag is. Raises ValueError if it is none."""
     if isinstance(value, bool):
         raise ValueError(f"{value} is no number")
-    try:
-        return int(value) if isinstance(value, int | str) else int(str(value))
-    except ValueError:
-        number = float(value)
-        if not number.is_integer():
-            raise
-        return int(number)
+    return value if isinstance(value, int) else whole_number(str(value))
 
 
 register_type(
     WholeNumber,
     serializer=int,
-    deserializer=whole_number,
+    deserializer=_whole_number,
     deserializer_exceptions=(ValueError, TypeError),
     type_check=lambda value, kind: type(value) is int,
 )
