@@ -5,7 +5,7 @@ python benchmarks/planted_laws.py [--seeds 3] [--laws power exponential interact
 For every number of domains and noise (in standard deviations of the losses over the sweep), over laws and seeds, from 48
 runs by what `proxymix fit` and `proxymix propose` do, all choices their own: the error of the regression on fresh mixtures in units of
 that of predicting the mean; the part of the gain from the prior to the optimum that the proposal misses, in the median; how
-often the 90% intervals hold the truth (the gain over the prior, with the mean and spread of its error in the interval's own
+often the 95% intervals hold the truth (the gain over the prior, with the mean and spread of its error in the interval's own
 standard deviations; the weights of the optimum, over all domains); and how often the verdict is "better than the prior", on the
 losses as they are and with the runs' losses permuted.
 """

@@ -3,6 +3,7 @@
 python regression/expand.py --mixtures reused/reduced --frozen reused/reduced/frozen.yaml --out reused/reduced/expanded
 """
 
+import shlex
 from pathlib import Path
 
 from mixture_config.files.mixture import Mixture
@@ -13,7 +14,7 @@ from proxymix.progress import progress, say
 from proxymix.schemas import run_id
 from regression.reuse_rules.frozen_domains import FrozenDomains
 
-PER_DOMAIN = ("valid", "epochs", "caps")
+PER_DOMAIN = ("valid", "weights", "epochs", "caps")
 """What a mixture's YAML says of single domains, the virtual one among them. All else is carried over."""
 
 
@@ -44,6 +45,8 @@ def expand(mixtures: Path, frozen: Path, out: Path) -> None:
     if single:
         about = {key: value for key, value in Mixture.read(mixtures).extra.items() if key not in PER_DOMAIN}
         Mixture(rows[0], about | extra).write(out)
+        say(f"Written: {out}, a mixture of {len(members.domains)} domains")
+        say(f"Next: proxymix export --mixture {shlex.quote(str(out))} --to megatron")
         return
     remove(out / "mixtures.csv")
     with progress("write mixtures", total=len(rows), unit="files") as bar:
@@ -52,7 +55,8 @@ def expand(mixtures: Path, frozen: Path, out: Path) -> None:
             Mixture(row, {"model_name": file, **extra}).write(out / "mixtures" / f"{file}.yaml")
             bar.advance()
     MixtureTable(reduced.index, members.domains, weights).write(out / "mixtures.csv")
-    say(f"{len(rows)} mixtures over {len(members.domains)} domains: {out}/mixtures.csv and {out}/mixtures")
+    say(f"Written: {out}/mixtures.csv and {out}/mixtures, {len(rows)} mixtures of {len(members.domains)} domains")
+    say(f"Next: proxymix sweep --mixtures {shlex.quote(str(out / 'mixtures'))} --tokens TOKENS --out PROXIES")
 
 
 if __name__ == "__main__":

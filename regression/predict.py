@@ -3,9 +3,13 @@
 python regression/predict.py --fit regression --mixtures new.csv --out predictions.csv
 """
 
+import shlex
 from pathlib import Path
 
+import numpy as np
+
 from mixture_config.files.mixture_table import MixtureTable
+from proxymix.progress import say
 from proxymix.tables import write_table
 from regression.models.fit_files import load_fit
 
@@ -24,13 +28,22 @@ def predict(fit: Path, mixtures: Path, out: Path) -> None:
     """
     fitted = load_fit(fit)
     table = MixtureTable.read(mixtures)
-    mean, std = fitted.predict(table.aligned(fitted.domains, str(mixtures)))
+    X = table.aligned(fitted.domains, str(mixtures))
+    mean, std = fitted.predict(X)
     header = ["index", *(column for target in fitted.targets for column in (target, f"{target}_std"))]
     rows = [
         [index, *(float(v) for pair in zip(m, s, strict=True) for v in pair)]
         for index, m, s in zip(table.index, mean, std, strict=True)
     ]
     write_table(out, header, rows)
+    value, spread = fitted.predict_objective(X, fitted.objective)
+    best = int(np.argmin(value))
+    say(
+        f"{len(X)} mixtures predicted by {fitted.model}; the lowest {fitted.objective.describe()} is {value[best]:.4f} "
+        f"+- {spread[best]:.4f}, at {table.index[best]}"
+    )
+    say(f"Written: {out}")
+    say(f"Next, the best of all mixtures: proxymix propose --fit {shlex.quote(str(fit))} --out optimal_mixture.yaml")
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def reuse(
             Mixture(weights_today, {"model_name": "carried"}).write(folder / "carried_mixture.yaml")
         members.write(folder / "frozen.yaml", sha256(freeze))
         reduced.write(folder / "domains.csv")
-        total = int(table.tokens[np.isin(table.names, list(members.members))].sum())
+        total = int(table.true_tokens[np.isin(table.names, list(members.members))].sum())
         say_frozen(reduced, members, total, folder)
 
 

@@ -19,6 +19,7 @@ from proxy_training.runs.run_folder import RunFolder
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.files import remove
+from proxymix.messages import study_of
 from proxymix.progress import say
 from proxymix.schemas import Domains, loss_domain, read_tokens_manifest, run_id, run_index
 from proxymix.tables import write_table
@@ -118,6 +119,19 @@ def rounds(
     write_table(out / "rounds.csv", ("round", "index", "predicted", "std", "improvement", "measured"), rows)
     runs.mixtures.write(out / "mixtures.csv")
     write_losses(out / "losses.csv", runs.index, runs.targets, runs.losses)
+    _say_end(minimised, runs, len(rows), out)
+
+
+def _say_end(minimised: Objective, runs: Runs, num_trained: int, out: Path) -> None:
+    values = minimised.value(runs.losses)
+    best, of_sweep = int(np.argmin(values)), float(values[: len(values) - num_trained].min())
+    say(
+        f"{num_trained} runs in further rounds; the best of all {len(values)} is {runs.index[best]}, "
+        f"{minimised.describe()} {values[best]:.4f}, and the sweep's best has {of_sweep:.4f}"
+    )
+    say(f"Written: {out / 'mixtures.csv'} and losses.csv of all runs, and rounds.csv")
+    study, tables = study_of(out), f"--mixtures {out / 'mixtures.csv'} --losses {out / 'losses.csv'} --out regression"
+    say(f"Next: proxymix fit {tables if study is None else f'--study {study}'}")
 
 
 def _check_separate(out: Path, *inputs: Path) -> None:

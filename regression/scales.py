@@ -7,6 +7,7 @@ scale they have not seen, beside naive guesses), with a target size predictions.
 target_losses.csv (as if proxies of that size had been trained: `proxymix fit` reads them), and last scales.json.
 """
 
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,7 +64,7 @@ def scales(
         objective: What is to be low, of which agreement is reported beside that of every target (as in `proxymix fit`).
         law: Which law predicts. auto takes the one with the least error on the largest scale held out (the simpler of two as
             good). With two scales there is nothing to choose by, and auto takes additive.
-        num_bootstrap: Draws of the mixtures behind the intervals of the laws; 90% of them are in an interval.
+        num_bootstrap: Draws of the mixtures behind the intervals of the laws; 95% of them are in an interval.
         seed: Same seed and settings, same files.
         workers: Processes; by default one for every core.
 
@@ -106,8 +107,14 @@ def scales(
         write_target(out, matched, [matched.targets[t] for t in fitted], predicted)
         content |= {"target": {"params": target[0], "tokens": target[1]}, "intervals_widened": widened}
         content["parameters"] = {matched.targets[t]: p.parameters for t, p in zip(fitted, predicted, strict=True)}
-        say_target(measured, target, chosen, widened, out)
+        say_target(measured, target, chosen, widened)
     write_json(out / "scales.json", content)
+    say(f"Written: {out} (agreement.csv{'' if chosen is None else ', scaling_laws.csv'} and others)")
+    if chosen is not None and target is not None:
+        tables = (shlex.quote(str(out / f"target_{name}.csv")) for name in ("mixtures", "losses"))
+        say("Next: proxymix fit --mixtures {} --losses {} --out fit".format(*tables))
+    else:
+        say("Next: the same with --target_params and --target_tokens, for what proxies of a larger size would measure")
 
 
 def _fitted_targets(matched: MatchedScales) -> list[int]:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,11 @@ from regression.models.registry import REGRESSORS, make_regressor
 from regression.models.trees import LightGBM
 from regression.predict import predict
 from regression.selection.cross_validation import split
-from regression.selection.learning_curve import learning_curve
-from regression.selection.metrics import measures, spearman, spearman_of_columns, spearman_of_rows
+from regression.selection.learning_curve import Point, learning_curve, num_more, sentence
+from regression.selection.metrics import OBJECTIVE, measures, spearman, spearman_of_columns, spearman_of_rows
 from regression.selection.model_choice import choose, fit_runs
 from regression.selection.repeats import best_runs, same_mixtures
+from regression.selection.summary import say_fit, say_next
 
 SWEEPS = Path(os.environ.get("PROXYMIX_SWEEPS", Path(__file__).parent.parent.parent / "shared" / "data"))
 ONE = {"num_repeats": 1, "workers": 1}
@@ -403,6 +405,61 @@ def test_scores_of_large_losses_stay_in_their_columns(tmp_path, capsys):
     fit(*write_runs(tmp_path, weights, 1e9 * losses), tmp_path / "fit", model="linear", **ONE)
     row = next(line for line in capsys.readouterr().err.splitlines() if "predict the mean" in line)
     assert len(row.split()) == 9  # predict the mean 0.000 +- 0.000 error regret recall, none run into another
+
+
+def score_row(spearman, rmse, regret):
+    return {
+        "target": OBJECTIVE,
+        "spearman": spearman,
+        "spearman_sd": 0.0,
+        "rmse": rmse,
+        "regret": regret,
+        "recall": 1.0,
+    }
+
+
+def test_the_table_of_models_says_what_was_dropped_what_is_far_off_and_why_the_first_is_not_chosen(tmp_path, capsys):
+    found = fit(*write_runs(tmp_path, *planted_runs(24)), tmp_path / "fit", model="gp", **ONE)
+    of_objective = {"gp": (0.95, 0.1, 0.0), "power": (0.97, 575.0, 0.01), "mean": (0.0, 0.5, 0.3)}
+    scores = [{"model": name, **score_row(*values)} for name, values in of_objective.items()]
+    scores += [{"model": "linear", "target": target, "spearman": 0.99} for target in TARGETS[:3]]
+    capsys.readouterr()
+    say_fit(replace(found, tables={**found.tables, "scores": scores}))
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("Chosen: gp, Spearman 0.950")
+    lines = {line.split()[0]: line for line in reversed(said) if line.strip()}
+    assert "<- chosen" in lines["gp"] and "far off" not in lines["gp"] and "far off" in lines["power"]
+    assert "linear" not in lines, "its number is of other targets, and does not stand among the others"
+    assert any("Dropped after 3 of 4 targets" in line and "linear" in line for line in said)
+    assert any("power ranks" in line and "laws are not taken alone" in line for line in said)
+
+
+@pytest.mark.parametrize("in_study", [True, False])
+def test_fit_ends_with_where_it_is_and_the_commands_that_come_next(tmp_path, capsys, in_study):
+    if in_study:
+        (tmp_path / "study.yaml").write_text("{}")
+    found = fit(*write_runs(tmp_path, *planted_runs(24)), tmp_path / "regression", model="linear", **ONE)
+    curve = [Point(num, 0, rank, 0.1) for num, rank in ((6, 0.5), (12, 0.7), (18, 0.78))]
+    assert num_more(curve, 24) == 24 and "24 more are worth training" in sentence(curve, 24, "nats/token")
+    capsys.readouterr()
+    say_next(replace(found, curve=curve), tmp_path / "regression")
+    said = capsys.readouterr().err
+    assert f"Written: {tmp_path / 'regression'}" in said
+    if in_study:
+        assert f"proxymix run --study {tmp_path} --synthesize.num_mixtures 48" in said
+        assert f"Next: proxymix propose --study {tmp_path}\n" in said
+    else:
+        assert f"proxymix propose --fit {tmp_path / 'regression'} --num_next 24 --out" in said
+
+
+def test_predict_names_the_lowest_mixture_and_its_file(tmp_path, capsys):
+    mixtures, losses = write_runs(tmp_path, *planted_runs(24))
+    found = fit(mixtures, losses, tmp_path / "fit", model="linear", **ONE)
+    predict(tmp_path / "fit", mixtures, tmp_path / "p.csv")
+    said = capsys.readouterr().err
+    value, _ = found.fitted.predict_objective(found.fitted.runs.weights, found.fitted.objective)
+    assert f"{value.min():.4f}" in said and f"at {found.fitted.runs.index[int(value.argmin())]}\n" in said
+    assert f"Written: {tmp_path / 'p.csv'}" in said and "Next" in said
 
 
 def test_a_learning_curve_learns_nothing_from_the_other_seed_of_a_mixture():

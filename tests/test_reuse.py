@@ -1,6 +1,7 @@
 """Old runs still count after the domains changed: by exact rules, or by rules that say how far off they are."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,7 @@ def test_what_is_left_out_is_listed_with_how_far_off_it_is(old, capsys):
         "2 of 4 old runs count" in said and "tolerance 0.02: 2, 4" in said and "The nearest of them is 0.15 off" in said
     )
     assert "merged web: 1 runs are not exact, off by 0.15" in said
+    assert f"Next: proxymix fit --mixtures {old['out'] / 'mixtures.csv'}" in said
 
 
 def test_the_tolerance_says_what_is_near_enough(old):
@@ -256,6 +258,10 @@ def test_an_epoch_cap_on_the_virtual_domain_is_one_on_each_member():
     _, table = freeze_domains(domains, {"a": 0.4, "b": 0.4, "old": 0.2}, ["a", "b"], "mixture.yaml")
     # b is half of it, so 200 tokens use up all 100 of b (and 100 of a's 900).
     assert table.names == ("frozen", "c") and (table.tokens[0], table.documents[0], table.bytes[0]) == (200, 2, 400)
+    assert table.available_tokens is None
+    sample = replace(domains, available_tokens=np.array([9000, 2000, 50]))
+    _, table = freeze_domains(sample, {"a": 0.4, "b": 0.4, "old": 0.2}, ["a", "b"], "mixture.yaml")
+    assert table.true_tokens.tolist() == [4000, 50] and table.tokens.tolist() == [200, 50]
 
 
 def test_a_sweep_over_the_reduced_domains_expands_to_all(frozen, tmp_path):

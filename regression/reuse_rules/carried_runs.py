@@ -1,5 +1,6 @@
 """Old runs and rules -> the runs over the new domains, which of them still count, and new runs below them."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,7 +109,7 @@ def write_runs(out: Path, carried: CarriedRuns, joined: Runs, fresh: Sequence[Ke
 def say_runs(carried: CarriedRuns, tolerance: float, out: Path) -> None:
     """Say how many old runs count, and how far those are off that are not exact."""
     kept, total = carried.kept, carried.deviation
-    say(f"{kept.sum()} of {len(kept)} old runs count over the new domains: {out}/mixtures.csv and losses.csv")
+    say(f"{kept.sum()} of {len(kept)} old runs count over the new domains")
     for rule, deviation in carried.deviations.items():
         inexact = deviation > SUM_ROUNDOFF
         if inexact.any():
@@ -122,6 +123,9 @@ def say_runs(carried: CarriedRuns, tolerance: float, out: Path) -> None:
             f"  left out, further off than tolerance {tolerance:g}: {some(left_out)}; {out}/reuse.csv lists them. "
             f"The nearest of them is {total[~kept].min():.3g} off"
         )
+    tables = (shlex.quote(str(out / name)) for name in ("mixtures.csv", "losses.csv"))
+    say(f"Written: {out} (mixtures.csv, losses.csv, reuse.csv)")
+    say("Next: proxymix fit --mixtures {} --losses {} --out fit".format(*tables))
 
 
 def _free_keys(keys: Sequence[Key], taken: Sequence[Key]) -> list[Key]:

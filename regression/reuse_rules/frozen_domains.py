@@ -139,7 +139,7 @@ def say_frozen(table: Domains, frozen: FrozenDomains, total: int, folder: Path) 
         return
     say(
         f"{folder}/domains.csv: {FROZEN} ({len(frozen.members)} domains as they were) and {some(affected, 12)}. {FROZEN} has "
-        f"{table.tokens[0]:,} of its {total:,} tokens, as many as it can give at these weights before one repeats. Next:\n"
+        f"{table.true_tokens[0]:,} of its {total:,} tokens, as many as it can give at these weights before one repeats. Next:\n"
         f"  proxymix synthesize --domains {folder}/domains.csv --out {folder}\n"
         f"  proxymix expand --mixtures {folder} --frozen {folder}/frozen.yaml --out {folder}/expanded"
     )

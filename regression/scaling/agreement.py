@@ -12,6 +12,9 @@ from regression.selection.metrics import OBJECTIVE, spearman_of_rows
 LOW_SPEARMAN = 0.8
 """Below this rank correlation two mixtures drawn at random swap places in a fifth of all cases or more: it is called low."""
 
+ENDS = (0.025, 0.975)
+"""Quantiles at the ends of an interval of 95%, the level of every interval here."""
+
 NUM_DRAWS = 2000
 """Bootstrap draws of the mixtures behind the intervals."""
 
@@ -21,7 +24,7 @@ def agreement(matched: MatchedScales, objective: Spec, rng: np.random.Generator)
 
     `regret` is what it costs to pick a mixture by the smaller scale: its loss at the larger scale minus the lowest loss
     there. `top_tenth` is the part of the larger scale's best tenth that is also the smaller's, and `top_tenth_by_chance`
-    its value when nothing agrees. Intervals hold 90% of what bootstrap draws of the mixtures give.
+    its value when nothing agrees. Intervals hold 95% of what bootstrap draws of the mixtures give.
     """
     rows = []
     for large in range(1, len(matched.scales)):
@@ -52,8 +55,8 @@ def rank_agreement(small: np.ndarray, large: np.ndarray, draws: np.ndarray) -> d
     """
     from scipy.stats import kendalltau
 
-    ends = np.quantile(spearman_of_rows(small[draws], large[draws]), [0.05, 0.95])
-    costs = np.quantile(_regret_of_rows(small[draws], large[draws]), [0.05, 0.95])
+    ends = np.quantile(spearman_of_rows(small[draws], large[draws]), ENDS)
+    costs = np.quantile(_regret_of_rows(small[draws], large[draws]), ENDS)
     tenth = max(1, len(small) // 10)
     best = [set(np.argsort(values, kind="stable")[:tenth].tolist()) for values in (small, large)]
     between = float(spearman_of_rows(small[None], large[None])[0])

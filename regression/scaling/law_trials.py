@@ -8,7 +8,9 @@ import numpy as np
 
 from proxymix.errors import InputError
 from proxymix.schemas import loss_domain
+from regression.confirmation.paired import CONFIDENCE
 from regression.models.threads import in_parallel, single_thread
+from regression.scaling.agreement import ENDS
 from regression.scaling.matching import MatchedScales
 from regression.scaling.size_laws import LAWS, Points, SizeLaw
 from regression.selection.metrics import regret, spearman
@@ -23,7 +25,7 @@ class Predicted:
 
     Attributes:
         mean: Shape (num_mixtures,).
-        low: Lower ends of 90% intervals, shape (num_mixtures,).
+        low: Lower ends of 95% intervals, shape (num_mixtures,).
         rmse: Of the law on the runs that it was fitted to.
         parameters: The law's parameters by name.
     """
@@ -133,7 +135,7 @@ def predict_law(
     num_bootstrap: int,
     rng: np.random.Generator,
 ) -> Predicted:
-    """Fit a law to runs and predict every mixture elsewhere, with 90% intervals.
+    """Fit a law to runs and predict every mixture elsewhere, with 95% intervals.
 
     What the law misses of a mixture at every scale alike is added to its value. The intervals are of the loss without the
     noise of a run, and they hold if the law does.
@@ -158,7 +160,7 @@ def predict_law(
             drawn = lasting_residuals(losses - law.predict(points, theta), mixture, num_mixtures)
             draw[:] = law.predict(wanted, theta) + drawn.mean + drawn.std * rng.normal(size=num_mixtures)
         mean = law.predict(wanted) + rest.mean
-        low, high = np.quantile(draws, [0.05, 0.95], axis=0) if num_bootstrap else (mean, mean)
+        low, high = np.quantile(draws, ENDS, axis=0) if num_bootstrap else (mean, mean)
     parameters = law.parameters(domains)
     return Predicted(
         mean,
@@ -249,7 +251,7 @@ def choose_law(trials: Sequence[Trial], law: str, num_targets: int, num_scales: 
 
 
 def widening(trials: Sequence[Trial], law: str) -> float:
-    """The factor by which intervals must be stretched to hold 90% of the losses of the largest scale."""
+    """The factor by which intervals must be stretched to hold 95% of the losses of the largest scale."""
     ratios = []
     for trial in trials:
         if trial.law == law:
@@ -257,4 +259,4 @@ def widening(trials: Sequence[Trial], law: str) -> float:
             error = (trial.measured - p.mean)[there]
             half = np.where(error < 0, (p.mean - p.low)[there], (p.high - p.mean)[there])
             ratios.append(np.abs(error) / np.maximum(half, 1e-12))
-    return max(1.0, float(np.quantile(np.concatenate(ratios), 0.9)))
+    return max(1.0, float(np.quantile(np.concatenate(ratios), CONFIDENCE)))

@@ -1,7 +1,6 @@
 """What `proxymix scales` says on the terminal."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,8 +24,8 @@ def say_agreement(rows: Sequence[Mapping[str, Any]]) -> None:
             say(
                 f"{row['smaller']} -> {row['larger']}, {loss_domain(first)}, {row['num_mixtures']} mixtures: Spearman "
                 f"{row['spearman']:.3f} ({row['spearman_low']:.3f} to {row['spearman_high']:.3f}); "
-                f"{tenth} of its best {max(1, row['num_mixtures'] // 10)} are the smaller's; "
-                f"picking by the smaller costs {row['regret']:.4f} ({row['regret_low']:.4f} to {row['regret_high']:.4f})"
+                f"{tenth} of the best {max(1, row['num_mixtures'] // 10)} at {row['larger']} are among the best at {row['smaller']}; "
+                f"the pick of {row['smaller']} costs {row['regret']:.4f} ({row['regret_low']:.4f} to {row['regret_high']:.4f})"
             )
     for verdict, word in (("low", "IS LOW"), ("uncertain", "may be low")):
         bad = [row for row in rows if row["verdict"] == verdict]
@@ -67,9 +66,7 @@ def say_laws(matched: MatchedScales, rows: Sequence[Mapping[str, Any]], chosen: 
         )
 
 
-def say_target(
-    measured: Sequence[Scale], target: tuple[float, float], chosen: str, widened: float | None, out: Path
-) -> None:
+def say_target(measured: Sequence[Scale], target: tuple[float, float], chosen: str, widened: float | None) -> None:
     largest = measured[-1]
     times = target[0] / largest.params, target[1] / largest.tokens
     below = measured[-2]
@@ -89,6 +86,4 @@ def say_target(
         say(
             f"The intervals are {widened:.2g} times as wide as the law's own, which held too few of {largest.name}'s losses"
         )
-    say(
-        f"{out}/target_losses.csv: by the {chosen} law. Next: proxymix fit --mixtures {out}/target_mixtures.csv --losses {out}/target_losses.csv"
-    )
+    say(f"The losses of the target are predicted by the {chosen} law")
