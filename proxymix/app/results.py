@@ -18,7 +18,7 @@ from proxymix.tables import read_table
 from regression.data.objective import Objective
 from regression.models.fit_files import load_fit
 from regression.models.fitted import FittedModel
-from regression.search.proposal import Proposal
+from regression.search.proposal import Estimate, Proposal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,8 +111,9 @@ class FitResult:
 
     def _headline(self) -> str:
         num = f"{len(self.tables['runs'])} runs, {len(self.domains)} domains, {len(self.targets)} targets"
-        doubt = "" if self.content["ranks"] else "; held-out runs are ranked no better than by chance"
-        return f"Fit of {num}: {self.model} is the best model of held-out runs for the {self.objective}{doubt}"
+        spearman = f"Spearman {self.scores['spearman'][self.model]:.3f} on held-out runs ({self.objective})"
+        doubt = "" if self.content["ranks"] else "; no better than by chance"
+        return f"Fit of {num}: {self.model}, {spearman}{doubt}"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -220,14 +221,14 @@ class ProposalResult(MixtureResult):
         return f"Proposal for the {self.proposal.asked}: {self.verdict}"
 
     def _remarks(self) -> list[str]:
-        predicted = self.proposal.predicted
-        lines = (
-            []
-            if predicted is None
-            else [f"predicted {predicted.mean:.4f} ({predicted.low:.4f} to {predicted.high:.4f})"]
-        )
-        for name, entry in (self.proposal.baselines or {}).items():
-            lines.append(f"gain over {name}: {entry.gain.mean:+.4f} ({entry.gain.low:+.4f} to {entry.gain.high:+.4f})")
+        found = self.proposal
+        level = "" if found.confidence is None else f"{100 * found.confidence:g}%: "
+        lines = [f"predicted {_interval(found.predicted, level, '')}"] if found.predicted is not None else []
+        lines += [f"gain over {name}: {_interval(e.gain, level, '+')}" for name, e in (found.baselines or {}).items()]
+        if found.budget_assumed:
+            lines.append(f"for a budget of {found.budget:,} tokens, which was assumed; give your own")
+        if (found.support or {}).get("far_from_runs"):
+            lines.append("far from every run, so little is known there; train some runs there first")
         return lines
 
 
@@ -290,7 +291,11 @@ class SweepResult:
 
     def _headline(self) -> str:
         held = "" if self.holdout is None else f" and {len(self.holdout)} held out"
-        return f"{len(self.table)} mixtures{held} of {self.table.shape[1]} domains ({self.settings.get('design')})"
+        return f"{len(self.table)} mixtures{held} of {self.table.shape[1]} domains, seed {self.settings.get('seed')}"
+
+
+def _interval(found: Estimate, level: str, sign: str) -> str:
+    return f"{found.mean:{sign}.4f} ({level}{found.low:{sign}.4f} to {found.high:{sign}.4f})"
 
 
 def _write(contents: Mapping[Path, bytes]) -> None:

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from proxymix.app.answer import answer
 from proxymix.app.budget import with_budget
 from proxymix.app.config import Config
 from proxymix.app.results import FitResult, MixtureResult, ProposalResult
-from proxymix.app.shown import html_page, html_table
+from proxymix.app.shown import bars, html_page, html_table
 from proxymix.app.stages import stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError
 from proxymix.tables import read_table
 from regression.confirmation.confirmation import Confirmation
+from regression.confirmation.statements import confirmation_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,9 +93,10 @@ class StudyResult:
 
     def __repr__(self) -> str:
         try:
-            return answer(self.path).strip()
+            found = [*bars(self.proposal.weights), "", *confirmation_lines(self.confirmation)]
         except InputError as error:
             return f"Study {self.path} is not finished: {error}\n\n{self.status.to_string()}"
+        return "\n".join([f"Study {self.path}: the best mixture", *found])
 
     def _repr_html_(self) -> str:
         try:
