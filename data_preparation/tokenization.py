@@ -142,7 +142,8 @@ def _save_tokenizer(tokenizer: "Tokenizer", given: Path | None, path: Path) -> s
     if given is not None:
         shutil.copyfile(given, path)
     else:
-        tokenizer.save(str(path))
+        # Its own `save` ends a full disk with an error of no type.
+        path.write_text(tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
     return sha256(path)
 
 
