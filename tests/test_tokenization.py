@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Set
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -155,7 +154,7 @@ def test_a_domain_with_its_text_in_few_documents_keeps_them_for_training(
 ) -> None:
     """Books among notes: by the hash alone, a book could become nearly all of the validation split."""
     for seed in range(8):  # the books' hashes are small in some
-        texts = [*(f"note {i} of {seed}" for i in range(99)), *(f"{seed}{i}" + "word " * 20_000 for i in range(giants))]
+        texts = [*(f"note {i} of {seed}" for i in range(99)), *(f"{seed}{i}" + "word " * 5000 for i in range(giants))]
         tokenize(corpus(tmp_path / f"c{seed}", a=texts), tmp_path / "t", vocab_size=257)
         manifest = read_tokens_manifest(tmp_path / "t")
         train, valid = (manifest.total(split, "a", "bytes") for split in ("train", "valid"))
@@ -224,21 +223,16 @@ def test_a_document_longer_than_the_sample_is_cut() -> None:
     assert sample.texts() == ["text number 7"]
 
 
-def test_ids_take_four_bytes_where_two_do_not_hold_them(simple: Path, tmp_path: Path) -> None:
-    from tokenizers import Tokenizer
+def test_ids_take_four_bytes_where_two_do_not_hold_them(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
 
-    tokenizer = Tokenizer.from_file(str(simple / "tokens/tokenizer.json"))
-    tokenizer.add_tokens([f"extra{n}" for n in range(2**16 - 299)])
-    tokenizer.save(str(tmp_path / "big.json"))
-    tokenize(
-        corpus(tmp_path / "c", a=["an extra65000 here", *CODE], valid_a=CODE),
-        tmp_path / "t",
-        tokenizer=tmp_path / "big.json",
-    )
+    vocabulary = {"</s>": 0, **{f"w{n}": n for n in range(1, 2**16 + 1)}}
+    Tokenizer(models.WordLevel(vocabulary, unk_token="w1")).save(str(tmp_path / "big.json"))
+    corpus(tmp_path / "c", a=["w7", "w65536"], valid_a=["w2"])
+    tokenize(tmp_path / "c", tmp_path / "t", tokenizer=tmp_path / "big.json")
     manifest = read_tokens_manifest(tmp_path / "t")
     assert manifest.dtype == "uint32" and manifest.tokenizer["name"] == "big"
-    ids = map_shard(tmp_path / "t", manifest.splits["train"]["a"][0], "uint32")
-    assert ids.max() > 2**16 - 600 and np.count_nonzero(ids == manifest.tokenizer["eos"]) == 1 + len(CODE)
+    assert map_shard(tmp_path / "t", manifest.splits["train"]["a"][0], "uint32").tolist() == [7, 0, 65536, 0]
 
 
 def test_a_fault_in_the_corpus_stops_the_work_before_it_begins_and_leaves_nothing(tmp_path: Path) -> None:
@@ -432,6 +426,18 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, content: str) -> N
     (tmp_path / "x.json").write_text(content)
     with pytest.raises(InputError, match=r"x\.json.*: not "):
         tokenize(corpus(tmp_path / "c", a=CODE), tmp_path / "t", tokenizer=tmp_path / "x.json")
+
+
+@pytest.mark.parametrize("name", ["gpt2", "EleutherAI/gpt-neox-20b"])
+def test_the_name_of_a_model_is_told_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    corpus(tmp_path / "c", a=CODE)
+    for given_as in (Path(name), tmp_path / name):  # a study makes paths absolute
+        with pytest.raises(InputError, match=rf"{name}: no such file.*`hf download {name} tokenizer\.json"):
+            tokenize(tmp_path / "c", tmp_path / "t", tokenizer=given_as)
+    tokenizer_json(tmp_path / "c/tokenizer.json", [])
+    with pytest.raises(InputError, match=r"give the file in it, .*c/tokenizer\.json"):
+        tokenize(tmp_path / "c", tmp_path / "t", tokenizer=tmp_path / "c")
 
 
 def test_what_never_ends_is_not_read_as_a_tokenizer(tmp_path: Path) -> None:

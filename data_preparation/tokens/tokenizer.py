@@ -1,6 +1,8 @@
 """A tokenizer.json, or the text to train one on -> a tokenizer that ends documents; texts -> ids that are checked."""
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +59,13 @@ def load_tokenizer(path: Path, eos_token: str | None) -> "Tokenizer":
     """
     from tokenizers import Tokenizer
 
+    if not path.exists() and re.fullmatch(r"[\w.-]+(/[\w.-]+)?", name := os.path.relpath(path)):
+        raise InputError(
+            f"{path}: no such file. Names of models are not looked up; if {name} is one of the Hugging Face hub, fetch its "
+            f"file with `hf download {name} tokenizer.json --local-dir DIR` and give DIR/tokenizer.json"
+        )
+    if path.is_dir() and (path / "tokenizer.json").exists():
+        raise InputError(f"{path}: a folder; give the file in it, {path / 'tokenizer.json'}")
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise InputError(f"{path}: a device or a pipe, and the file tokenizer.json is wanted here")
     read_json(path)
