@@ -99,7 +99,17 @@ def test_a_study_ends_with_everything_that_was_promised(finished):
         assert (study / name).is_file(), name
     optimum = yaml.safe_load((study / "optimal_mixture.yaml").read_text())
     assert sum(optimum["train"].values()) == pytest.approx(1, abs=1e-12)
-    assert str(study / "report" / "index.html") in printed and "train_law" not in printed and "law" in printed
+    parts = [
+        "The proposed mixture is",
+        "The best mixture",
+        "  law ",
+        "Measured on 2",
+        "budget: 30,000 tokens",
+        "Files:",
+    ]
+    parts += [str(study / "report" / "index.html"), "Next:", f"proxymix run --study {study} --confirm.num_seeds"]
+    places = [printed.index(part) for part in parts]
+    assert places == sorted(places) and "train_law" not in printed and "ASSUMED" not in printed
 
 
 def test_the_answer_keeps_to_the_epoch_caps(finished):
@@ -224,6 +234,20 @@ def test_whatever_is_damaged_is_never_called_done_and_is_made_again_with_the_sam
     done = subprocess.run(command(corpus, study, config), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert contents(study) == contents(finished[0])
+
+
+def test_a_study_that_grows_keeps_every_run_and_needs_no_leave(finished, tmp_path):
+    study = tmp_path / "undisturbed"
+    shutil.copytree(finished[0], study)
+    names = ("mixtures/n0000[1-8].yaml", "proxies/n0000[1-8]/*", "confirmation/prior-s*/*")
+    kept = {path: path.read_bytes() for name in names for path in study.glob(name) if path.is_file()}
+    more = ["run", "--study", str(study), "--synthesize.num_mixtures", "10"]
+    grown = subprocess.run([sys.executable, "-m", "proxymix", *more], capture_output=True, text=True)
+    assert grown.returncode == 0, grown.stderr
+    assert "8 of 10 runs are done already" in grown.stderr and "trained again" not in grown.stderr
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert len((study / "losses.csv").read_text().splitlines()) == 11
+    assert main(["check", str(study)]) == 0
 
 
 def test_another_configuration_is_refused_and_update_redoes_only_what_it_touches(finished, corpus, config):

@@ -1,19 +1,70 @@
-"""A finished study -> what it says: the optimum, what was gained over the baselines, and where the report is."""
+"""A finished study -> the last screen of `proxymix run`: the verdict, the mixture, where the files are, what comes next."""
 
+import shlex
 from pathlib import Path
 
 from mixture_config.files.mixture import Mixture
+from proxymix.app.budget import budget_line
+from proxymix.app.config import Config
+from proxymix.app.saved_config import SavedConfig
+from proxymix.app.stages import further_rounds
+from proxymix.tables import read_table
 from regression.confirmation.confirmation import Confirmation
 from regression.confirmation.statements import confirmation_lines
+from regression.selection.learning_curve import Point, num_more
+
+BAR = 40
+"""Characters of a bar for a weight of 1."""
+FILES = {
+    "report": "report/index.html",
+    "mixture": "optimal_mixture.yaml",
+    "measured": "confirmation.csv",
+    "models": "regression/scores.csv",
+}
 
 
 def answer(folder: Path) -> str:
-    """The best mixture, its measured difference to every baseline with an interval, and the path of the report."""
-    lines = ["", f"The best mixture ({folder / 'optimal_mixture.yaml'}):"]
+    """The last screen of a study."""
+    config = Config(Config.defaults() | SavedConfig(folder).read())
+    path = folder / "confirmation.yaml"
+    confirmation = Confirmation.read(path) if path.exists() else None
+    lines = [""]
+    if confirmation is not None:
+        lines += [f"{confirmation.verdict}.", ""]
+    lines.append("The best mixture:")
     weights = Mixture.read(folder / "optimal_mixture.yaml").weights
+    width = max(map(len, weights))
     for domain, weight in sorted(weights.items(), key=lambda item: -item[1]):
-        lines.append(f"  {domain:<28}{weight:8.4f}  {'#' * round(40 * weight)}")
-    if (folder / "confirmation.yaml").exists():
-        lines += ["", *confirmation_lines(Confirmation.read(folder / "confirmation.yaml"))]
-    lines += ["", f"Report: {folder / 'report' / 'index.html'}"]
+        lines.append(f"  {domain:<{width}}{weight:8.4f}  {'#' * round(BAR * weight)}".rstrip())
+    if confirmation is not None:
+        lines += ["", *confirmation_lines(confirmation)[:-1]]  # its last line is the verdict
+    lines += ["", budget_line(folder, config), "", "Files:"]
+    lines += [f"  {name:<10}{folder / file}" for name, file in FILES.items() if (folder / file).exists()]
+    lines += ["", "Next:"]
+    for purpose, command in _next(folder, config, confirmation):
+        lines += [f"  {purpose}:", f"    {command}"]
     return "\n".join(lines)
+
+
+def _next(folder: Path, config: Config, confirmation: Confirmation | None) -> list[tuple[str, str]]:
+    """What can come next, and the command for it."""
+    run, mixture = f"proxymix run --study {shlex.quote(str(folder))}", shlex.quote(str(folder / FILES["mixture"]))
+    found = []
+    if confirmation is not None and (more := confirmation.seeds_to_decide):
+        num = len(confirmation.seeds) + more
+        found.append(("seeds that would decide what is undecided", f"{run} --confirm.num_seeds {num}"))
+    if more := 0 if further_rounds(config) else _more_proxies(folder):
+        num = int(config["synthesize.num_mixtures"]) + more
+        found.append((f"{more} more proxies, which are worth training", f"{run} --synthesize.num_mixtures {num}"))
+    if config.get("budget") is None:
+        found.append(("the same for the tokens of your training, with new mixtures", f"{run} --budget 25B --update"))
+    return [*found, ("the mixture for your trainer", f"proxymix export --mixture {mixture} --to megatron")]
+
+
+def _more_proxies(folder: Path) -> int:
+    """How many more proxies are worth training, by the fit's learning curve."""
+    path = folder / "regression" / "learning_curve.csv"
+    if not path.exists():
+        return 0
+    rows = read_table(path).drop(columns="model", errors="ignore").to_dict("records")
+    return num_more([Point(**row) for row in rows], len(read_table(folder / "regression" / "runs.csv")))
