@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -27,7 +27,7 @@ from proxy_training.device.counting import counted, floor_seconds
 from proxy_training.device.roofline import measured_device
 from proxy_training.device.sweep_calibration import calibrated
 from proxy_training.runs.settings import TrainSettings
-from proxymix.files import write_json
+from proxymix.schemas import Shard, TokensManifest
 
 NUM_DOMAINS, NUM_RUNS = 10, 2
 SHORT = {"valid_tokens": 2048, "evaluations": 3}
@@ -40,14 +40,15 @@ CASES = [
 def write_random_tokens(folder: Path, vocabulary: int) -> None:
     """Ten domains of random ids."""
     rng = np.random.default_rng(0)
-    splits: dict[str, dict[str, object]] = {"train": {}, "valid": {}}
+    splits: dict[str, dict[str, tuple[Shard, ...]]] = {"train": {}, "valid": {}}
     for split, size in (("train", 20_000), ("valid", 3_000)):
         for name in (f"d{number}" for number in range(NUM_DOMAINS)):
             with ShardWriter(folder, split, name, "uint16", shard_tokens=10**6) as writer:
                 writer.write(rng.integers(vocabulary, size=size), num_bytes=4 * size)
-            splits[split][name] = {"source": [], "shards": [asdict(shard) for shard in writer.shards]}
+            splits[split][name] = tuple(writer.shards)
     tokenizer = {"name": "random", "sha256": "0", "vocabulary": vocabulary, "eos": 0, "eos_token": "<eos>"}
-    write_json(folder / "manifest.json", {"tokenizer": tokenizer, "dtype": "uint16", "settings": {}, **splits})
+    sources: dict[str, dict[str, list[str]]] = {split: {name: [] for name in found} for split, found in splits.items()}
+    TokensManifest(tokenizer, "uint16", splits, sources, {}).write(folder, {}, {})
 
 
 def sweep_seconds(settings: TrainSettings, tokens: Path, mixtures: Path, out: Path) -> float:

@@ -51,7 +51,6 @@ REQUIREMENTS = [
     "pytest",
     "hypothesis",
 ]
-OPTIONAL = ["liger-kernel", "cut-cross-entropy"]
 
 
 def main() -> None:
@@ -72,7 +71,7 @@ def main() -> None:
         str(ROOT / "benchmarks"),
     ]  # Under PYTHONSAFEPATH a script's own folder is not on the path.
     if options.requirements:
-        print("\n".join([*REQUIREMENTS, *(f"{name}  # optional: a variant of the head" for name in OPTIONAL)]))
+        print("\n".join(REQUIREMENTS))
         return
     if options.section:
         from gpu_sections import run_section

@@ -26,7 +26,7 @@ def versions() -> Mapping[str, Any]:
     import torch
 
     packages = {}
-    for name in ("torch", "triton", "numpy", "pandas", "litgpt", "lightning", "liger-kernel", "cut-cross-entropy"):
+    for name in ("torch", "triton", "numpy", "pandas", "litgpt", "lightning"):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:

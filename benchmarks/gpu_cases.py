@@ -14,8 +14,6 @@ ON_DEVICE: dict[str, Any] = {"graph": True, "corpus": "device"}
 EVERYTHING: dict[str, Any] = {**ON_DEVICE, "head": "fused", "optimizer": "fused"}
 WAYS: dict[str, dict[str, Any]] = {
     "head fused": {"head": "fused"},
-    "head liger": {"head": "liger"},
-    "head cut": {"head": "cut"},
     "corpus on device": {"corpus": "device"},
     "graph": {"graph": True},
     "optimiser fused": {"optimizer": "fused"},
@@ -23,9 +21,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "graph, corpus": ON_DEVICE,
     "everything": EVERYTHING,
     FASTEST_WAY: {**EVERYTHING, "compile": True},
-    "head cut, compiled": {"head": "cut", "corpus": "device", "compile": True},
 }
-"""Faster ways, each a change of a reference layout. The heads of libraries are never in a graph, which cannot hold them."""
+"""Faster ways, each a change of a reference layout."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +75,7 @@ def cases(context: Context) -> dict[str, Case]:
                 "optimiser fused",
             ),
         ),
-        REGMIX_CASE: Case(
-            50_432, settings("1m", 2048, 512), (1,), 1, ("head cut, compiled", "head fused", "head liger", "compiled")
-        ),
+        REGMIX_CASE: Case(50_432, settings("1m", 2048, 512), (1,), 1, ("head fused", "compiled")),
         "60m, 50k, 64 x 2048": Case(50_432, settings("60m", 2048, 64), (1,), 1),
         "tiny, 8 x 64": Case(512, settings("80k", 64, 8), (1, 16, 64), 64, ("everything", "graph")),
         "1m, 50k, 16 x 512": Case(50_432, settings("1m", 512, 16), (1, 4, 16), 16, ("everything",)),

@@ -38,7 +38,7 @@ def right(context: Context) -> Iterator[Item]:
     for precision in PRECISIONS:
         yield f"{precision}: validation against float64", check(validation, context, precision)
     single = ("head fused", "graph", "optimiser fused", "corpus on device", "graph, corpus")
-    compiled = (FASTEST_WAY, "head cut", "head liger", "compiled")
+    compiled = (FASTEST_WAY, "compiled")
     yield from (way(context, precision, name) for name in single for precision in PRECISIONS)
     yield from (way(context, precision, name) for name in compiled for precision in PRECISIONS[::-1])
 

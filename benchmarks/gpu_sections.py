@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,19 +128,20 @@ def write_tokens(folder: Path, vocabulary: int, num_tokens: int, num_domains: in
     import numpy as np
 
     from data_preparation.tokens.shards import ShardWriter, token_dtype
-    from proxymix.files import write_json
+    from proxymix.schemas import Shard, TokensManifest
 
     if (folder / "manifest.json").exists():
         return folder
     rng, dtype = np.random.default_rng(0), token_dtype(vocabulary)
-    splits: dict[str, dict[str, Any]] = {"train": {}, "valid": {}}
+    splits: dict[str, dict[str, tuple[Shard, ...]]] = {"train": {}, "valid": {}}
     for split, size in (("train", num_tokens), ("valid", max(20_000, num_tokens // 50))):
         for number in range(num_domains):
             steps = np.where(rng.random(size) < 0.1, rng.integers(vocabulary, size=size), number + 1)
             with ShardWriter(folder, split, f"d{number}", dtype, shard_tokens=size // 2) as writer:
                 for part in np.array_split(np.cumsum(steps) % vocabulary, 4):
                     writer.write(part, num_bytes=4 * len(part))
-            splits[split][f"d{number}"] = {"source": [], "shards": [asdict(shard) for shard in writer.shards]}
+            splits[split][f"d{number}"] = tuple(writer.shards)
     tokenizer = {"name": "made", "sha256": "0", "vocabulary": vocabulary, "eos": 0, "eos_token": "<eos>"}
-    write_json(folder / "manifest.json", {"tokenizer": tokenizer, "dtype": dtype, "settings": {}, **splits})
+    sources: dict[str, dict[str, list[str]]] = {split: {name: [] for name in found} for split, found in splits.items()}
+    TokensManifest(tokenizer, dtype, splits, sources, {}).write(folder, {}, {})
     return folder

@@ -11,7 +11,7 @@ from proxies import TINY, VOCABULARY
 from proxy_training.device import calibration, measuring, trial
 from proxy_training.device import layout as layout_module
 from proxy_training.device.calibration import EVERYTHING, chosen_layout, predicted_seconds, rough_seconds
-from proxy_training.device.layout import HEADS_WITHOUT_GRAPH, Layout
+from proxy_training.device.layout import Layout
 from proxy_training.device.measuring import MeasuringWorkers, measured
 from proxy_training.device.trial import Speed, disagreement, measured_speed
 from proxy_training.loop import trainer
@@ -132,10 +132,10 @@ def ways(monkeypatch):
 
 
 def test_what_cannot_run_here_is_left_out_and_said(ways, cache, capfd):
-    changes = [{"head": "fused"}, {"head": "liger"}, {"head": "cut"}, {"graph": True}, {"optimizer": "fused"}]
+    changes = [{"head": "fused"}, {"graph": True}, {"optimizer": "fused"}]
     assert not ways(*changes).variants
     said = capfd.readouterr().err
-    for name in ("head fused", "head liger", "head cut", "graph", "optimizer fused"):
+    for name in ("head fused", "graph", "optimizer fused"):
         assert re.search(rf"\d {name} left out: \w*(Error|Exception): ", said), said
     assert cache.read_text().count("left out") == len(changes), "and remembered"
 
@@ -159,7 +159,6 @@ def test_a_faster_way_with_the_same_losses_is_taken(ways, monkeypatch):
 
 
 GPU_BYTES = 2**37
-HEAD_OF_MOST_FLOP = 50_432  # A vocabulary at which the head has most of the FLOP of a small proxy.
 
 
 @pytest.fixture
@@ -172,7 +171,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(layout_module, "precision_here", lambda settings, device: "bf16")
     asked: list[Layout] = []
 
-    def choose(seconds, vocabulary=VOCABULARY, **settings):
+    def choose(seconds):
         """`seconds` of a token in a layout; ways for which it is None are left out."""
 
         def measure(self, layouts):
@@ -181,7 +180,7 @@ def gpu(monkeypatch):
             return [[Speed(cost or math.inf, 0.0, problem="" if cost else "it fails") for cost in found]]
 
         monkeypatch.setattr(MeasuringWorkers, "measure", measure)
-        return chosen_layout(replace(LONG, **settings), vocabulary, 100, 1), asked
+        return chosen_layout(LONG, VOCABULARY, 100, 1), asked
 
     return choose
 
@@ -195,21 +194,6 @@ def test_on_a_gpu_all_faster_ways_are_tried_at_once_and_then_compiled(gpu):
 def test_where_all_at_once_is_left_out_its_parts_are_tried(gpu):
     chosen, _ = gpu(lambda layout: None if layout.optimizer == "fused" else 1e-6 / (1 + len(layout.variants)))
     assert chosen.variants == {"graph": True, "corpus": "device", "head": "fused"}
-
-
-def test_heads_of_libraries_are_tried_where_the_head_has_most_of_the_work_and_never_in_a_graph(gpu, capfd):
-    small, asked = gpu(lambda layout: 1e-6)
-    assert not any(layout.head in HEADS_WITHOUT_GRAPH for layout in asked)
-    chosen, asked = gpu(lambda layout: 5e-7 if layout.head == "cut" else 1e-6, vocabulary=HEAD_OF_MOST_FLOP)
-    assert {layout.head for layout in asked} >= set(HEADS_WITHOUT_GRAPH)
-    assert (small.head, chosen.head, chosen.graph) == ("pieces", "cut", False)
-    assert "without a CUDA graph" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("head", HEADS_WITHOUT_GRAPH)
-def test_a_graph_that_would_lose_the_gpu_cannot_be_asked_for(head):
-    with pytest.raises(ValueError, match=f"head {head}"):
-        Layout("cuda", "bf16", 1, 4, False, head=head, graph=True)
 
 
 def test_a_gpu_is_calibrated_for_small_proxies_that_wait_for_launches(gpu):
@@ -232,7 +216,7 @@ def test_on_a_gpu_a_batch_passes_as_a_whole_if_memory_allows(gpu):
 
 
 class FakeWorker:
-    """Answers as the layouts' head says, and counts how many were started."""
+    """Answers as the layouts' optimizer says, and counts how many were started."""
 
     started = 0
 
@@ -250,7 +234,7 @@ class FakeWorker:
 
     def answer(self):
         (layout,) = self.job["layouts"]
-        lost = layout["head"] == "cut"
+        lost = layout["optimizer"] == "fused"
         return asdict(Speed(1.0, 0.0, problem="AcceleratorError: CUDA error: unknown" if lost else ""))
 
 
@@ -261,7 +245,7 @@ def test_a_process_that_lost_its_gpu_measures_nothing_more(monkeypatch):
     layout = Layout("cuda", "bf16", 1, 4, False)
     (speeds,) = workers.measure([layout, replace(layout, head="fused")])
     assert FakeWorker.started == 1 and not any(speed.problem for speed in speeds)
-    (speeds,) = workers.measure([replace(layout, head="cut"), layout])
+    (speeds,) = workers.measure([replace(layout, optimizer="fused"), layout])
     assert FakeWorker.started == 2 and [bool(speed.problem) for speed in speeds] == [True, False]
 
 

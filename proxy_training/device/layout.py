@@ -33,9 +33,6 @@ WIDE = (
 USUAL_MODELS_PER_PROCESS = {"cpu": 8, "cuda": 64}
 """Proxies in a process if nothing was measured and memory allows. On an H200, 64 proxies are 4 times as fast as 16 for the 80k,
 and within 3% of them for the 1m (benchmarks/README.md)."""
-HEADS_WITHOUT_GRAPH = ("liger", "cut")
-"""Heads that a CUDA graph cannot hold. Both libraries read numbers back to the host in every step, which is an error during
-a capture, and that error leaves the process without its GPU."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ class Layout:
         optimizer: "torch" clips first and then runs torch's AdamW; "fused" does both at once (see model/fused_optimizer.py).
 
     Raises:
-        ValueError: If the head cannot be part of a CUDA graph, and `graph` is set, or a number is below 1.
+        ValueError: If a number is below 1.
     """
 
     device: Kind
@@ -62,14 +59,12 @@ class Layout:
     models_per_process: int
     micro_batch: int
     compile: bool
-    head: Literal["pieces", "fused", "liger", "cut"] = "pieces"
+    head: Literal["pieces", "fused"] = "pieces"
     corpus: Literal["host", "device"] = "host"
     graph: bool = False
     optimizer: Literal["torch", "fused"] = "torch"
 
     def __post_init__(self) -> None:
-        if self.graph and self.head in HEADS_WITHOUT_GRAPH:
-            raise ValueError(f"head {self.head} reads numbers back to the host, so a CUDA graph cannot hold it")
         if min(self.models_per_process, self.micro_batch) < 1:
             raise ValueError(f"{self.models_per_process} proxies and {self.micro_batch} sequences at a time")
 

@@ -2,9 +2,8 @@
 
 At a vocabulary of 4,096 and width 64 the logits are by far the largest tensor of a step. The head therefore computes them
 in pieces, and replaces each piece by its gradient at once. On a CPU, pieces that stay in the cache take .7 to .9 of the time
-of whole logits (benchmarks/README.md). On a GPU the passes over the logits between the matrix products cost most. Faster
-ways put these passes into one kernel: ours ("fused"), or those of Liger and cut-cross-entropy, which compute one proxy at a
-time.
+of whole logits (benchmarks/README.md). On a GPU the passes over the logits between the matrix products cost most; "fused"
+puts them into one kernel.
 """
 
 import functools
@@ -28,12 +27,8 @@ def linear_cross_entropy(
         weight: Shape (K, vocabulary, width), float32.
         targets: Ids, shape (K, num_tokens).
         head: How the work between the matrix products is done: "pieces" by plain torch, in place; "compiled" by one
-            kernel of torch.compile; "fused" by one kernel of ours; "liger" and "cut" by those libraries. All except
-            "pieces" need a GPU.
+            kernel of torch.compile; "fused" by one kernel of ours, on a GPU.
     """
-    if head in ("liger", "cut"):
-        loss = _liger() if head == "liger" else _cut()
-        return torch.stack([loss(hidden[k], weight[k], targets[k]) for k in range(len(hidden))])
     return _MeanLoss.apply(hidden, weight, targets, head)
 
 
@@ -75,10 +70,6 @@ class _MeanLoss(torch.autograd.Function):
 LossesAndGradient = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
-def _in_torch() -> LossesAndGradient:
-    return _losses_and_gradient
-
-
 def _losses_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of each token in float32, and the gradient of the sum of losses by the logits, in the logits' dtype.
 
@@ -113,25 +104,8 @@ def _fused() -> LossesAndGradient:
     return lambda logits, targets: (losses_and_gradient_in_place(logits, targets, 1.0), logits)
 
 
-@functools.cache
-def _liger() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Liger's fused linear cross entropy of one model; the weights are cast as autocast would cast them."""
-    from liger_kernel.transformers import LigerFusedLinearCrossEntropyLoss
-
-    loss = LigerFusedLinearCrossEntropyLoss(accum_dtype=torch.float32)
-    return lambda hidden, weight, targets: loss(weight.to(hidden.dtype), hidden, targets)
-
-
-@functools.cache
-def _cut() -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Apple's cut cross entropy of one model, which never writes the logits."""
-    from cut_cross_entropy import linear_cross_entropy as loss
-
-    return lambda hidden, weight, targets: loss(hidden, weight.to(hidden.dtype), targets)
-
-
 _BETWEEN_PRODUCTS: dict[str, Callable[[], LossesAndGradient]] = {
-    "pieces": _in_torch,
+    "pieces": lambda: _losses_and_gradient,
     "compiled": _compiled,
     "fused": _fused,
 }
