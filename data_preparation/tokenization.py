@@ -8,7 +8,6 @@ import shlex
 import shutil
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data_preparation.documents.corpus import MEGABYTE, check_fraction, check_replaceable, corpus_files
 from data_preparation.tokens.shards import token_dtype
@@ -28,9 +27,6 @@ from proxymix.files import replacing, sha256
 from proxymix.messages import aligned, next_command, some
 from proxymix.progress import say
 from proxymix.schemas import TokensManifest
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
 
 MIN_VALID_DOCUMENTS, MIN_VALID_TOKENS = 10, 4096
 """A domain with less to validate on is named. An evaluation reads 4,096 tokens of each domain in the quickstart, and 16,384 by
@@ -84,11 +80,15 @@ def tokenize(
         )
         for domain in domains.values():
             domain.sample.clear()
+        if tokenizer:
+            shutil.copyfile(tokenizer, folder / "tokenizer.json")
+        else:
+            encoder.tokenizer.save(str(folder / "tokenizer.json"))
         vocabulary = vocabulary_of(encoder.tokenizer)
         manifest = TokensManifest(
             tokenizer={
                 "name": _tokenizer_name(tokenizer) if tokenizer else f"byte-level-bpe-{vocabulary}",
-                "sha256": _save_tokenizer(encoder.tokenizer, tokenizer, folder / "tokenizer.json"),
+                "sha256": sha256(folder / "tokenizer.json"),
                 "vocabulary": vocabulary,
                 "eos": encoder.eos,
                 "eos_token": encoder.eos_token,
@@ -135,16 +135,6 @@ def _check_settings(
         raise InputError(f"shard_tokens is {shard_tokens}; at least 1 is wanted")
     if tokenizer_megabytes <= 0:
         raise InputError(f"tokenizer_megabytes is {tokenizer_megabytes:g}; a number above 0 is wanted")
-
-
-def _save_tokenizer(tokenizer: "Tokenizer", given: Path | None, path: Path) -> str:
-    """Copy the given tokenizer.json, or write the trained one; returns its SHA-256."""
-    if given is not None:
-        shutil.copyfile(given, path)
-    else:
-        # Its own `save` ends a full disk with an error of no type.
-        path.write_text(tokenizer.to_str(pretty=True), encoding="utf-8", newline="\n")
-    return sha256(path)
 
 
 def _relative(path: Path) -> str:

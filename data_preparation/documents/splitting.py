@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-MAX_DEVIATION = 2.0
-"""A validation split this many times larger or smaller than what was asked for is worth a warning."""
-
 
 def document_hash(text: str) -> int:
     """A number in [0, 2**64) that depends on the text alone. Splitting and sampling use it in place of a random number."""
@@ -26,10 +23,6 @@ class Split:
     def is_valid(self, key: int) -> bool:
         """Whether the document with this hash is for validation."""
         return key <= self.threshold and key not in self.kept
-
-    def is_far_from(self, fraction: float) -> bool:
-        """Whether validation has a share that is far from the one asked for."""
-        return not fraction / MAX_DEVIATION <= self.fraction <= fraction * MAX_DEVIATION
 
 
 def split_documents(hashes: np.ndarray, sizes: np.ndarray, fraction: float) -> Split:

@@ -15,6 +15,9 @@ from data_preparation.documents.splitting import Split, document_hash, split_doc
 from proxymix.errors import InputError
 from proxymix.progress import Bar, progress, say
 
+MAX_DEVIATION = 2.0
+"""A validation split this many times larger or smaller than what was asked for is worth a warning."""
+
 
 @dataclass
 class SurveyedDomain:
@@ -103,15 +106,16 @@ def _split(name: str, file: Path, hashes: np.ndarray, sizes: np.ndarray, fractio
             f"{file}: {name} has no validation file, and its one document cannot be split; "
             f"add valid/{name}.jsonl or more documents"
         ) from None
-    say(
+    taken = (
         f"{name}: no valid/{name}.*, so {split.fraction:.1%} of its training text (by document hash: {split.documents:,} of "
         f"{len(hashes):,} documents) is set aside for validation"
     )
-    if split.is_far_from(fraction):
-        say(
-            f"{name}: that is far from the {fraction:.1%} asked for, because few documents hold most of its text; cut long "
-            f"documents into parts, or add valid/{name}.jsonl"
+    if not fraction / MAX_DEVIATION <= split.fraction <= fraction * MAX_DEVIATION:
+        taken += (
+            f"; that is far from the {fraction:.1%} asked for, because few documents hold most of its text: cut long documents "
+            f"into parts, or add valid/{name}.jsonl"
         )
+    say(taken)
     return split
 
 
