@@ -86,16 +86,17 @@ def baseline(
         fixed = {plain_name(name): share for name, share in fixed.items()}
     method = method or ("proportional" if temperature is None else "temperature")
     _check_settings(method, budget, temperature, minimum_share, max_epochs, usage_warning)
-    temperature = (temperature or 0.5) if method == "temperature" else None
+    if method == "temperature" and temperature is None:
+        temperature = 0.5
     max_epochs = 4.0 if max_epochs is None and method in BUDGETED else max_epochs
 
     # ---- 1. The weights of the groups, and what becomes of the datasets in them
     datasets = read_counts(domains, token_key)
     try:
         kept = regroup(datasets, drop, merge)
-        totals: dict[str, int] = {}
+        totals = dict.fromkeys((dataset.group for dataset in kept), 0)
         for dataset in kept:
-            totals[dataset.group] = totals.get(dataset.group, 0) + dataset.tokens
+            totals[dataset.group] += dataset.tokens
         groups, available = list(totals), sum(totals.values())
         trained = available if budget is None else budget
         tokens = np.array(list(totals.values()), dtype=float)
@@ -127,17 +128,17 @@ def baseline(
     if json:
         parts = {"distribution": weights, "epochs": epochs, "paths": paths}
         answer = {part: {name: _plain(x) for name, x in values.items()} for part, values in parts.items()}
-        totals = {"total_available_tokens": available, "training_tokens": trained}
-        print(json_module.dumps({**answer, **totals}, indent=2, ensure_ascii=False, allow_nan=False))
+        sums = {"total_available_tokens": available, "training_tokens": trained}
+        print(json_module.dumps(answer | sums, indent=2, ensure_ascii=False, allow_nan=False))
     elif path:
         print(" ".join(f"{_plain(weight)!r} {shlex.quote(where)}" for where, weight in paths.items()))
     else:
-        ranked = sorted(weights, key=lambda group: (-weights[group], group))
-        print("\n".join(f"{weights[group]:.4f}   {group}" for group in ranked))
+        weights = dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
+        print("\n".join(f"{weight:.4f}   {group}" for group, weight in weights.items()))
         if summary:
             notes = {group: " (no tokens)" for group in groups if not totals[group]}
             notes |= dict.fromkeys(over, " (fixed, over max_epochs)")
-            print(_summary(available, trained, {group: epochs[group] for group in ranked}, usage_warning, notes))
+            print(_summary(available, trained, {group: epochs[group] for group in weights}, usage_warning, notes))
     if out is not None:
         _say_what_is_next(domains, out)
 

@@ -100,6 +100,7 @@ def export(
         print(text, end="")
     else:
         write_text(out, text)
+        say(f"Written: {out}, {len(drawn)} domains for {entry.label}: {entry.help.replace('{study}/', '')}")
 
 
 def read_export(
@@ -169,8 +170,8 @@ def _repetitions(
     recorded = extra["epochs"] if isinstance(extra.get("epochs"), Mapping) else {}
     epochs: Mapping[str, float] = {d: value for d, value in recorded.items() if isinstance(value, int | float)}
     if table is not None and budget is not None:
-        tokens = dict(zip(table.names, table.tokens.tolist(), strict=True))
-        epochs = {d: weight * budget / tokens[d] for d, weight in weights.items() if tokens[d]}
+        tokens = dict(zip(table.names, table.true_tokens.tolist(), strict=True))
+        epochs = {domain: weight * budget / tokens[domain] for domain, weight in weights.items()}
     for domain in weights:
         if epochs.get(domain, 0) > limit * (1 + AT_CAP):
             raise InputError(

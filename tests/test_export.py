@@ -602,3 +602,33 @@ def test_what_a_foreign_mixture_says_of_epochs_and_budget_is_passed_over_where_i
     assert [source["max_repetition_ratio"] for source in content(tmp_path / "sources.yaml")["sources"]] == [4.0, 4.0]
     with pytest.raises(InputError, match="no budget in it"):
         export(path, "litgpt")
+
+
+def test_what_was_written_is_said_last(exported, capsys):
+    out = exported("megatron_bridge")
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"Written: {out}, 3 domains for Megatron-Bridge: ")
+
+
+def test_weight_on_a_domain_without_tokens_is_refused(exported, tmp_path):
+    write_table_of(tmp_path / "domains.csv", {"web": (5, 1), "code": (0, 0), "math": (5, 1), "old": (0, 0)})
+    with pytest.raises(InputError, match=r"domains\.csv: code has no tokens, and weight 0\.3"):
+        exported("olmo_core", domains=tmp_path / "domains.csv")
+    assert not (tmp_path / "olmo_core.out").exists()
+
+
+def test_epochs_go_by_the_whole_corpus_where_those_on_disk_are_a_sample(exported, tmp_path):
+    rows = "".join(f"{name},100,300000\n" for name in WEIGHTS)
+    (tmp_path / "domains.csv").write_text("domain,tokens,available_tokens\n" + rows)
+    sources = content(exported("olmo_core", domains=tmp_path / "domains.csv"))["sources"]
+    assert {source["max_repetition_ratio"] for source in sources} == {4.0}
+
+
+def test_an_exported_file_is_read_by_the_projects_reader(exported):
+    """Merge keys are followed, and a name that is there twice is an error."""
+    path = exported("levanter")
+    text = path.read_text()
+    path.write_text(text.replace("train_weights:\n", "train_weights: &all\n") + "copy:\n  <<: *all\n")
+    assert read_export(path, "levanter")["code"] == 0.3
+    path.write_text(text.replace("    code: 0.3\n", "    code: 0.3\n    code: 0.4\n"))
+    with pytest.raises(InputError, match=r"levanter\.out.*code"):
+        read_export(path, "levanter")

@@ -82,12 +82,17 @@ def read_table(path: Path, weights: Mapping[str, float]) -> Domains:
     """domains.csv, with a row for every domain that has a weight.
 
     Raises:
-        InputError: If a row is missing.
+        InputError: If a row is missing, or holds no tokens.
     """
     table = Domains.read(path)
-    for domain, weight in weights.items():
-        if weight > 0 and domain not in table.names:
-            raise InputError(f"{path}: no row for {domain}, which has weight {weight:g}{nearest(domain, table.names)}")
+    tokens = dict(zip(table.names, table.true_tokens.tolist(), strict=True))
+    for domain in [domain for domain, weight in weights.items() if weight > 0]:
+        if domain not in tokens:
+            raise InputError(
+                f"{path}: no row for {domain}, which has weight {weights[domain]:g}{nearest(domain, table.names)}"
+            )
+        if not tokens[domain]:
+            raise InputError(f"{path}: {domain} has no tokens, and weight {weights[domain]:g}; correct one of the two")
     return table
 
 

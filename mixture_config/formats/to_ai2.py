@@ -37,7 +37,7 @@ def _write_olmo_core(blend: Blend) -> str:
 
 
 def _read_olmo_core(text: str, path: Path) -> Entries:
-    return [(source["source_name"], float(source["target_ratio"])) for source in from_yaml(text)["sources"]]
+    return [(source["source_name"], float(source["target_ratio"])) for source in from_yaml(text, path)["sources"]]
 
 
 OLMO_CORE = TrainerFormat(
@@ -70,7 +70,7 @@ OLMIX = TrainerFormat(
     meaning="weight is the share of tokens, and OLMo-core's target_ratio; 0 is skipped. repetition_factor is "
     "max_epochs; data is not taken more often (allenai/olmix, olmix/aliases.py, launch/utils.py).",
     write=_write_olmix,
-    read=lambda text, path: list(flatten_mix(from_yaml(text)["mix"]).items()),
+    read=lambda text, path: list(flatten_mix(from_yaml(text, path)["mix"]).items()),
     pattern=f"{OUR_SHARDS}/*.ds",
     limits_repetition=True,
 )

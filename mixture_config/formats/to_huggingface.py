@@ -53,7 +53,7 @@ def _loader(path: str) -> str | None:
 
 
 def _read_huggingface(text: str, path: Path) -> Entries:
-    content = from_yaml(text)
+    content = from_yaml(text, path)
     return [(domain, float(p)) for domain, p in zip(content["datasets"], content["probabilities"], strict=True)]
 
 
@@ -80,7 +80,7 @@ def _write_nanotron(blend: Blend) -> str:
 
 
 def _read_nanotron(text: str, path: Path) -> Entries:
-    dataset = from_yaml(text)["data_stages"][0]["data"]["dataset"]
+    dataset = from_yaml(text, path)["data_stages"][0]["data"]["dataset"]
     return list(zip(dataset["dataset_folder"], dataset["dataset_weights"], strict=True))
 
 

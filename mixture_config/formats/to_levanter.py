@@ -29,7 +29,7 @@ def _write(blend: Blend) -> str:
 
 
 def _read(text: str, path: Path) -> Entries:
-    return [(name, float(weight)) for name, weight in from_yaml(text)["data"]["train_weights"].items()]
+    return [(name, float(weight)) for name, weight in from_yaml(text, path)["data"]["train_weights"].items()]
 
 
 LEVANTER = TrainerFormat(

@@ -21,7 +21,7 @@ def _write_litgpt(blend: Blend) -> str:
 
 
 def _read_litgpt(text: str, path: Path) -> Entries:
-    named = Path(from_yaml(text)["data"]["init_args"]["mixture"])
+    named = Path(from_yaml(text, path)["data"]["init_args"]["mixture"])
     return list(Mixture.read(named if named.exists() else path.parent / named).weights.items())
 
 
@@ -58,7 +58,7 @@ def _write_litdata(blend: Blend) -> str:
 
 
 def _read_litdata(text: str, path: Path) -> Entries:
-    content = from_yaml(text)
+    content = from_yaml(text, path)
     return [(d["input_dir"], float(w)) for d, w in zip(content["datasets"], content["weights"], strict=True)]
 
 

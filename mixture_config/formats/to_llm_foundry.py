@@ -16,7 +16,7 @@ def _write(blend: Blend) -> str:
 
 
 def _read(text: str, path: Path) -> Entries:
-    streams = from_yaml(text)["train_loader"]["dataset"]["streams"].values()
+    streams = from_yaml(text, path)["train_loader"]["dataset"]["streams"].values()
     return [(s["local"] if "local" in s else s["remote"], float(s["proportion"])) for s in streams]
 
 

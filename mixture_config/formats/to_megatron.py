@@ -9,6 +9,7 @@ from typing import Any
 
 from mixture_config.formats.trainer_format import Blend, Entries, TrainerFormat, as_yaml, from_yaml
 from proxymix.errors import InputError
+from proxymix.files import parse_json
 
 _prefixed = partial(TrainerFormat, pattern="data/{domain}_text_document", keyed_by_path=True, weight_per_path=True)
 MEANING = (
@@ -89,7 +90,7 @@ MEGATRON_PER_SPLIT = _prefixed(
     help="the JSON for Megatron-LM's --per-split-data-args-path, with valid and test left null.",
     meaning=f"{MEANING} train, valid and test must all be there; a null one has no data.",
     write=_write_per_split,
-    read=lambda text, path: _unpaired(json.loads(text)["train"]),
+    read=lambda text, path: _unpaired(parse_json(text)["train"]),
 )
 
 
@@ -99,7 +100,7 @@ def _write_bridge(blend: Blend) -> str:
 
 
 def _read_bridge(text: str, path: Path) -> Entries:
-    prefixes, weights = from_yaml(text)["dataset"]["blend"]
+    prefixes, weights = from_yaml(text, path)["dataset"]["blend"]
     return list(zip(prefixes, weights, strict=True))
 
 
@@ -126,7 +127,7 @@ NEMO_AUTOMODEL = _prefixed(
     meaning="paths are weight, prefix, weight, prefix and so on: shares of samples of seq_length tokens each, which "
     "Automodel normalises (nemo_automodel/components/datasets/llm/megatron_dataset.py).",
     write=_write_automodel,
-    read=lambda text, path: _unpaired(from_yaml(text)["dataset"]["paths"]),
+    read=lambda text, path: _unpaired(from_yaml(text, path)["dataset"]["paths"]),
 )
 
 

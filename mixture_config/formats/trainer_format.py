@@ -1,5 +1,6 @@
 """What every trainer's format is made of: its entry in the registry, what it is written from, and text that several share."""
 
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+
+from proxymix.yaml_text import parse_yaml
 
 Entries = list[tuple[str, float]]  # (domain, or path, and weight)
 
@@ -83,6 +86,14 @@ class TrainerFormat:
     limits_repetition: bool = False
 
 
+class _Dumper(yaml.SafeDumper):
+    """Puts a name such as 1e3 in quotes, which is text in YAML 1.1 and a number in YAML 1.2."""
+
+
+_Dumper.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeDumper.yaml_implicit_resolvers.items()}
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9.]+[eE][-+]?[0-9]+$"), list("-+.0123456789")
+)
 OUR_SHARDS = "{study}/tokens/train/{domain}"
 
 
@@ -96,10 +107,14 @@ def comment(notes: Sequence[str]) -> str:
 
 def as_yaml(blend: Blend, content: Mapping[str, Any], usage: Sequence[str] = ()) -> str:
     """YAML text below a comment of the blend's notes and of how to use the file."""
-    text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True, width=1000)
+    text = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
     return comment([*blend.notes, *usage]) + text
 
 
-def from_yaml(text: str) -> dict[str, Any]:
-    """The mapping in a YAML text."""
-    return dict(yaml.safe_load(text))
+def from_yaml(text: str, path: Path) -> Any:
+    """What a YAML text holds, with its names as they are written.
+
+    Raises:
+        InputError: If it is not YAML, or a name is there twice.
+    """
+    return parse_yaml(text, str(path))
