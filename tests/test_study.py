@@ -117,7 +117,7 @@ def test_a_sweep_that_ends_without_a_run_is_no_success(study):
 
 def test_a_table_of_domains_that_cannot_be_read_is_no_wall_for_the_stage_that_writes_it(study):
     write_text(study.path / "domains.csv", "domain")
-    assert with_budget(study.path, Config({"budget": None})) == {"budget": None}
+    assert with_budget(study.path, Config({"budget": None}))["budget"] is None
 
 
 def test_how_many_workers_did_the_work_does_not_make_it_stale(study):
@@ -337,10 +337,10 @@ def test_every_setting_of_a_study_has_one_place():
 @pytest.mark.parametrize(("tokens", "budget"), [((9_000_000, 1_367_888), 5_000_000), ((700, 1), 300), ((1, 0), 1)])
 def test_a_study_without_a_budget_takes_half_of_its_tokens_as_a_round_number(tmp_path, tokens, budget):
     study = Study(tmp_path)
-    assert with_budget(study.path, Config({"budget": None})) == {"budget": None}  # before anything is counted
+    assert with_budget(study.path, Config({"budget": None}))["budget"] is None  # before anything is counted
     write_text(tmp_path / "domains.csv", f"domain,tokens\na,{tokens[0]}\nb,{tokens[1]}\n")
-    assert with_budget(study.path, Config({"budget": None})) == {"budget": budget, "propose.budget_assumed": True}
-    assert with_budget(study.path, Config({"budget": 7})) == {"budget": 7}
+    assert with_budget(study.path, Config({"budget": None})) == {"budget": budget, "budget_assumed": True}
+    assert with_budget(study.path, Config({"budget": 7})) == {"budget": 7, "budget_assumed": False}
 
 
 def test_the_rounds_never_remove_what_they_read(tmp_path):

@@ -66,5 +66,6 @@ def _more_proxies(folder: Path) -> int:
     path = folder / "regression" / "learning_curve.csv"
     if not path.exists():
         return 0
-    rows = read_table(path).drop(columns="model", errors="ignore").to_dict("records")
-    return num_more([Point(**row) for row in rows], len(read_table(folder / "regression" / "runs.csv")))
+    columns = read_table(path)[["num_runs", "repeat", "spearman", "regret"]].to_numpy()
+    points = [Point(int(num), int(repeat), float(spearman), float(regret)) for num, repeat, spearman, regret in columns]
+    return num_more(points, len(read_table(folder / "regression" / "runs.csv")))

@@ -73,8 +73,8 @@ def changes(study: Study, config: Config) -> Changes:
         call, own = study.call(stage, config), dict[str, tuple[Any, Any]]()
         for name, (then, now) in study.changed_settings(stage, call).items():
             key = setting_of(stage, name) or name
-            if key == "budget" and config.get("budget") is None:  # assumed from domains.csv, whose change counts
-                continue
+            if key == "budget_assumed" or (key == "budget" and config.get("budget") is None):
+                continue  # assumed from domains.csv, whose change counts
             (added if _grows(key, then, now) else own)[key] = (then, now)
         if outside := study.changed_sources(stage, call):
             sources[stage.name] = outside

@@ -141,7 +141,7 @@ STAGES = (
     Stage("propose", "regression.propose:propose", "a regression -> the best mixture that the data can feed",
           files={"fit": "regression", "domains": "domains.csv", "heuristic": "heuristic_mixture.yaml", "tokens": "tokens",
                  "out": "optimal_mixture.yaml", "details": "proposal"}, writes=("out", "details"), section="propose",
-          display_only=("num_next", "next_out", "acquisition")),
+          taken_from={"budget_assumed": "budget_assumed"}, display_only=("num_next", "next_out", "acquisition")),
     Stage("confirm", "regression.confirm:confirm", "trains at the proposal and at every baseline, over fresh seeds",
           files={"fit": "regression", "proposal": "optimal_mixture.yaml", "heuristic": "heuristic_mixture.yaml",
                  "domains": "domains.csv", "tokens": "tokens", "proxies": "confirmation", "out": "confirmation.csv"},
