@@ -94,9 +94,7 @@ def baseline(
     datasets = read_counts(domains, token_key)
     try:
         kept = regroup(datasets, drop, merge)
-        totals = dict.fromkeys((dataset.group for dataset in kept), 0)
-        for dataset in kept:
-            totals[dataset.group] += dataset.tokens
+        totals = _group_totals(kept)
         groups, available = list(totals), sum(totals.values())
         trained = available if budget is None else budget
         tokens = np.array(list(totals.values()), dtype=float)
@@ -141,6 +139,13 @@ def baseline(
             print(_summary(available, trained, {group: epochs[group] for group in weights}, usage_warning, notes))
     if out is not None:
         _say_what_is_next(domains, out)
+
+
+def _group_totals(datasets: Sequence[Dataset]) -> dict[str, int]:
+    totals = dict.fromkeys((dataset.group for dataset in datasets), 0)
+    for dataset in datasets:
+        totals[dataset.group] += dataset.tokens
+    return totals
 
 
 def _wanted(method: str, tokens: np.ndarray, temperature: float | None) -> np.ndarray:
