@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from proxymix.errors import InputError
-from proxymix.messages import nearest, next_command, some
+from proxymix.messages import aligned, nearest, next_command, some
 from proxymix.progress import say
 from proxymix.schemas import MAX_COUNT, Domains, distinct_names, plain_name, read_tokens_manifest
 from proxymix.token_counts import read_counts
@@ -53,7 +53,8 @@ def count(tokens: Path, out: Path, counts: Path | None = None, multiplier: dict[
         sizes = {name: times.get(name, 1) * domains.tokens[number] for number, name in enumerate(names)}
         domains = _with_true_sizes(domains, sizes, "multiplier")
     domains.write(out)
-    say(f"Written: {out} ({len(domains)} domains, {domains.true_tokens.sum(dtype=float):,.0f} tokens)")
+    _say_sizes(domains)
+    say(f"Written: {out}")
     say(f"Next: {next_command(out, 'synthesize', f'--domains {shlex.quote(str(out))} --num_mixtures 64 --out .')}")
 
 
@@ -99,11 +100,21 @@ def _with_true_sizes(domains: Domains, sizes: Mapping[str, float], where: str) -
     sized = replace(domains, available_tokens=np.array([round(sizes[name]) for name in domains.names]))
     if not sized.true_tokens.any():
         raise InputError(f"{where}: no domain has any tokens")
-    say(
-        f"{where}: {domains.tokens.sum():,} tokens on disk stand for {sized.true_tokens.sum(dtype=float):,.0f}; the prior, "
-        "limits on epochs and the proposal go by the latter"
-    )
     return sized
+
+
+def _say_sizes(domains: Domains) -> None:
+    rows = [("domain", "tokens on disk", "tokens in all", "prior", "")]
+    sizes = zip(domains.names, domains.tokens.tolist(), domains.true_tokens.tolist(), domains.prior, strict=True)
+    rows += [(name, f"{on_disk:,}", f"{true:,}", f"{prior:.2%}", "") for name, on_disk, true, prior in sizes]
+    say(aligned(rows))
+    if domains.is_sample:
+        say("The prior, limits on epochs and the proposal go by the tokens in all.")
+    else:
+        say(
+            "What is on disk is taken for the whole corpus. If it is a sample, give the true sizes with --counts or --multiplier "
+            "(in a study: corpus.counts or corpus.multiplier)."
+        )
 
 
 if __name__ == "__main__":

@@ -65,8 +65,11 @@ def test_ten_thousand_tokens_on_disk_stand_for_a_billion(tokens: Path, tmp_path:
     assert turned.true_tokens.tolist() == [*TRUE.values()] and turned.tokens.tolist() == [1_000, 6_000, 3_000]
 
 
-def test_without_true_sizes_the_tokens_on_disk_are_all_there_is(tokens: Path, tmp_path: Path) -> None:
+def test_without_true_sizes_the_tokens_on_disk_are_all_there_is(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     count(tokens, tmp_path / "domains.csv")
+    assert "taken for the whole corpus" in (said := capsys.readouterr().err) and "corpus.multiplier" in said
     domains = Domains.read(tmp_path / "domains.csv")
     assert not domains.is_sample and domains.true_tokens.tolist() == domains.tokens.tolist() == [6_000, 3_000, 1_000]
     assert (tmp_path / "domains.csv").read_text().startswith("domain,tokens,documents,bytes,prior\n")
