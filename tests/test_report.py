@@ -21,6 +21,7 @@ from mixture_config.files.mixture import Mixture
 from proxymix.app.answer import answer
 from proxymix.errors import InputError
 from proxymix.files import read_yaml, write_json, write_text
+from proxymix.plots.figures import Figure
 from proxymix.plots.palette import ROLES
 from proxymix.plots.text import percent, shorten, signed
 from proxymix.tables import read_table
@@ -65,6 +66,12 @@ def tables(tmp_path):
     write_sweep(tmp_path, Law(4), num_runs=12)
     report(tmp_path, tmp_path / "report")
     return tmp_path
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without drawings, for tests of their words."""
+    monkeypatch.setattr(Figure, "svg", lambda self, width: "")
 
 
 def page_of(folder: Path) -> str:
@@ -315,8 +322,7 @@ def test_two_tables_are_enough_and_what_is_missing_is_said_with_the_command_that
     }
 
 
-@pytest.mark.slow
-def test_without_a_confirmation_the_page_claims_nothing(study):
+def test_without_a_confirmation_the_page_claims_nothing(study, undrawn):
     for name in ("confirmation.yaml", "confirmation.csv"):
         (study / name).unlink()
     page = page_of(study)
@@ -327,7 +333,7 @@ def test_without_a_confirmation_the_page_claims_nothing(study):
 
 
 @pytest.mark.slow
-def test_a_worst_case_is_reported_in_its_unit_and_which_limits_of_increase_were_kept(study):
+def test_a_worst_case_is_reported_in_its_unit_and_which_limits_of_increase_were_kept(study, undrawn):
     first = LAW.domains[0]
     weights = dict.fromkeys(LAW.domains, 0.02) | {first: 0.92}
     spec = {"minimise": "worst", "max_increase": "1%"}
@@ -344,9 +350,7 @@ def test_a_worst_case_is_reported_in_its_unit_and_which_limits_of_increase_were_
     assert "NOT kept (0 of 5 seeds)" in answer(study)
 
 
-@pytest.mark.slow
-def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(study):
-    shutil.rmtree(study / "proxies")  # so that there is less to draw
+def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(study, undrawn):
     figures = report_figures(StudyResults(study))
     assert set(figures) >= OF_THE_SEARCH and "low" in figures["mixtures"].table
     page = report_html(StudyResults(study), figures)
@@ -368,9 +372,8 @@ def test_the_noise_floor_is_shown_where_a_mixture_was_repeated(study, page):
     assert len(floor) == 6 and all(f"{sd:.4f}" in text for sd in floor)
 
 
-def test_a_confirmation_of_another_proposal_is_not_shown(study):
+def test_a_confirmation_of_another_proposal_is_not_shown(study, undrawn):
     Mixture(dict.fromkeys(LAW.domains, 0.2), {"objective": "mean"}).write(study / "optimal_mixture.yaml")
-    shutil.rmtree(study / "regression")  # so that there is less to draw
     page = page_of(study)
     assert "better than" not in heading(page) and "of another proposal" in part(page, "confidence")
     assert "differences" not in report_figures(StudyResults(study))
@@ -410,8 +413,7 @@ def test_every_model_is_named_as_the_registry_names_it():
 # ---- The numbers behind it
 
 
-@pytest.mark.slow
-def test_every_table_of_a_study_is_read_once(finished_study, monkeypatch):
+def test_every_table_of_a_study_is_read_once(finished_study, monkeypatch, undrawn):
     read = Counter()
 
     def counting(path: Path) -> pd.DataFrame:
