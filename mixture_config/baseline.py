@@ -134,9 +134,7 @@ def baseline(
         weights = dict(sorted(weights.items(), key=lambda item: (-item[1], item[0])))
         print("\n".join(f"{weight:.4f}   {group}" for group, weight in weights.items()))
         if summary:
-            notes = {group: " (no tokens)" for group in groups if not totals[group]}
-            notes |= dict.fromkeys(over, " (fixed, over max_epochs)")
-            print(_summary(available, trained, {group: epochs[group] for group in weights}, usage_warning, notes))
+            print(_summary(totals, trained, {group: epochs[group] for group in weights}, usage_warning, over))
     if out is not None:
         _say_what_is_next(domains, out)
 
@@ -238,14 +236,17 @@ def _check_settings(
         raise InputError(f"{method} needs a budget: give the tokens of the final training as --budget")
 
 
-def _summary(available: int, budget: int, epochs: Mapping[str, float], limit: float, notes: Mapping[str, str]) -> str:
-    over = [group for group, passes in epochs.items() if passes > limit]
-    lines = ["", f"Total available tokens: {available:,}", f"Total training tokens:  {budget:,}", ""]
-    if over:
-        lines += [f"Warning: {len(over)} of {len(epochs)} groups repeat more than {limit:g} times", ""]
+def _summary(
+    totals: Mapping[str, int], budget: int, epochs: Mapping[str, float], limit: float, over: Sequence[str]
+) -> str:
+    lines = ["", f"Total available tokens: {sum(totals.values()):,}", f"Total training tokens:  {budget:,}", ""]
+    if often := [group for group, passes in epochs.items() if passes > limit]:
+        lines += [f"Warning: {len(often)} of {len(epochs)} groups repeat more than {limit:g} times", ""]
     lines += ["Epochs per group"]
+    notes = dict.fromkeys(over, " (fixed, over max_epochs)")
     for group, passes in epochs.items():
-        lines.append(f"{'!!!' if passes > limit else '-  '} {group}: {passes:.2f}{notes.get(group, '')}")
+        note = notes.get(group, "" if totals[group] else " (no tokens)")
+        lines.append(f"{'!!!' if passes > limit else '-  '} {group}: {passes:.2f}{note}")
     return "\n".join(lines)
 
 
