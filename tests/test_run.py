@@ -205,7 +205,7 @@ DAMAGED = {
     "shards": ("tokens/train/law/00000.ds", "tokens/valid/code/00000.ds.index", "tokens/tokenizer.json"),
     "tables": ("domains.csv", "mixtures.csv", "losses.csv", "heuristic_mixture.yaml", "mixtures/n00004.yaml"),
     "answers": ("regression/fit.json", "optimal_mixture.yaml", "confirmation.yaml", "report/index.html"),
-    "records": ("stages/*", "study.yaml", ".digests.json"),
+    "records": ("stages/*", ".digests.json"),
 }
 
 

@@ -483,6 +483,13 @@ def test_check_names_each_damaged_file_and_the_command_that_mends_it(begun, caps
         assert f"proxymix run --study {begun[0].path}" in found[str(path)]["cure"]
 
 
+def test_check_names_a_study_yaml_and_its_copy_where_both_are_damaged(begun, capsys):
+    paths = [begun[0].saved.path, begun[0].saved.copy_path]
+    for path in paths:
+        path.write_bytes(b"\0\0")
+    assert set(map(str, paths)) <= {*faults_of(begun[0], capsys)}
+
+
 def test_check_names_the_file_of_a_corpus_that_changed(begun, capsys):
     study, config = begun
     changed = config["corpus.path"] / "train" / "web_0.jsonl"

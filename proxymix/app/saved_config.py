@@ -74,22 +74,20 @@ class SavedConfig:
 
     def faults(self) -> list[tuple[Path, str]]:
         """What is wrong with the two files, in words."""
-        if self.copy_path.exists() and self.copy() is None:
-            return [(self.copy_path, "damaged, or changed since it was written (its sha256 differs)")]
-        copy = self.copy()
-        if copy is None:
-            return [] if self.path.exists() else [(self.path, "missing")]
+        copy, faults = self.copy(), list[tuple[Path, str]]()
+        if copy is None and self.copy_path.exists():
+            faults.append((self.copy_path, "damaged, or changed since it was written (its sha256 differs)"))
         try:
             found = Config.read(self.path)
         except InputError as error:
-            return [(self.path, str(error).removeprefix(f"{self.path}: "))]
+            return [*faults, (self.path, str(error).removeprefix(f"{self.path}: "))]
+        if copy is None:
+            return faults
         lacking = [key for key in copy if key not in found]
         other = [key for key in found if found[key] != copy.get(key)]
-        faults = [f"lacks {some(lacking)}"] if lacking else []
-        faults += [
-            f"{key} is {found[key]!r:.60}, and the study was made with {copy.get(key)!r:.60}" for key in other[:3]
-        ]
-        return [(self.path, fault) for fault in faults]
+        said = [f"lacks {some(lacking)}"] * bool(lacking)
+        said += [f"{key} is {found[key]!r:.60}, and the study was made with {copy.get(key)!r:.60}" for key in other[:3]]
+        return [(self.path, "; ".join(said))] if said else []
 
 
 def _deciding(config: Config) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 proxymix check studies/mine
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -46,8 +47,9 @@ def check_command(folder: Path, as_json: bool) -> None:
     Raises:
         StageError: If something is damaged; every fault is listed.
     """
-    study = Study(folder)
-    config = Config(Config.defaults() | study.config())
+    study, config = Study(folder), Config.defaults()
+    with contextlib.suppress(InputError):  # one that cannot be read is among the faults
+        config = Config(config | study.config())
     faults, stages = list(_of_study(study)), study.stages(config)
     with progress("check", len(stages), "stages") as bar:
         for stage in stages:
