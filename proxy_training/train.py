@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 
-from proxy_training.device.layout import has_gpu, layout_of
+from proxy_training.device.layout import Layout, has_gpu, layout_of
 from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.train_batch import train_batch
 from proxy_training.loop.stopping import stopping_after_a_step
@@ -61,9 +61,8 @@ def train(
         StageError: If a process failed. The others are stopped, and the same command continues.
     """
     rank, size = _rank_and_size(devices)
-    with (
-        redirect_stderr(io.StringIO()) if rank else nullcontext()
-    ):  # Of torchrun's processes only the first one reports.
+    # Of torchrun's processes only the first one reports.
+    with redirect_stderr(io.StringIO()) if rank else nullcontext():
         wanted = planned_runs(mixtures, seed, runs)
         data, job = TokenData.open(tokens, train), TrainingJob(train, tokens, Path(out), wandb, save=save)
         todo = runs_to_train(wanted, data, Path(out), train, save)
@@ -88,25 +87,36 @@ def _train(wanted: Sequence[Run], todo: Sequence[Run], data: TokenData, job: Tra
     layout = layout_of(job.settings, data.vocabulary)
     # The batches are those of all runs that are wanted, so that they are the same however often the command is begun.
     # On several devices each run is a batch of its own.
-    several = size > 1 or _by_torchrun()
-    count = 1 if several else layout.models_per_process
+    count = 1 if size > 1 or _by_torchrun() else layout.models_per_process
     batches = [wanted[start : start + count] for start in range(0, len(wanted), count)]
     batches = [batch for batch in batches if any(run in todo for run in batch)]
-    diverged: dict[str, str] = {}
     try:
         with progress("train proxies", sum(map(len, batches)) * job.settings.num_steps, "steps") as bar:
-            if several and not _by_torchrun():
+            if size > 1 and not _by_torchrun():
                 from proxy_training.loop.distributed import train_on
 
                 return train_on(size, todo, job.message(), bar.advance, say)
             with stopping_after_a_step():
-                if several:
-                    return _train_with_torchrun(todo, data, job, bar.advance)
-                for batch in batches:
-                    diverged |= train_batch(batch, data, layout, job, bar.advance)
+                return _train_here(batches, data, job, layout, bar.advance)
     except KeyboardInterrupt:
         say_what_is_kept(wanted, batches, data, job.out, job.settings)
         raise
+
+
+def _train_here(
+    batches: Sequence[Sequence[Run]], data: TokenData, job: TrainingJob, layout: Layout, on_steps: Callable[[int], None]
+) -> dict[str, str]:
+    """Train batches in this process, which may be one of torchrun's."""
+    from proxy_training.loop.distributed import join, part_of
+
+    devices = join() if _by_torchrun() else None
+    if devices:
+        layout = part_of(job.settings, data.vocabulary, devices.size)
+    diverged: dict[str, str] = {}
+    for batch in batches:
+        diverged |= train_batch(batch, data, layout, job, on_steps, devices=devices)
+    if devices:
+        devices.leave()
     return diverged
 
 
@@ -134,21 +144,6 @@ def _check_devices(settings: TrainSettings, devices: int) -> None:
 
         if devices > torch.cuda.device_count():
             raise InputError(f"train: --devices is {devices}, and this machine has {torch.cuda.device_count()} GPUs")
-
-
-def _train_with_torchrun(
-    runs: Sequence[Run], data: TokenData, job: TrainingJob, on_steps: Callable[[int], None]
-) -> dict[str, str]:
-    """Train runs as one of torchrun's processes; returns the runs that diverged, each with what happened."""
-    from proxy_training.loop.distributed import join, part_of
-
-    devices = join()
-    layout = part_of(job.settings, data.vocabulary, devices.size)
-    diverged: dict[str, str] = {}
-    for run in runs:
-        diverged |= train_batch([run], data, layout, job, on_steps, devices=devices)
-    devices.leave()
-    return diverged
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def data(tmp_path_factory) -> TokenData:
         ({"warmup": 1.0}, r"train\.warmup .*1\.0"),
         ({"min_learning_rate": 4e1}, r"train\.min_learning_rate .*40\.0"),
         ({"valid_tokens": 15}, r"train\.valid_tokens .*15.* 16"),
-        ({"precision": "fp16"}, r"train\.precision .*'fp16'.*auto, fp32 or bf16"),
+        ({"precision": "fp16"}, r"train\.precision .*'fp16'.*auto, fp32, bf16"),
     ],
 )
 def test_a_setting_that_cannot_be_says_which_and_what_to_do(change, message):

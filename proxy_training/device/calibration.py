@@ -29,7 +29,7 @@ from proxy_training.device.trial import Speed, disagreement
 from proxy_training.model.proxy import flops_per_token
 from proxy_training.runs.settings import TrainSettings
 from proxymix.errors import StageError
-from proxymix.files import cache_folder, replacing
+from proxymix.files import cache_folder, write_text
 from proxymix.progress import say
 
 TRIED_MODELS_PER_PROCESS = (1, 4, 16, 64)
@@ -40,10 +40,7 @@ WORTH_SECONDS = {"cpu": 60.0, "cuda": 90.0}
 """Calibrate only when a worker has at least so many seconds of work. On an H200 calibration takes about a minute and a
 calibrated sweep at most half the time of one that is laid out by rule (benchmarks/README.md)."""
 FLOP_RATE = {"cpu": 5e10, "cuda": 7e13}  # FLOP/s of a worker in the reference layout, roughly; 7e13 is an H200's.
-PIECE_SECONDS = {
-    "cpu": 0.0,
-    "cuda": 0.012,
-}  # Seconds to launch the kernels of one piece of a batch, for all its proxies.
+PIECE_SECONDS = {"cpu": 0.0, "cuda": 0.012}  # To launch the kernels of one piece of a batch, for all its proxies.
 WORTH_COMPILING = {"cpu": 150.0, "cuda": 90.0}
 """Compile only when a worker has at least so many seconds of work. Compiling takes 45 s on a CPU and then saves a fifth of the
 time; it takes 25 s on an H200 and then saves half. The compiled code is kept for the next sweep."""
@@ -74,12 +71,6 @@ def chosen_layout(settings: TrainSettings, vocabulary: int, num_runs: int, worke
 
     A short sweep is laid out by rule, because measuring takes a minute. A faster way (FASTER_WAYS) is taken only if its
     losses also are those of the reference layout on the same batches.
-
-    Args:
-        settings: How proxies are trained.
-        vocabulary: Ids of the tokenizer.
-        num_runs: Proxies to train.
-        workers: Processes that share them.
     """
     share, device = -(-num_runs // workers), device_here()  # runs of one process
     available = free_bytes(device) // (workers if device == "cpu" else -(-workers // num_gpus()))
@@ -124,13 +115,6 @@ def expected_seconds(
 ) -> tuple[float, bool]:
     """How long a sweep takes, as far as that is known without measuring.
 
-    Args:
-        settings: How proxies are trained.
-        vocabulary: Ids of the tokenizer.
-        num_runs: Proxies to train.
-        workers: Processes that share them.
-        num_domains: Validation domains.
-
     Returns:
         Seconds, and whether they follow from a speed that was measured earlier; if not, they are right within a factor of
         two or so.
@@ -153,12 +137,7 @@ def _fastest(layouts: Sequence[Layout], costs: Sequence[float]) -> Layout:
 
 
 class SpeedTable:
-    """Seconds per token of layouts: those remembered from earlier calibrations, and others once they are measured.
-
-    Args:
-        settings: How proxies are trained.
-        vocabulary: Ids of the tokenizer.
-    """
+    """Seconds per token of layouts: those remembered from earlier calibrations, and others once they are measured."""
 
     def __init__(self, settings: TrainSettings, vocabulary: int) -> None:
         self._path = cache_folder() / "speeds.json"
@@ -187,12 +166,7 @@ class SpeedTable:
     def costs(self, layouts: Sequence[Layout], reference: Layout | None = None) -> list[float]:
         """Seconds per token of each layout. Those that are not remembered are measured, reported and remembered.
 
-        Args:
-            layouts: What to measure.
-            reference: The layout with whose losses theirs must agree. The cost of one that disagrees is infinite.
-
-        Raises:
-            StageError: If a process fails.
+        The cost of a layout whose losses are not those of `reference` is infinite. StageError: a process fails.
         """
         missing = [layout for layout in dict.fromkeys(layouts) if _cost(self._known.get(self._key(layout))) is None]
         if missing:
@@ -221,14 +195,10 @@ class SpeedTable:
                 problem = disagreement(speed, self._measured[reference], layout.precision)
             left_out = bool(problem) and reference is not None
             self._known[self._key(layout)] = f"left out: {problem}" if left_out else speed.seconds_per_token
-        lasting = {
-            key: cost for key, cost in self._known.items() if cost != math.inf
-        }  # Memory may be free another time.
-        with (
-            contextlib.suppress(OSError),
-            replacing(self._path) as temporary,
-        ):  # Without a cache, calibration runs again.
-            temporary.write_text(json.dumps(lasting, indent=1), encoding="utf-8")
+        # Memory may be free another time.
+        lasting = {key: cost for key, cost in self._known.items() if cost != math.inf}
+        with contextlib.suppress(OSError):  # Without a cache, calibration runs again.
+            write_text(self._path, json.dumps(lasting, indent=1))
         figures = ", ".join(_said(layout, self._known[self._key(layout)]) for layout in missing)
         say(f"measured in {time.monotonic() - start:.0f} s: tokens/s of a process by proxies in it: {figures}")
 

@@ -24,19 +24,12 @@ CLIP_FLOP, CLIP_BYTES = 3, 12
 
 @dataclass(frozen=True)
 class Part:
-    """One part of a training step.
-
-    Args:
-        name: What it is.
-        flop: FLOP of a step.
-        bytes: Bytes that a step reads from memory and writes to it.
-        matrix: Whether its FLOP are matrix products, which have a rate of their own.
-    """
+    """One part of a training step."""
 
     name: str
-    flop: float
-    bytes: float
-    matrix: bool
+    flop: float  # Of a step.
+    bytes: float  # Read from memory and written to it in a step.
+    matrix: bool  # Whether its FLOP are matrix products, which have a rate of their own.
 
     def bounds(self, device: Device, precision: Precision) -> tuple[float, float]:
         """Seconds of a step by its FLOP alone, and by its bytes alone."""
@@ -49,16 +42,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Counts:
-    """What a run of a proxy takes.
-
-    Args:
-        settings: How it is trained.
-        vocabulary: Ids of the tokenizer.
-        kind: The kind of the device.
-        precision: The precision of the matrix products.
-        model: The parts that `flops_per_token` counts.
-        other: Gradient clipping, the optimiser, and validation spread evenly over the steps.
-    """
+    """What a run of a proxy takes: the parts of its model, and others (clipping, optimiser, validation)."""
 
     settings: TrainSettings
     vocabulary: int
@@ -125,12 +109,6 @@ def counted(settings: TrainSettings, vocabulary: int, num_domains: int = NUM_DOM
     are float32, other activations have `settings.precision`, and nothing of size sequence x sequence is written. On a CPU
     the logits stay in its cache, because the head takes them in pieces; on a GPU they are written once and read by the two
     products of the backward pass. In each step weights are read once and their gradients are written once.
-
-    Args:
-        settings: How the proxy is trained.
-        vocabulary: Ids of the tokenizer.
-        num_domains: Validation domains.
-        kind: "cuda" or "cpu". It decides the precision if that is auto, and whether logits are counted.
 
     Raises:
         InputError: If vocabulary or num_domains is below 1.

@@ -27,9 +27,7 @@ STATE_BYTES = 16
 PEAK_STATE_BYTES = 20
 """Bytes of a parameter to plan with. A process peaks at 20.4 to 21.5 bytes where 16 are in use (a CPU, 15m and 4 x 5m),
 because the allocator cannot refill every gap that gradients leave."""
-WIDE = (
-    256  # From this width on, one proxy's matrix products fill a core, and a second proxy only competes for its cache.
-)
+WIDE = 256  # From this width on, one proxy's products fill a core, and a second proxy only competes for its cache.
 USUAL_MODELS_PER_PROCESS = {"cpu": 8, "cuda": 64}
 """Proxies in a process if nothing was measured and memory allows. On an H200, 64 proxies are 4 times as fast as 16 for the 80k,
 and within 3% of them for the 1m (benchmarks/README.md)."""
@@ -89,10 +87,7 @@ class Layout:
 def layout_of(settings: TrainSettings, vocabulary: int, available: int | None = None) -> Layout:
     """What `settings` ask for. Where they leave a choice open, the layout has what is usually fastest on this device.
 
-    Args:
-        settings: How proxies are trained.
-        vocabulary: Ids of the tokenizer.
-        available: Bytes of memory for one process; what is free on the device when left out.
+    `available` are the bytes of memory for one process; what is free on the device when left out.
     """
     device = device_here()
     available = available or free_bytes(device)
@@ -123,11 +118,7 @@ def fitting_models_per_process(settings: TrainSettings, vocabulary: int, availab
 def fitting_micro_batch(settings: TrainSettings, device: str, models_per_process: int, limit: int | None = None) -> int:
     """Sequences of each proxy that may pass through the model at once.
 
-    Args:
-        settings: How proxies are trained.
-        device: cpu or cuda.
-        models_per_process: Proxies in the process.
-        limit: Bytes of activations that may be kept for the backward pass; the device's usual bound when left out.
+    `limit` are the bytes of activations that may be kept for the backward pass; the device's usual bound when left out.
     """
     limit = ACTIVATION_BYTES[device] if limit is None else limit
     sequence = activation_bytes(settings.model) * settings.sequence_length

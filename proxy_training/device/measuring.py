@@ -16,13 +16,8 @@ from proxymix.progress import progress
 class MeasuringWorkers:
     """Worker processes that train on random tokens for a few seconds in each layout that they are given.
 
-    They start with the first measurement. A process whose GPU answers an error serves for nothing else, so new processes
-    are started for the layouts after it.
-
-    Args:
-        settings: How proxies are trained.
-        vocabulary: Ids of the tokenizer.
-        workers: Processes that measure the same layout at the same time.
+    They start with the first measurement, and measure the same layout at the same time. A process whose GPU answers an
+    error serves for nothing else, so new processes are started for the layouts after it.
     """
 
     def __init__(self, settings: TrainSettings, vocabulary: int, workers: int = 1) -> None:
@@ -32,11 +27,7 @@ class MeasuringWorkers:
         self._workers: list[Worker] = []
 
     def measure(self, layouts: Sequence[Layout]) -> list[list[Speed]]:
-        """For each worker the speed of each layout.
-
-        Raises:
-            StageError: If a process fails.
-        """
+        """For each worker the speed of each layout. StageError: a process fails."""
         found: list[list[Speed]] = [[] for _ in range(self._num_workers)]
         with progress("measure speed", len(layouts), "layouts") as bar:
             for layout in layouts:
@@ -74,14 +65,7 @@ class MeasuringWorkers:
 def measured(
     settings: TrainSettings, vocabulary: int, layouts: Sequence[Layout], workers: int = 1
 ) -> list[list[Speed]]:
-    """Train on random tokens for a few seconds in each layout, one after another in as many processes as a sweep has.
-
-    Returns:
-        For each worker the speed of each layout.
-
-    Raises:
-        StageError: If a process fails.
-    """
+    """What `MeasuringWorkers` measure in as many processes as a sweep has, which end with it."""
     measuring = MeasuringWorkers(settings, vocabulary, workers)
     try:
         return measuring.measure(layouts)

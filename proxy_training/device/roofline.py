@@ -12,21 +12,13 @@ from proxymix.messages import nearest
 
 @dataclass(frozen=True)
 class Device:
-    """What bounds training: one GPU, or one core of a CPU.
-
-    Args:
-        name: As its maker calls it.
-        kind: What torch calls it.
-        flops: FLOP/s of dense matrix products by precision (bf16 with sums in float32); fp32 also bounds all else.
-        bandwidth: Bytes/s of its memory, reads and writes together.
-        memory: Bytes of its memory.
-    """
+    """What bounds training: one GPU, or one core of a CPU."""
 
     name: str
     kind: Kind
-    flops: Mapping[str, float]
-    bandwidth: float
-    memory: float
+    flops: Mapping[str, float]  # FLOP/s of dense matrix products by precision; fp32 also bounds all else.
+    bandwidth: float  # Bytes/s of its memory, reads and writes together.
+    memory: float  # Bytes.
 
 
 def _gpu(name: str, bf16: float, fp32: float, bandwidth: float, memory: float) -> Device:
@@ -50,11 +42,7 @@ DEVICES = {
 
 
 def device_named(name: str, precision: str) -> Device:
-    """A device by its name in DEVICES, at its peak figures; "auto" or "cpu", measured.
-
-    Args:
-        name: In any case.
-        precision: fp32, bf16 or auto; on a CPU, bf16 is only measured where it is asked for.
+    """A device by its name in DEVICES, in any case, at its peak figures; "auto" or "cpu", measured.
 
     Raises:
         InputError: If there is no such device; names the nearest.
@@ -75,10 +63,8 @@ def is_at_hand(device: str) -> bool:
 def measured_device(device: str, precision: str, seconds: float = 0.8) -> Device:
     """This machine's GPU ("auto", where it has one) or one of its cores: the best of many products, and of many copies.
 
-    Args:
-        device: "auto" or "cpu".
-        precision: fp32, bf16 or auto; on a CPU, bf16 is only measured where it is asked for.
-        seconds: Of each measurement, of which there are two or three.
+    On a CPU, bf16 is only measured where `precision` asks for it. `seconds` are those of each measurement, of which there
+    are two or three.
     """
     import psutil
     import torch
@@ -87,9 +73,8 @@ def measured_device(device: str, precision: str, seconds: float = 0.8) -> Device
     rows, numbers = (8192, 2**28) if kind == "cuda" else (1024, 2**26)  # A copy is far larger than any cache.
     types = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if "bf16" in (precision, _auto(kind)) else {})
 
-    clock = (
-        time.perf_counter if kind == "cuda" else time.process_time
-    )  # On a shared core, processor time leaves out other processes.
+    # On a shared core, processor time leaves out other processes.
+    clock = time.perf_counter if kind == "cuda" else time.process_time
 
     def fastest(action: Callable[[], object]) -> float:
         times: list[float] = []

@@ -17,15 +17,10 @@ MAX_STEP_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Calibration:
-    """What ten seconds of training measured.
+    """What ten seconds of training measured."""
 
-    Attributes:
-        seconds_per_token: Training seconds for a token of one proxy, on every worker at once.
-        startup_seconds: Seconds until a process trains: imports, the model, the first steps.
-    """
-
-    seconds_per_token: float
-    startup_seconds: float
+    seconds_per_token: float  # Of one proxy, on every worker at once.
+    startup_seconds: float  # Until a process trains: imports, the model, the first steps.
 
 
 def calibrated(counts: Counts, device: Device, layout: Layout, workers: int = 1) -> Calibration:

@@ -20,29 +20,19 @@ from proxymix.schemas import TokensManifest
 SECONDS = {"cpu": 2.5, "cuda": 1.0}  # Training time of one measurement.
 STEPS = {"cpu": 1, "cuda": 20}  # Steps per timing. Reading the clock synchronises the GPU, so short steps are grouped.
 STEP_FLOP = {"cpu": 1e11, "cuda": 1e14}  # FLOP per timing at most: about a second in the reference layout.
-GRAPH_STEPS = (
-    6  # Steps of a layout with a CUDA graph before its timing starts: the graph replaces the steps from the fourth.
-)
+GRAPH_STEPS = 6  # Steps of a layout with a CUDA graph before its timing: the graph replaces the steps from the fourth.
 COMPARED_STEPS = 40  # First losses that are kept, to be compared with the reference layout's.
 AGREEMENT = {"fp32": 2e-3, "bf16": 0.05}  # Nats per token: the largest difference of a loss in these steps.
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What one measurement found.
+    """What one measurement found."""
 
-    Attributes:
-        seconds_per_token: Training time for a token of one proxy, with all proxies of the process; infinite if the layout
-            cannot be trained here.
-        ended: When it ended, as time.time().
-        losses: Training loss of each proxy at the first steps, in nats per token; shape (num_steps, K).
-        problem: Why the layout cannot be trained here; empty if it can.
-    """
-
-    seconds_per_token: float
-    ended: float
-    losses: Sequence[Sequence[float]] = ()
-    problem: str = ""
+    seconds_per_token: float  # Of one proxy, with all proxies of the process; infinite if it cannot be trained here.
+    ended: float  # As time.time().
+    losses: Sequence[Sequence[float]] = ()  # Of each proxy at the first steps, nats per token, shape (num_steps, K).
+    problem: str = ""  # Why the layout cannot be trained here.
 
 
 def measured_speed(settings: TrainSettings, vocabulary: int, layout: Layout) -> Speed:

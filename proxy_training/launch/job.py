@@ -10,23 +10,14 @@ from proxy_training.tracking.wandb_log import WandbMode
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What the runs of a sweep have in common.
-
-    Attributes:
-        settings: How they are trained.
-        tokens: The folder of token shards.
-        out: Where the runs' folders go.
-        wandb: Whether metrics are logged to wandb, and whether they are sent.
-        group: What wandb groups the runs by.
-        save: Whether the final weights are kept, in the folder checkpoint/ of each run.
-    """
+    """What the runs of a sweep have in common."""
 
     settings: TrainSettings
-    tokens: Path
-    out: Path
+    tokens: Path  # The folder of token shards.
+    out: Path  # Where the runs' folders go.
     wandb: WandbMode = "disabled"
-    group: str = ""
-    save: bool = False
+    group: str = ""  # What wandb groups the runs by.
+    save: bool = False  # Whether the final weights are kept, in the folder checkpoint/ of each run.
 
     def message(self) -> dict[str, Any]:
         """The job as plain values, which JSON can hold."""

@@ -13,19 +13,12 @@ RunBatch = Sequence[Run]
 
 @dataclass
 class Outcome:
-    """What happened to the runs that a launcher was given, where they are not simply done.
+    """What happened to the runs that a launcher was given, where they are not simply done."""
 
-    Attributes:
-        failed: Run -> what happened.
-        diverged: Run -> what happened. These runs are done.
-        not_started: Runs that no worker took.
-        no_space: The error of the system, if the disk is full.
-    """
-
-    failed: dict[str, str] = field(default_factory=dict)
-    diverged: dict[str, str] = field(default_factory=dict)
-    not_started: list[str] = field(default_factory=list)
-    no_space: OSError | None = None
+    failed: dict[str, str] = field(default_factory=dict)  # Run -> what happened.
+    diverged: dict[str, str] = field(default_factory=dict)  # Run -> what happened. These runs are done.
+    not_started: list[str] = field(default_factory=list)  # Runs that no worker took.
+    no_space: OSError | None = None  # The error of the system, if the disk is full.
 
 
 class Launcher(Protocol):

@@ -32,16 +32,15 @@ def planned_batches(
 ) -> tuple[Layout, list[list[Run]]]:
     """The layout, and the batches that hold the runs to train: those that OUT/bundles.yaml records, then new ones.
 
-    New batches are added to the file before anything is trained. Where the file is lost or damaged, it is written anew.
+    New batches are added to the file before anything is trained, and are small enough to give each worker one. Where the
+    file is lost or damaged, it is written anew. `choose_layout` is called only where none is recorded for these settings.
 
     Args:
         out: The folder of the runs.
         runs: All runs that may share a batch.
         todo: The runs to train.
-        settings: How they are trained.
-        tokens_sha256: The hash of the shards' manifest.
-        workers: Processes. New batches are small enough to give each process one.
-        choose_layout: Called only where no layout is recorded for these settings.
+        settings, tokens_sha256: How they are trained, and the hash of the shards' manifest.
+        workers: Processes.
     """
     path, by_id = out / NAME, {run.id: run for run in runs}
     identity = {"settings": settings.identity, "tokens_manifest_sha256": tokens_sha256, "device": device_here()}

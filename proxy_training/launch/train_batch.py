@@ -39,12 +39,10 @@ def train_batch(
     was interrupted.
 
     Args:
-        runs: The batch.
-        data: The token shards.
+        runs, data: The batch and the token shards.
         layout: How the batch is laid out on this device.
         job: How and where to train. What an earlier attempt left in job.out is replaced.
-        on_steps: Called about a hundred times with the number of further steps that are done, of all runs together.
-        warn: Called with a message about each problem that does not stop the batch.
+        on_steps, warn: Called with the number of further steps of all runs, and with problems that do not stop the batch.
         devices: The processes that train this batch together, if there are several; the first of them writes.
 
     Returns:
@@ -153,10 +151,8 @@ def _how_trained(layout: Layout, runs: Sequence[Run], devices: "OneDevice") -> d
 
 
 def _wandb_config(run: Run, data: TokenData, settings: TrainSettings, planned: dict[str, Any]) -> dict[str, Any]:
-    domains = {
-        "train_domains": list(run.weights),
-        "valid_domains": list(data.valid),
-    }  # wandb sorts the keys of mappings
+    # wandb sorts the keys of mappings.
+    domains = {"train_domains": list(run.weights), "valid_domains": list(data.valid)}
     return {**asdict(settings), "run": run.id, "seed": run.seed, "mixture": run.weights, **domains, **planned}
 
 

@@ -40,15 +40,11 @@ def train_runs(
     """Train the runs that are not done, in run batches (see run_batches.py); a free worker takes the next batch.
 
     Args:
-        runs: What to train.
-        tokens: Folder of token shards.
-        out: Where the runs' folders go.
-        settings: How to train.
+        runs, settings: What to train, and how.
+        tokens, out: Folder of token shards, and where the runs' folders go.
         workers: Workers at a time; None lets the launcher decide.
-        wandb: Whether metrics are logged to wandb, and whether they are sent.
-        group: What wandb groups these runs by.
+        wandb, group, save: See `TrainingJob`.
         description: What the progress bar says.
-        save: Whether the final weights are kept, in the folder checkpoint/ of each run.
         launcher: Where the workers are.
 
     Raises:
@@ -108,14 +104,7 @@ def _what_failed(outcome: Outcome, missing: Sequence[str], num_asked: int) -> st
 def estimate_seconds(
     sweeps: Sequence[int], settings: TrainSettings, vocabulary: int, workers: int | None = None, num_domains: int = 10
 ) -> float:
-    """How long some sweeps will take on this machine, from a few seconds of training on every worker at once.
-
-    Args:
-        sweeps: The number of runs of each. A longer sweep may have another layout.
-        settings: How proxies are trained.
-        vocabulary: Ids of the tokenizer.
-        workers: As for `train_runs`.
-        num_domains: Validation domains.
+    """How long sweeps of so many runs each will take on this machine, from a few seconds of training on every worker.
 
     Raises:
         StageError: If a process that measures fails.

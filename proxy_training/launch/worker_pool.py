@@ -24,12 +24,7 @@ MAX_DEATHS_IN_A_ROW = 4
 class WorkerPool:
     """Workers that share a list of run batches. A thread leads each worker and starts a new one when it dies.
 
-    Args:
-        job: The first message to each worker.
-        batches: What to train.
-        run_steps: Training steps of a run.
-        advance: Called with the number of further steps that are done.
-        max_silent_seconds: How long a worker may give no sign of life.
+    `job` is the first message to each worker, and `advance` is called with the number of further steps that are done.
     """
 
     def __init__(

@@ -41,12 +41,8 @@ STOP_SECONDS = 10.0
 
 
 class Worker:
-    """A worker process. It is given a job, then run batches, and is killed at the end of the `with` block.
-
-    Args:
-        job: The first message.
-        variables: Environment variables of this worker alone.
-        max_silent_seconds: How long it may give no sign of life before it is given up.
+    """A worker process, with environment variables of its own. It is given a job, then run batches, and is killed at the
+    end of the `with` block.
     """
 
     def __init__(

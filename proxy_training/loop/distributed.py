@@ -176,8 +176,7 @@ def _load(path: Path, device: str, mmap: bool = False) -> dict[str, Any]:
 def join(rendezvous: Path | None = None) -> SeveralDevices:
     """Join the other processes, as the one that torchrun's variables (RANK, WORLD_SIZE, ...) name.
 
-    Args:
-        rendezvous: A file to meet through, on one machine; else the address and port that torchrun gives.
+    They meet through a file, on one machine, or at the address and port that torchrun gives.
     """
     from lightning import Fabric
     from lightning.fabric.plugins.environments import TorchElasticEnvironment
@@ -224,17 +223,9 @@ def train_on(
 ) -> dict[str, str]:
     """Train runs one after another, each on `devices` devices of this machine by as many processes.
 
-    The processes end with this one, however it ends, and when one of them fails.
-
-    Args:
-        devices: Processes.
-        runs: What to train.
-        job: How and where, as a worker takes it.
-        on_steps: Called with the number of further steps that are done.
-        say: Called with each problem that does not stop a run.
-
-    Returns:
-        Runs that diverged -> what happened.
+    The processes end with this one, however it ends, and when one of them fails. `on_steps` is called with the number of
+    further steps that are done, and `say` with each problem that does not stop a run. Returns what happened to the runs
+    that diverged.
 
     Raises:
         StageError: If a process failed or died; says which and why.

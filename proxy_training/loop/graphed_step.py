@@ -18,10 +18,8 @@ class GraphedStep:
 
     Args:
         batches: What is trained on.
-        gradients: Both passes over a step's ids; returns the loss of each proxy, shape (K,).
-        update: Moves the weights by the gradients, and forgets these.
-        rates: The learning rate of every step.
-        rate: The optimiser's learning rate, a number on the device.
+        gradients, update: See `Training`.
+        rates: The learning rate of every step; `rate` is the optimiser's, a number on the device.
         step: The number of steps that were taken before.
     """
 

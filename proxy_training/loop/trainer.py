@@ -39,9 +39,7 @@ REPORTS = 100  # Reports of progress in a run. Each reads the losses, for which 
 STATE_SECONDS = 60  # Time between two states written to the file.
 QUICK_SECONDS = 3.0  # A state that takes longer to write is written less often, as much as it takes longer.
 STATE_STEPS = 100  # Steps after which the clock is read, beside the reports.
-DIVERGED = (
-    3.0  # A run whose loss exceeds DIVERGED x ln(vocabulary), the loss of guessing, is marked diverged and stopped.
-)
+DIVERGED = 3.0  # A run whose loss exceeds DIVERGED x ln(vocabulary), that of guessing, is marked diverged and stopped.
 
 Rows = list[dict[str, float]]
 Weights = dict[str, torch.Tensor]
@@ -49,19 +47,12 @@ Weights = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Result:
-    """What training one proxy measured.
+    """What training one proxy measured."""
 
-    Attributes:
-        rows: A row per step: step, tokens, learning_rate, train_loss, and the loss columns where it was evaluated.
-        tokens_fed: Tokens that the model was trained on, per domain, counted batch by batch.
-        tokens_scored: Validation tokens behind each loss, per domain.
-        diverged: What happened, if the loss was NaN or far above that of guessing; the rows end there. Empty otherwise.
-    """
-
-    rows: Rows
-    tokens_fed: dict[str, int]
-    tokens_scored: dict[str, int]
-    diverged: str
+    rows: Rows  # A row per step: step, tokens, learning_rate, train_loss, and the loss columns where it was evaluated.
+    tokens_fed: dict[str, int]  # Tokens that the model was trained on, per domain, counted batch by batch.
+    tokens_scored: dict[str, int]  # Validation tokens behind each loss, per domain.
+    diverged: str  # What happened, if the loss was NaN or far above that of guessing; the rows end there. Else empty.
 
 
 def fit(
@@ -79,11 +70,9 @@ def fit(
     """Train K proxies along their plans.
 
     Args:
-        runs: The proxies; their seeds set their first weights.
-        plans: What each one reads.
+        runs, plans: The proxies, whose seeds set their first weights, and what each one reads.
         data: The token shards.
-        settings: How to train, the same for all.
-        layout: How on this device.
+        settings, layout: How to train, the same for all, and how on this device.
         on_rows: Called about a hundred times with the position of a proxy and its new rows.
         on_steps: Called with the number of further steps that are done, of all proxies together.
         state: A file that the state is written to every minute and at a stop (stopping.py). If it holds a state of these
@@ -99,9 +88,7 @@ def fit(
         try:
             results = training.finish(on_rows, on_steps, state)
         finally:
-            training.graphed = (
-                None  # The two refer to each other; what a failed attempt holds must be free for the next.
-            )
+            training.graphed = None  # The two refer to each other; the next attempt needs what this one holds.
         if on_weights is not None:
             for position, result in enumerate(results):
                 if not result.diverged:

@@ -18,12 +18,7 @@ BLOCK = 2048
 class FusedAdamW(torch.optim.Optimizer):
     """The same AdamW as torch's, with the clipping of each proxy's gradient inside its step.
 
-    Args:
-        parameters: Each of shape (K, ...), contiguous, float32.
-        lr: A number on the device, so that a CUDA graph can read it.
-        betas: Decay of the mean of gradients, and of their squares.
-        weight_decay: Decoupled decay.
-        eps: Added to the root of the mean square.
+    Parameters have shape (K, ...), contiguous, float32. `lr` is a number on the device, so that a CUDA graph can read it.
     """
 
     def __init__(

@@ -69,14 +69,12 @@ def write_checkpoint(
 
     litgpt chooses its conversion to Hugging Face by the name of the model and the class of its MLP. The name here is not that
     of a family and the MLP is LLaMAMLP, so litgpt converts the model like a LLaMA, and splits the joined query, key and
-    value. config.json makes Hugging Face load the converted weights as LlamaForCausalLM; `litgpt evaluate` copies it.
+    value. config.json makes Hugging Face load the converted weights as LlamaForCausalLM.
 
     Args:
         folder: Gets lit_model.pth, model_config.yaml, config.json and the tokenizer's two files.
-        config: The model's configuration.
-        weights: The model's state dict, as litgpt.GPT has it.
-        tokens: The folder of the shards, whose tokenizer.json is copied. Without that file litgpt loads the model, but
-            cannot tokenize text.
+        config, weights: The model's configuration, and its state dict as litgpt.GPT has it.
+        tokens: The folder of the shards. Without a tokenizer.json there, litgpt loads the model, but no tokenizer.
         tokenizer: The tokenizer as the shards' manifest records it; eos and eos_token end a document.
     """
     import torch

@@ -16,19 +16,12 @@ from proxymix.errors import InputError
 
 @dataclass(frozen=True)
 class Plan:
-    """The items of one run, in the order in which they are trained on.
-
-    Attributes:
-        domains: The names of the domains.
-        domain: The position in `domains` of each item's domain, shape (num_items,).
-        block: The number of the block within that domain, shape (num_items,).
-        num_blocks: The number of blocks of each domain.
-    """
+    """The items of one run, in the order in which they are trained on."""
 
     domains: tuple[str, ...]
-    domain: np.ndarray
-    block: np.ndarray
-    num_blocks: tuple[int, ...]
+    domain: np.ndarray  # The position in `domains` of each item's domain, shape (num_items,).
+    block: np.ndarray  # The number of the block within that domain, shape (num_items,).
+    num_blocks: tuple[int, ...]  # Of each domain.
 
     @property
     def quotas(self) -> dict[str, int]:

@@ -20,23 +20,14 @@ LOSSES_HEADER = ("domain", "loss_nats", "bpb", "tokens")
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that is over.
-
-    Attributes:
-        weights: Its mixture: domain -> weight.
-        losses: Validation domain -> final loss, in nats per token; NaN where the run diverged.
-    """
+    """The mixture of a run that is over, and the final loss of each validation domain."""
 
     weights: dict[str, float]
-    losses: dict[str, float]
+    losses: dict[str, float]  # In nats per token; NaN where the run diverged.
 
 
 class RunFolder:
-    """The folder of one run. Its manifest is written last, so a folder that has one holds a whole result.
-
-    Args:
-        path: The folder, named after the run.
-    """
+    """The folder of one run, named after it. Its manifest is written last, so one that has it holds a whole result."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
@@ -50,12 +41,7 @@ class RunFolder:
 
     @classmethod
     def finished_in(cls, folder: Path, names: str = "n*") -> "list[RunFolder]":
-        """The finished runs of a folder of run folders, in the order of their names.
-
-        Args:
-            folder: A study's proxies/, rounds/proxies/ or confirmation/.
-            names: A pattern of the runs' names.
-        """
+        """The finished runs of a folder such as STUDY/proxies, in the order of their names, which follow a pattern."""
         return [cls(path.parent) for path in sorted(Path(folder).glob(f"{names}/manifest.yaml"))]
 
     @property
@@ -132,11 +118,8 @@ class RunFolder:
     def holds(self, run: Run, settings: TrainSettings, tokens_sha256: str, checkpoint: bool = False) -> bool:
         """Whether the folder holds the result of exactly this run, and all of it is as the run left it.
 
-        Args:
-            run: The run.
-            settings: How it is trained. How the work is laid out on a device does not count.
-            tokens_sha256: The hash of the shards' manifest.
-            checkpoint: Whether the final weights must be there too, unless the run diverged.
+        How the work is laid out on a device does not count. With `checkpoint` the final weights must be there too, unless
+        the run diverged.
         """
         if not self.is_finished:
             return False

@@ -1,6 +1,7 @@
 """How a proxy is trained: one section of a study's YAML, the same for every run of a sweep."""
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -39,6 +40,14 @@ SHAPES = {
 }
 """Proxies by their non-embedding parameters."""
 
+
+RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
+    **dict.fromkeys(("learning_rate", "gradient_clip"), ("a number above 0", lambda value: 0 < value < math.inf)),
+    "weight_decay": ("a number of at least 0, such as 0.1,", lambda value: 0 <= value < math.inf),
+    "min_learning_rate": ("a fraction of learning_rate, 0 to 1,", lambda value: 0 <= value <= 1),
+    **dict.fromkeys(("warmup", "beta1", "beta2"), ("a fraction from 0 to below 1", lambda value: 0 <= value < 1)),
+}
+"""What each setting may be, in words and as a test."""
 
 LAYOUT = ("models_per_process", "micro_batch", "compile")
 """The settings that lay out the work on a device. They change speed and rounding, and are no part of a run's identity."""
@@ -97,10 +106,9 @@ class TrainSettings:
     def __post_init__(self) -> None:
         if self.model not in SHAPES:
             raise InputError(f"train.model is {self.model!r}; choose one of {', '.join(SHAPES)}")
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise InputError(f"train.precision is {self.precision!r}; choose auto, fp32 or bf16")
-        if self.compile not in ("auto", True, False):
-            raise InputError(f"train.compile is {self.compile!r}; choose auto, true or false")
+        for key, choices in {"precision": ("auto", "fp32", "bf16"), "compile": ("auto", True, False)}.items():
+            if getattr(self, key) not in choices:
+                raise InputError(f"train.{key} is {getattr(self, key)!r}; choose one of {', '.join(map(str, choices))}")
         whole = ["sequence_length", "tokens", "batch_size", "valid_tokens", "evaluations"]
         whole += [key for key in ("models_per_process", "micro_batch") if getattr(self, key) != "auto"]
         whole += ["simulated_budget"] if self.simulated_budget is not None else []
@@ -108,20 +116,9 @@ class TrainSettings:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"train.{key} is {value!r}; a whole number of at least 1 is wanted")
-        for key in ("learning_rate", "gradient_clip"):
-            if not 0 < getattr(self, key) < math.inf:
-                raise InputError(f"train.{key} is {getattr(self, key)!r}; a number above 0 is wanted")
-        if not 0 <= self.weight_decay < math.inf:
-            raise InputError(
-                f"train.weight_decay is {self.weight_decay!r}; a number of at least 0 is wanted, such as 0.1"
-            )
-        if not 0 <= self.min_learning_rate <= 1:
-            raise InputError(
-                f"train.min_learning_rate is {self.min_learning_rate!r}; it is a fraction of learning_rate, so 0 to 1"
-            )
-        for key in ("warmup", "beta1", "beta2"):
-            if not 0 <= getattr(self, key) < 1:
-                raise InputError(f"train.{key} is {getattr(self, key)!r}; a fraction from 0 to below 1 is wanted")
+        for key, (wanted, is_right) in RANGES.items():
+            if not is_right(getattr(self, key)):
+                raise InputError(f"train.{key} is {getattr(self, key)!r}; {wanted} is wanted")
         if self.tokens < self.tokens_per_step:
             raise InputError(
                 f"train.tokens is {self.tokens:,}, less than one step of batch_size x sequence_length = "
@@ -166,14 +163,8 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class Run:
-    """One proxy to train.
+    """One proxy to train."""
 
-    Attributes:
-        id: Its name, which is also the name of its folder.
-        weights: Its mixture: domain -> weight, sum 1.
-        seed: Seed of its first weights and of its data order.
-    """
-
-    id: str
-    weights: dict[str, float]
-    seed: int
+    id: str  # Also the name of its folder.
+    weights: dict[str, float]  # Domain -> weight, sum 1.
+    seed: int  # Of its first weights and of its data order.

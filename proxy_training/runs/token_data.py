@@ -15,19 +15,11 @@ from proxymix.schemas import TokensManifest, read_tokens_manifest
 
 @dataclass(frozen=True)
 class TokenData:
-    """Token shards as blocks of one sequence length.
-
-    Attributes:
-        folder: Where the shards are.
-        manifest: What their manifest.json says.
-        sha256: The hash of that manifest.
-        train: Domain -> its training blocks.
-        valid: Domain -> its validation blocks.
-    """
+    """Token shards as blocks of one sequence length, by domain."""
 
     folder: Path
     manifest: TokensManifest
-    sha256: str
+    sha256: str  # Of the manifest.
     train: dict[str, TokenDomain]
     valid: dict[str, TokenDomain]
 

@@ -28,19 +28,12 @@ FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
 
 @dataclass
 class WandbRun:
-    """What an offline file holds about its run.
-
-    Attributes:
-        name: The run's display name.
-        config: The configuration it was started with.
-        history: Logged rows, in order.
-        exit_code: 0 when the run ended well, None when it never ended.
-    """
+    """What an offline file holds about its run."""
 
     name: str = ""
     config: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-    exit_code: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)  # Logged rows, in order.
+    exit_code: int | None = None  # 0 when the run ended well, None when it never ended.
 
 
 def read_wandb_file(path: Path) -> WandbRun:

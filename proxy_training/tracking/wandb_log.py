@@ -26,28 +26,18 @@ NAMES = {"train_loss": "metric/train_loss", "learning_rate": "lr"}
 
 @dataclass
 class WandbService:
-    """What this process has found out about wandb, whose service all its runs share.
+    """What this process has found out about wandb, whose service all its runs share."""
 
-    Attributes:
-        hangs: It did not answer, so no further run is logged.
-        has_server: Its server could be reached; otherwise further runs write files only.
-    """
-
-    hangs: bool = False
-    has_server: bool = True
+    hangs: bool = False  # It did not answer, so no further run is logged.
+    has_server: bool = True  # It could be reached; otherwise further runs write files only.
 
 
 SERVICE = WandbService()
 
 
 class WandbLog:
-    """The wandb run of one proxy. After wandb's first failure, which is reported, it does nothing more.
-
-    Args:
-        run: The run's name.
-        mode: See `open_wandb_log`.
-        start: Starts the wandb run in a mode.
-        warn: Called with a message about each failure.
+    """The wandb run of one proxy, which `start` starts. After wandb's first failure, of which `warn` is told, it does
+    nothing more.
     """
 
     def __init__(
@@ -154,11 +144,10 @@ def open_wandb_log(
 
     Args:
         mode: "offline" writes files, "online" also sends them, "disabled" does nothing.
-        folder: The run's folder.
-        run: The run's name, which wandb shows.
+        folder, run: The run's folder, and its name, which wandb shows.
         group: What wandb groups runs by: the study and the stage.
         config: Settings and mixture.
-        warn: Called once with a message if wandb fails.
+        warn: Called with a message if wandb fails.
     """
 
     def start(mode: WandbMode) -> Any:
