@@ -423,6 +423,8 @@ def test_a_validation_folder_that_is_not_there_stops_the_work(tmp_path: Path) ->
         ("code_0.json.gz", "code_0.jsonl.gz"),
         ("code_0.json", "code_0.jsonl"),
         ("code_0.JSONL", "code_0.jsonl"),
+        ("web_aa", r"web_aa\.jsonl"),
+        ("web.jsonl.ab", r"web\.ab\.jsonl"),
         ("web_1.jsonl.bz2", "convert"),
         ("code.txt", "convert"),
         ("code_0.arrow", "convert"),
@@ -431,7 +433,7 @@ def test_a_validation_folder_that_is_not_there_stops_the_work(tmp_path: Path) ->
 )
 def test_text_in_another_format_is_not_left_out(tmp_path: Path, name: str, remedy: str) -> None:
     corpus(tmp_path, "train/web_0.jsonl", f"train/{name}")
-    with pytest.raises(InputError, match=f"{name}.*{remedy}"):
+    with pytest.raises(InputError, match=rf"{name}.*{remedy}"):
         corpus_files(tmp_path)
 
 

@@ -138,14 +138,25 @@ def _pass_over(path: Path) -> None:
             raise InputError(
                 f"{inside}: corpus files lie in {path.parent} itself; move it there as {path.name}_0.jsonl, or remove it"
             )
-    elif OTHER_DATA.fullmatch(path.name) and not BESIDE_DATA.fullmatch(path.name):
+    elif not BESIDE_DATA.fullmatch(path.name) and (OTHER_DATA.fullmatch(path.name) or _begins_with_an_object(path)):
         remedy = "convert it, or give it another name if it holds no text"
+        if not OTHER_DATA.fullmatch(path.name):  # web_aa or web.jsonl.aa, as `split` names parts
+            remedy = f"if each line is an object, call it {path.name.replace('.jsonl', '')}.jsonl"
         if re.search(r"\.(json|ndjson)(\.(gz|zst))?$", path.name):
             remedy = f"if each line is an object, call it {re.sub(r'[.](json|ndjson)', '.jsonl', path.name)}"
         elif path.name.lower().endswith(EXTENSIONS):
             remedy = f"call it {path.name.lower()}"
         raise InputError(f"{path}: {wanted}, and this file would be left out; {remedy}")
     say_once(f"{path}: not read, because {wanted}")
+
+
+def _begins_with_an_object(path: Path) -> bool:
+    """Whether a file begins as a line of JSON does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) in (b'{"', b"{ ")
+    except OSError:
+        return False
 
 
 def _link(path: Path) -> str:
