@@ -4,17 +4,16 @@ python data_preparation/count.py --tokens studies/mine/tokens --out studies/mine
 """
 
 import shlex
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from data_preparation.tokens.true_sizes import true_sizes
 from proxymix.errors import InputError
-from proxymix.messages import aligned, nearest, next_command, some
+from proxymix.messages import aligned, next_command
 from proxymix.progress import say
-from proxymix.schemas import MAX_COUNT, Domains, distinct_names, plain_name, read_tokens_manifest
-from proxymix.token_counts import read_counts
+from proxymix.schemas import Domains, read_tokens_manifest
 
 
 def count(tokens: Path, out: Path, counts: Path | None = None, multiplier: dict[str, float] | None = None) -> None:
@@ -41,66 +40,13 @@ def count(tokens: Path, out: Path, counts: Path | None = None, multiplier: dict[
         raise InputError(
             f"{tokens}/manifest.json: no training tokens; run `proxymix tokenize` on a corpus that holds text"
         )
-    if counts is not None and multiplier is not None:
-        raise InputError("counts and multiplier both say how large the domains are; give one of them")
-    if counts is not None:
-        sizes = _named(_sizes_in(counts, names), names, str(counts))
-        if missing := [name for name in names if name not in sizes]:
-            raise InputError(f"{counts}: lacks {some(missing)}, of which {tokens} holds tokens; add the true sizes")
-        domains = _with_true_sizes(domains, sizes, str(counts))
-    if multiplier is not None:
-        times = _named(multiplier, names, "multiplier")
-        sizes = {name: times.get(name, 1) * domains.tokens[number] for number, name in enumerate(names)}
-        domains = _with_true_sizes(domains, sizes, "multiplier")
+    sizes = true_sizes(names, domains.tokens.tolist(), counts, multiplier)
+    if sizes is not None:
+        domains = replace(domains, available_tokens=np.array(sizes))
     domains.write(out)
     _say_sizes(domains)
     say(f"Written: {out}")
     say(f"Next: {next_command(out, 'synthesize', f'--domains {shlex.quote(str(out))} --num_mixtures 64 --out .')}")
-
-
-def _sizes_in(counts: Path, names: Sequence[str]) -> dict[str, float]:
-    """The tokens in a file by its groups, or by its datasets where these have the domains' names."""
-    by_group: dict[str, float] = {}
-    by_dataset: dict[str, float] = {}
-    for dataset in read_counts(counts):
-        for name, sizes in ((dataset.group, by_group), (dataset.dataset, by_dataset)):
-            sizes[name] = sizes.get(name, 0) + dataset.tokens
-    return by_dataset if {plain_name(name) for name in by_dataset} == set(names) else by_group
-
-
-def _named(given: Mapping[str, float], names: Sequence[str], where: str) -> dict[str, float]:
-    """Numbers by the domains' own names.
-
-    Raises:
-        InputError: If one is given for what is no domain, or two for one.
-    """
-    for name in distinct_names(given, where):
-        if (domain := plain_name(name)) not in names:
-            hint = nearest(domain, names) or f"; there are {some(names)}"
-            raise InputError(f"{where}: the tokens have no training domain {domain!r}{hint}")
-    return {plain_name(name): value for name, value in given.items()}
-
-
-def _with_true_sizes(domains: Domains, sizes: Mapping[str, float], where: str) -> Domains:
-    """The domains with their true sizes; what these say about the tokens on disk is reported.
-
-    Raises:
-        InputError: If a size cannot be, or all are 0.
-    """
-    for name, on_disk in zip(domains.names, domains.tokens.tolist(), strict=True):
-        if not 0 <= sizes[name] <= MAX_COUNT:
-            raise InputError(
-                f"{where}: {name} has {sizes[name]:g} tokens by this; from 0 to {MAX_COUNT:g} are possible"
-            )
-        true = round(sizes[name])
-        if true < on_disk:
-            say(f"{where}: {name} has {true:,} tokens by this, fewer than the {on_disk:,} on disk; is that meant?")
-        elif true and not on_disk:
-            say(f"{where}: {name} has {true:,} tokens by this and none on disk, so no proxy can train on it")
-    sized = replace(domains, available_tokens=np.array([round(sizes[name]) for name in domains.names]))
-    if not sized.true_tokens.any():
-        raise InputError(f"{where}: no domain has any tokens")
-    return sized
 
 
 def _say_sizes(domains: Domains) -> None:

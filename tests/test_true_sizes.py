@@ -123,3 +123,18 @@ def test_the_command_takes_a_multiplier_by_domain(tokens: Path, tmp_path: Path) 
     out = tmp_path / "domains.csv"
     assert main(["count", "--tokens", str(tokens), "--out", str(out), "--multiplier", "{web: 1e5, code: 2}"]) == 0
     assert Domains.read(out).true_tokens.tolist() == [600_000_000, 6_000, 1_000]
+
+
+def test_a_study_knows_before_it_begins_that_true_sizes_are_of_another_corpus(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ON_DISK:
+        file = tmp_path / f"c/train/{name}_0.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('{"text": "one"}\n{"text": "two"}\n')
+    true_sizes(tmp_path / "sizes.csv", {"web": 7, "cod": 5, "law": 2})
+    (tmp_path / "c.yaml").write_text(
+        f"study: {tmp_path}/s\ncorpus: {{path: {tmp_path}/c, counts: {tmp_path}/sizes.csv}}\n"
+    )
+    assert main(["run", "--config", str(tmp_path / "c.yaml"), "--dry_run"]) == 2
+    assert "'cod'; did you mean code?" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from pathlib import Path
 from data_preparation.documents.corpus import corpus_files
 from data_preparation.documents.installed_files import DOMAINS
 from data_preparation.tokens.tokenizer import load_tokenizer
+from data_preparation.tokens.true_sizes import check_named
 from mixture_config.design.references import check_names
 from mixture_config.geometry.constraints import Constraints
 from proxymix.app.config import Config, path_settings, setting_of
@@ -39,6 +40,7 @@ def check_given(study: Study, config: Config) -> None:
     elif (study.path / "domains.csv").exists():
         names = _known_names(study.path / "domains.csv")
     if names:
+        check_named(names, config.get("corpus.counts"), config.get("corpus.multiplier"))
         _check_names(study, config, names)
 
 
