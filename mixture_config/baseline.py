@@ -12,13 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from mixture_config.design.heuristics import (
-    BUDGETED,
-    heuristic_weights,
-    proportional_weights,
-    temperature_weights,
-    uniform_weights,
-)
+from mixture_config.design.heuristics import BUDGETED, heuristic_weights, unlimited_weights
 from mixture_config.files.counts import fixed_weights, regroup
 from mixture_config.files.mixture import Mixture
 from mixture_config.geometry.simplex import percent_hint
@@ -98,7 +92,8 @@ def baseline(
         groups, available = list(totals), sum(totals.values())
         trained = available if budget is None else budget
         tokens = np.array(list(totals.values()), dtype=float)
-        wanted, fixed_values = _wanted(method, tokens, temperature), np.array(fixed_weights(fixed, groups))
+        wanted = unlimited_weights(method, tokens, temperature or 1.0)
+        fixed_values = np.array(fixed_weights(fixed, groups))
         solved = heuristic_weights(tokens, wanted, minimum_share, trained, max_epochs, fixed_values, groups)
     except InputError as error:
         raise InputError(f"{domains}: {error}") from None
@@ -144,13 +139,6 @@ def _group_totals(datasets: Sequence[Dataset]) -> dict[str, int]:
     for dataset in datasets:
         totals[dataset.group] += dataset.tokens
     return totals
-
-
-def _wanted(method: str, tokens: np.ndarray, temperature: float | None) -> np.ndarray:
-    """The weights of a method where no floor, cap or fixed weight binds, shape (num_groups,)."""
-    if method == "temperature" and temperature is not None:
-        return temperature_weights(tokens, temperature)
-    return uniform_weights(tokens) if method in ("uniform", "unimax") else proportional_weights(tokens)
 
 
 def _epochs(weights: Mapping[str, float], tokens: Mapping[str, int], budget: int) -> dict[str, float]:

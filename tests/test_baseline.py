@@ -21,7 +21,6 @@ from mixture_config.design.heuristics import (
     baseline_weights,
     heuristic_weights,
     temperature_weights,
-    unimax_weights,
 )
 from mixture_config.files.mixture import Mixture
 from proxymix.app.cli import main
@@ -288,7 +287,7 @@ def unimax_by_the_paper(sizes, budget, max_epochs):
 def test_unimax_is_the_papers_loop(sizes, part, max_epochs):
     budget = max(int(part * max_epochs * sum(sizes)), 1)
     if budget <= max_epochs * sum(sizes):
-        weights = unimax_weights(np.array(sizes, dtype=float), budget, max_epochs)
+        weights = baseline_weights("unimax", np.array(sizes, dtype=float), budget=budget, max_epochs=max_epochs)
         np.testing.assert_allclose(weights, unimax_by_the_paper(sizes, budget, max_epochs), rtol=1e-9, atol=1e-15)
 
 

@@ -4,7 +4,7 @@ BASELINES names them. `heuristic_weights` holds any of them to fixed weights, a 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -15,11 +15,7 @@ from proxymix.messages import nearest
 
 LIMIT_ROUNDOFF = 1e-13  # relative: a limit that is passed by less is met
 BUDGETED = ("unimax", "capped")  # baselines that mean nothing without a budget
-
-
-def proportional_weights(tokens: np.ndarray) -> np.ndarray:
-    """Weights in proportion to the tokens: the prior."""
-    return tokens / tokens.sum()
+BASELINES = ("prior", "proportional", "temperature", "uniform", *BUDGETED)
 
 
 def temperature_weights(tokens: np.ndarray, temperature: float = 0.5) -> np.ndarray:
@@ -28,51 +24,26 @@ def temperature_weights(tokens: np.ndarray, temperature: float = 0.5) -> np.ndar
     return flat / flat.sum()
 
 
-def uniform_weights(tokens: np.ndarray) -> np.ndarray:
-    """The same weight for every domain that has tokens."""
-    return (tokens > 0) / np.count_nonzero(tokens)
-
-
-def unimax_weights(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
-    """As uniform as max_epochs passes over every domain allow: UniMax (Chung et al. 2023, arXiv:2304.09151).
-
-    The paper visits domains from small to large, and gives each an equal part of what is left of the budget, at most
-    max_epochs times its size. The result is min(scale, cap) at the one scale where the weights sum to 1. The paper counts
-    characters, and does not spend the part of a budget that the caps cannot fill. Here tokens count, and such a budget is
-    an error.
-
-    Raises:
-        InputError: If there is no budget, or the caps cannot fill it.
-    """
-    return heuristic_weights(tokens, uniform_weights(tokens), budget=_needed(budget, "unimax"), max_epochs=max_epochs)
-
-
-def capped_weights(tokens: np.ndarray, budget: int | None = None, max_epochs: float = 4.0) -> np.ndarray:
-    """The prior, if it takes no domain more than max_epochs times.
-
-    The prior repeats every domain equally often, so it is within all caps or none. Caps change only other weights: those
-    of a temperature below 1, or uniform ones (UniMax).
-
-    Raises:
-        InputError: If there is no budget, or the caps cannot fill it.
-    """
-    return heuristic_weights(tokens, budget=_needed(budget, "capped"), max_epochs=max_epochs)
-
-
-BASELINES: dict[str, Callable[..., np.ndarray]] = {
-    "prior": proportional_weights,
-    "proportional": proportional_weights,
-    "temperature": temperature_weights,
-    "uniform": uniform_weights,
-    "unimax": unimax_weights,
-    "capped": capped_weights,
-}
+def unlimited_weights(name: str, tokens: np.ndarray, temperature: float = 0.5) -> np.ndarray:
+    """The weights of a baseline where no floor, cap or fixed weight binds: sum 1, shape (num_domains,)."""
+    if name == "temperature":
+        return temperature_weights(tokens, temperature)
+    if name in ("uniform", "unimax"):
+        return (tokens > 0) / np.count_nonzero(tokens)
+    return tokens / tokens.sum()
 
 
 def baseline_weights(
     name: str, tokens: np.ndarray, temperature: float = 0.5, budget: int | None = None, max_epochs: float = 4.0
 ) -> np.ndarray:
     """The weights of a baseline by its name: sum 1, shape (num_domains,).
+
+    UniMax (Chung et al. 2023, arXiv:2304.09151) is as uniform as max_epochs passes over every domain allow. The paper visits
+    domains from small to large, and gives each an equal part of what is left of the budget, at most max_epochs times its size.
+    The result is min(scale, cap) at the one scale where the weights sum to 1. The paper counts characters, and does not spend
+    the part of a budget that the caps cannot fill. Here tokens count, and such a budget is an error.
+
+    `capped` is the prior, which repeats every domain equally often: it is within all caps or none.
 
     Args:
         name: One of BASELINES.
@@ -86,9 +57,12 @@ def baseline_weights(
     """
     if name not in BASELINES:
         raise InputError(f"{name!r} is none of the baselines {', '.join(BASELINES)}{nearest(name, BASELINES)}")
-    if name == "temperature":
-        return temperature_weights(tokens, temperature)
-    return BASELINES[name](tokens, budget, max_epochs) if name in BUDGETED else BASELINES[name](tokens)
+    wanted = unlimited_weights(name, tokens, temperature)
+    if name not in BUDGETED:
+        return wanted
+    if budget is None:
+        raise InputError(f"{name} needs a budget: the tokens of the final training, of which max_epochs makes caps")
+    return heuristic_weights(tokens, wanted, budget=budget, max_epochs=max_epochs)
 
 
 def heuristic_weights(
@@ -133,12 +107,6 @@ def heuristic_weights(
     lower = np.where(is_fixed, fixed, np.where(free, np.minimum(minimum_share, caps), 0.0))
     upper = np.where(is_fixed, fixed, np.where(free, caps, 0.0))
     return water_fill(tokens if wanted is None else wanted, lower, upper)
-
-
-def _needed(budget: int | None, name: str) -> int:
-    if budget is None:
-        raise InputError(f"{name} needs a budget: the tokens of the final training, of which max_epochs makes caps")
-    return budget
 
 
 def _left_by(fixed: np.ndarray, tokens: np.ndarray, names: Sequence[str]) -> float:
