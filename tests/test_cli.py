@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
@@ -13,9 +14,11 @@ import pytest
 
 from proxymix.app import cli
 from proxymix.app.cli import main
-from proxymix.app.parameters import build_arguments, parameters
+from proxymix.app.config import study_settings
+from proxymix.app.help import EXAMPLES, grouped, grouped_study
+from proxymix.app.parameters import Parameter, build_arguments, parameters
 from proxymix.app.parser import Parser
-from proxymix.app.stages import stage_named
+from proxymix.app.stages import STAGES, stage_named
 from proxymix.errors import InputError
 from proxymix.progress import Bar, say_once
 
@@ -59,6 +62,7 @@ def cook(
     spices: dict[str, float] | None = None,
     sides: dict[str, list[str]] | None = None,
     size: Literal["small", "large"] | None = None,
+    heat: int | Literal["auto"] = "auto",
     seed: int = 0,
     workers: int | None = None,
     sauce: Sauce = Sauce(cream=2),
@@ -77,6 +81,7 @@ def cook(
         spices: How much of each.
         sides: What goes with what.
         size: Of the eggs.
+        heat: Of the stove.
         seed: Of the draws.
         workers: Cooks.
         sauce: The sauce.
@@ -171,7 +176,51 @@ def test_help_shows_what_can_be_chosen():
     parser = Parser("cook", cook.__doc__)
     parser.add(parameters(cook))
     shown = parser._parser.format_help()
-    assert "--kind {soft,hard}" in shown and "--size {small,large}" in shown
+    assert "--kind {soft,hard}" in shown and "--size {small,large}" in shown and "--heat auto|N" in shown
+    assert "--boil, --no_boil" in shown
+
+
+COMMANDS = ["run", *(stage.name for stage in STAGES)]
+
+
+def settings_and_groups(command: str) -> tuple[dict[str, Parameter], dict[str, list[str]]]:
+    if command == "run":
+        return study_settings(), grouped_study(study_settings())
+    settings = parameters(stage_named(command).load())
+    return settings, grouped(stage_named(command), settings)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_holds_every_setting_once_in_a_group(command):
+    settings, groups = settings_and_groups(command)
+    assert sorted(key for keys in groups.values() for key in keys) == sorted(settings)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_examples_that_its_parser_understands(command):
+    settings, groups = settings_and_groups(command)
+    for example in EXAMPLES[command]:
+        parser = Parser("x", "x")
+        parser.add_file_flags(study=command not in ("run", "report"))
+        parser.add_switch("dry_run", "x")
+        parser.add(settings, "" if command == "run" else stage_named(command).positional, groups)
+        program, name, *arguments = shlex.split(example)
+        assert (program, name) == ("proxymix", command)
+        parser.parse(arguments)
+
+
+def test_the_help_of_run_begins_with_examples_and_what_matters(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    shown = capsys.readouterr().out
+    marks = [
+        "\nexamples:\n  proxymix run --config",
+        "\nwhat matters first:\n",
+        "--budget N",
+        "\ntrain: ",
+        "--train.warmup",
+    ]
+    assert [shown.index(mark) for mark in marks] == sorted(shown.index(mark) for mark in marks)
 
 
 def test_a_mapping_is_given_whole_or_entry_by_entry():

@@ -93,6 +93,7 @@ def _overview() -> str:
 def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
     """Parse a stage's flags and call it; with --study, its files lie in the study and its settings in study.yaml."""
     from proxymix.app.config import read_stage_settings
+    from proxymix.app.help import examples, grouped
     from proxymix.app.old_names import old_keys
     from proxymix.app.parameters import build_arguments, parameters
     from proxymix.app.parser import Parser, given_value
@@ -102,9 +103,10 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
     wanted = parameters(function)
     shared = {name.partition(".")[0] for name in wanted if "." in name}
     own = "" if stage.settings_section in shared else stage.settings_section
-    parser = Parser(program, function.__doc__ or stage.help, old_keys({*shared, stage.settings_section}, own))
+    old = old_keys({*shared, stage.settings_section}, own)
+    parser = Parser(program, function.__doc__ or stage.help, old, examples(stage.name))
     parser.add_file_flags(study="study" not in wanted)
-    parser.add(wanted, positional=stage.positional)
+    parser.add(wanted, stage.positional, grouped(stage, wanted))
     study_given, config_given = (given_value(arguments, name) for name in ("study", "config"))
     study = Study(Path(study_given)) if study_given else None
     if study is not None:

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from proxymix.app.old_names import old_keys, renamed
 from proxymix.app.parameters import Parameter, parameters
-from proxymix.app.stages import RENAMED, SHARED_SETTINGS, STAGES, Stage, shared_key
+from proxymix.app.stages import RENAMED, SHARED_SETTINGS, STAGES, Stage, shared_key, stage_named
 from proxymix.app.value_types import as_written, options
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
@@ -36,6 +36,8 @@ def study_settings() -> dict[str, Parameter]:
                 continue
             if key not in SHARED_SETTINGS or key not in found or found[key].default is None:
                 found[key] = parameter
+    full_help = parameters(stage_named("fit").load())["objective"].help
+    found["objective"] = dataclasses.replace(found["objective"], help=full_help)
     sections = _sections_in_order()
     rank = {key: sections.index(key.partition(".")[0]) if "." in key else -1 for key in found}
     order = sorted(found, key=lambda key: (key != "study", key not in SHARED_SETTINGS, rank[key]))

@@ -44,13 +44,19 @@ class Parser:
         program: The command, as messages name it.
         text: What the command does; a docstring's first paragraphs are taken.
         old: Old key of a setting -> its key of today.
+        examples: Lines that follow in the help as they are.
     """
 
-    def __init__(self, program: str, text: str, old: Mapping[str, str] | None = None) -> None:
+    def __init__(self, program: str, text: str, old: Mapping[str, str] | None = None, examples: str = "") -> None:
         parsed = docstring_parser.parse(text)
-        description = "\n\n".join(part for part in (parsed.short_description, parsed.long_description) if part)
+        paragraphs = (parsed.short_description, parsed.long_description, examples)
+        description = "\n\n".join(part for part in paragraphs if part)
         self._parser = jsonargparse.ArgumentParser(
-            prog=program, description=description, exit_on_error=False, formatter_class=_Formatter, allow_abbrev=False
+            prog=program,
+            description=description,
+            exit_on_error=False,
+            formatter_class=_Formatter,
+            allow_abbrev=False,
         )
         self._settings: dict[str, Parameter] = {}
         self._filled: dict[str, Any] = {}
@@ -74,26 +80,43 @@ class Parser:
         self._switches.append(name)
         self._parser.add_argument(f"--{name}", action="store_true", help=text)
 
-    def add(self, settings: Mapping[str, Parameter], positional: str = "") -> None:
-        """A flag for each setting."""
+    def add(
+        self,
+        settings: Mapping[str, Parameter],
+        positional: str = "",
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """A flag for each setting.
+
+        Args:
+            settings: The settings by their keys.
+            positional: The one that is given without a flag, if any.
+            groups: Title in the help -> the settings below it, every one of them once.
+        """
         self._positional = positional
-        for key, parameter in settings.items():
-            self._settings[key] = parameter
-            text = parameter.help or argparse.SUPPRESS
-            if parameter.required:
-                text = f"{parameter.help} (required, or from --study)"
-            default = None if parameter.required else parameter.default
-            kind = read_as(parameter.type)
-            if key == positional:
-                self._parser.add_argument(key, type=kind, nargs="?", help=text)
-            elif kind is bool:
-                yes_no = jsonargparse.ActionYesNo
-                self._parser.add_argument(f"--{key}", action=yes_no, nargs="?", default=default, help=text)
-            elif _is_list(parameter.type):
-                self._parser.add_argument(f"--{key}", type=str, nargs="+", default=default, help=text)
-            else:
-                metavar = placeholder(parameter.type)
-                self._parser.add_argument(f"--{key}", type=kind, default=default, help=text, metavar=metavar)
+        self._settings |= settings
+        given = [positional.upper()] * bool(positional)
+        self._parser.usage = " ".join([self._parser.prog, *given, "[settings]"]) if groups else None
+        for title, keys in (groups or {"": list(settings)}).items():
+            group = self._parser.add_argument_group(title) if title and keys else self._parser
+            for key in keys:
+                self._add(group, key, settings[key])
+
+    def _add(self, group: Any, key: str, parameter: Parameter) -> None:
+        text = parameter.help or argparse.SUPPRESS
+        if parameter.required:
+            text = f"{parameter.help} (required, or from --study)"
+        default = None if parameter.required else parameter.default
+        kind = read_as(parameter.type)
+        if key == self._positional:
+            group.add_argument(key, type=kind, nargs="?", help=text)
+        elif kind is bool:
+            yes_no = jsonargparse.ActionYesNo
+            group.add_argument(f"--{key}", action=yes_no, nargs="?", default=default, help=text)
+        elif _is_list(parameter.type):
+            group.add_argument(f"--{key}", type=str, nargs="+", default=default, help=text, metavar="NAME")
+        else:
+            group.add_argument(f"--{key}", type=kind, default=default, help=text, metavar=placeholder(parameter.type))
 
     def fill(self, values: Mapping[str, Any], source: str) -> None:
         """Values from a file, under the keys of the settings, checked one by one.
@@ -246,6 +269,9 @@ class _Formatter(jsonargparse.DefaultHelpFormatter):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{**kwargs, "max_help_position": 28, "width": 110})
 
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return str(super()._format_action_invocation(action)).replace(" ,", ",").strip()
+
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
         """Nothing after a switch, though it also takes true or false."""
         is_switch = isinstance(action, jsonargparse.ActionYesNo)
@@ -261,7 +287,9 @@ class _Formatter(jsonargparse.DefaultHelpFormatter):
         return f"{text} (default: {default.replace('%', '%%')})"
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
+        parts = text.split("\n\n")
+        filled = [part if "\n  " in part else textwrap.fill(" ".join(part.split()), width) for part in parts]
+        return "\n\n".join(filled)  # lines that are indented, such as examples, stay as they are
 
 
 def given_value(arguments: Sequence[str], name: str) -> str | None:

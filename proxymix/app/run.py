@@ -13,6 +13,7 @@ from proxymix.app.changes import Changes, changes, require_leave
 from proxymix.app.checks import check_counted, check_given
 from proxymix.app.config import Config, study_settings
 from proxymix.app.estimate import say_cost, say_duration
+from proxymix.app.help import examples, grouped_study
 from proxymix.app.old_names import old_keys
 from proxymix.app.parameters import build_arguments
 from proxymix.app.parser import Parser, given_value
@@ -30,14 +31,14 @@ same bytes; `--study DIR` alone continues a study with its own settings. Every s
 
 def run_command(arguments: Sequence[str]) -> None:
     """`proxymix run`."""
-    parser = Parser("proxymix run", RUN_HELP, old_keys(RENAMED))
+    parser = Parser("proxymix run", RUN_HELP, old_keys(RENAMED), examples("run"))
     parser.add_file_flags(study=False)
     parser.add_switch("dry_run", "Say what would be done and how long it would take, and do nothing.")
     parser.add_switch(
         "calibrate", "Train for some seconds to say how long it will take; otherwise that is a rough figure."
     )
     parser.add_switch("update", "Let this configuration replace the study's own; what the change touches is redone.")
-    parser.add(study_settings())
+    parser.add(study_settings(), groups=grouped_study(study_settings()))
     config, source = _given_config(arguments)
     parser.fill(config, source)
     values = parser.parse(arguments)

@@ -11,6 +11,9 @@ from jsonargparse.typing import register_type
 
 from proxymix.whole_numbers import whole_number
 
+NAMES = {int: "N", float: "X", Path: "PATH", bool: "true|false"}
+"""Type -> what stands for a value of it in the help."""
+
 
 class WholeNumber(int):
     """Stands for `int` in the parser: a whole number may be written as 25B, 25e9 or 1_000."""
@@ -149,10 +152,10 @@ def _plural(kind: Any) -> str:
 
 
 def placeholder(kind: Any) -> str:
-    """What stands for a value in the help: N, X, PATH, or the choices."""
-    for part in (kind, *typing.get_args(kind)):
-        if typing.get_origin(part) is Literal:
-            return "{" + ",".join(map(str, typing.get_args(part))) + "}"
-    if "Path" in str(kind):
-        return "PATH"
-    return "N" if kind in (int, int | None) else "X" if kind in (float, float | None) else "VALUE"
+    """What stands for a value in the help: N, X, PATH, {a,b} for choices, auto|N where a number or a word can stand."""
+    parts = [part for part in options(kind) if part is not type(None)]
+    words = [str(choice) for part in parts if typing.get_origin(part) is Literal for choice in typing.get_args(part)]
+    names = [NAMES[part] for part in parts if part in NAMES]
+    if words:
+        return "|".join([*words, *names]) if names else "{" + ",".join(words) + "}"
+    return names[0] if len(names) == len(parts) == 1 else "VALUE"
