@@ -61,7 +61,7 @@ def test_what_a_live_process_is_writing_is_no_litter(tmp_path):
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_a_link_to_a_folder_stays_and_its_folder_is_replaced(tmp_path, exists):
+def test_a_link_to_a_folder_stays_and_its_folder_is_replaced_whole(tmp_path, exists):
     (tmp_path / "disk").mkdir()
     if exists:
         (tmp_path / "disk" / "report").mkdir()
@@ -81,15 +81,6 @@ def test_a_link_to_a_file_is_replaced_and_the_file_stays(tmp_path):
     write_text(tmp_path / "a.csv", "ours")
     assert (tmp_path / "theirs.csv").read_text() == "theirs"
     assert (tmp_path / "a.csv").read_text() == "ours" and not (tmp_path / "a.csv").is_symlink()
-
-
-def test_a_folder_is_replaced_whole_so_old_members_do_not_survive(tmp_path):
-    for names in (["a", "b"], ["c"]):
-        with replacing(tmp_path / "folder") as temporary:
-            temporary.mkdir()
-            for name in names:
-                (temporary / name).write_text(name)
-    assert names_in(tmp_path / "folder") == ["c"]
 
 
 KILLED_AT = """
