@@ -29,9 +29,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that read the finished study are slow, because making it takes seconds."""
+    """Tests that read a whole study are slow, because making it takes seconds."""
     for item in items:
-        if "finished_study" in getattr(item, "fixturenames", ()):
+        if {"finished_study", "trained_study"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
 
 
@@ -41,3 +41,14 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from synthetic_study import Law, built_once, write_study
 
     return built_once(tmp_path_factory.getbasetemp(), "finished_study", lambda folder: write_study(folder, Law(5)))
+
+
+@pytest.fixture(scope="session")
+def trained_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A confirmed study whose proxies are trained, for tests that only read it. Its corpus lies beside it."""
+    from synthetic_study import built_once
+    from tiny_study import build, warm_up
+
+    study = built_once(tmp_path_factory.getbasetemp(), "trained_study", build)
+    warm_up(study)
+    return study
