@@ -127,10 +127,24 @@ def test_how_many_workers_did_the_work_does_not_make_it_stale(study):
     assert study.state(STAGE, {**call(study), "workers": 8}) == "done"
 
 
+def rewrite(record: Path, old: str, new: str) -> None:
+    """Change a record as if an older version had written it, which did not seal it."""
+    content = json.loads(record.read_text().replace(old, new))
+    del content["sha256"]
+    record.write_text(json.dumps(content))
+
+
+def test_a_record_with_a_changed_letter_is_stale(study):
+    study.perform(STAGE, upper, call(study))
+    record = study.path / "stages" / "upper.json"
+    record.write_text(record.read_text().replace('"numpy"', '"numqy"'))
+    assert study.state(STAGE, call(study)) == "stale"
+
+
 def test_a_setting_that_got_another_name_does_not_make_its_stage_stale(study, monkeypatch):
     study.perform(STAGE, upper, call(study, times=3))
     record = study.path / "stages" / "upper.json"
-    record.write_text(record.read_text().replace('"times"', '"repeats"'))
+    rewrite(record, '"times"', '"repeats"')
     assert study.state(STAGE, call(study, times=3)) == "stale"
     monkeypatch.setitem(RENAMED, "upper", {"repeats": "times"})
     assert study.state(STAGE, call(study, times=3)) == "done"
@@ -535,7 +549,7 @@ def test_a_setting_that_a_record_does_not_know_was_at_its_default(begun):
     study, config = begun
     tokenize = stage_named("tokenize")
     record = study.record_path(tokenize)
-    write_text(record, record.read_text().replace('"valid_fraction"', '"of_another_version"'))
+    rewrite(record, '"valid_fraction"', '"of_another_version"')
     assert study.state(tokenize, study.call(tokenize, config)) == "done"
     assert study.state(tokenize, study.call(tokenize, Config(config | {"tokenize.valid_fraction": 0.5}))) == "stale"
 
@@ -555,6 +569,7 @@ def test_a_record_of_any_shape_is_stale_and_no_error(begun, part, value):
     record = study.record_path(tokenize)
     content = json.loads(record.read_text()) if not hasattr(study, "whole") else study.whole
     study.whole = content
+    content.pop("sha256", None)
     record.write_text(json.dumps(content | {part: value}))
     study.states(config)
     changes(study, config)

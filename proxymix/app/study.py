@@ -5,7 +5,9 @@ Comparing these with the files at hand tells done, stale or missing. Nothing in 
 wandb folders and what begins with a dot. So a study that was killed and continued ends with the same bytes.
 """
 
+import hashlib
 import importlib.metadata
+import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -52,6 +54,9 @@ class StageRecord:
         try:
             content = read_json(path)
         except InputError:
+            return cls()
+        seal = content.pop("sha256", None)
+        if seal is not None and seal != _seal(content):
             return cls()
         parts = {name: content.get(name) for name in cls.__dataclass_fields__}
         return cls(**{name: part for name, part in parts.items() if isinstance(part, dict)})
@@ -154,7 +159,7 @@ class Study:
         record["files"] = self.files(stage)
         versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
         record["versions"] = {"proxymix": __version__} | versions
-        write_json(record_path, record)
+        write_json(record_path, record | {"sha256": _seal(record)})
         remove(before)
 
     def is_written_by(self, stage: Stage, values: Mapping[str, Any]) -> bool:
@@ -301,6 +306,11 @@ class Study:
 
     def _outputs(self, stage: Stage) -> dict[str, str | None]:
         return {path.name: self.digest(path) for path in self.written(stage)}
+
+
+def _seal(record: Mapping[str, Any]) -> str:
+    """The hash of a record's content, by which damage to it is noticed."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _given_files(stage: Stage, values: Mapping[str, Any]) -> list[str]:
