@@ -3,7 +3,7 @@
 python benchmarks/cost.py [--repeats 3] [--seconds 10]
 
 For each case, in turn and as often as asked: ten seconds of calibration, then `proxymix sweep` of two runs on one worker
-over random tokens, about as long each as asked. Printed are medians; machines are often shared, so the two alternate.
+over tokens that are made, about as long each as asked. Printed are medians; machines are often shared, so the two alternate.
 """
 
 import argparse
@@ -18,16 +18,15 @@ from pathlib import Path
 
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from data_preparation.tokens.shards import ShardWriter
+from benchmarks.contenders import write_tokens
 from mixture_config.files.mixture import Mixture
 from proxy_training.device.calibration import chosen_layout, predicted_seconds
 from proxy_training.device.counting import counted, floor_seconds
 from proxy_training.device.roofline import measured_device
 from proxy_training.device.sweep_calibration import calibrated
 from proxy_training.runs.settings import TrainSettings
-from proxymix.schemas import Shard, TokensManifest
 
 NUM_DOMAINS, NUM_RUNS = 10, 2
 SHORT = {"valid_tokens": 2048, "evaluations": 3}
@@ -35,20 +34,6 @@ CASES = [
     (1024, TrainSettings(model="80k", sequence_length=64, batch_size=8, **SHORT)),
     (4096, TrainSettings(model="1m", sequence_length=128, batch_size=4, **SHORT)),
 ]
-
-
-def write_random_tokens(folder: Path, vocabulary: int) -> None:
-    """Ten domains of random ids."""
-    rng = np.random.default_rng(0)
-    splits: dict[str, dict[str, tuple[Shard, ...]]] = {"train": {}, "valid": {}}
-    for split, size in (("train", 20_000), ("valid", 3_000)):
-        for name in (f"d{number}" for number in range(NUM_DOMAINS)):
-            with ShardWriter(folder, split, name, "uint16", shard_tokens=10**6) as writer:
-                writer.write(rng.integers(vocabulary, size=size), num_bytes=4 * size)
-            splits[split][name] = tuple(writer.shards)
-    tokenizer = {"name": "random", "sha256": "0", "vocabulary": vocabulary, "eos": 0, "eos_token": "<eos>"}
-    sources: dict[str, dict[str, list[str]]] = {split: {name: [] for name in found} for split, found in splits.items()}
-    TokensManifest(tokenizer, "uint16", splits, sources, {}).write(folder, {}, {})
 
 
 def sweep_seconds(settings: TrainSettings, tokens: Path, mixtures: Path, out: Path) -> float:
@@ -78,7 +63,7 @@ def main() -> None:
             Mixture({f"d{n}": 1 / NUM_DOMAINS for n in range(NUM_DOMAINS)}).write(mixtures / f"n{index:05d}.yaml")
         for vocabulary, case in CASES:
             tokens = Path(folder) / str(vocabulary)
-            write_random_tokens(tokens, vocabulary)
+            write_tokens(tokens, vocabulary, 20_000, NUM_DOMAINS)
             layout = chosen_layout(case, vocabulary, NUM_RUNS, 1)
             first = calibrated(counted(case, vocabulary, NUM_DOMAINS, device.kind), device, layout)
             settings = replace(case, tokens=int(options.seconds / first.seconds_per_token))

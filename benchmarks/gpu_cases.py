@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from gpu_sections import Context, results, write_tokens
+from contenders import write_tokens
+from gpu_sections import Context, results
 
 FIRST_CASE = "1m, 4k, 16 x 512"
 REGMIX_CASE = "1m, 50k, RegMix's 512 x 2048"

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from contenders import write_tokens
 from gpu_cases import FASTEST_WAY, WAYS
-from gpu_sections import TESTS_SO_FAR, Context, Item, WantsGpu, write_tokens
+from gpu_sections import TESTS_SO_FAR, Context, Item, WantsGpu
 
 TOLERANCES = {
     "cpu": {"fp32": 2e-3, "bf16": 0.05},  # nats, the largest difference of a training loss in 200 steps

@@ -121,27 +121,3 @@ def results(out: Path) -> list[dict[str, Any]]:
     from gpu import read_results
 
     return read_results(out)
-
-
-def write_tokens(folder: Path, vocabulary: int, num_tokens: int, num_domains: int = 4) -> Path:
-    """Domains that can be learned: in nine of ten steps the next id is the last one plus the domain's number + 1."""
-    import numpy as np
-
-    from data_preparation.tokens.shards import ShardWriter, token_dtype
-    from proxymix.schemas import Shard, TokensManifest
-
-    if (folder / "manifest.json").exists():
-        return folder
-    rng, dtype = np.random.default_rng(0), token_dtype(vocabulary)
-    splits: dict[str, dict[str, tuple[Shard, ...]]] = {"train": {}, "valid": {}}
-    for split, size in (("train", num_tokens), ("valid", max(20_000, num_tokens // 50))):
-        for number in range(num_domains):
-            steps = np.where(rng.random(size) < 0.1, rng.integers(vocabulary, size=size), number + 1)
-            with ShardWriter(folder, split, f"d{number}", dtype, shard_tokens=size // 2) as writer:
-                for part in np.array_split(np.cumsum(steps) % vocabulary, 4):
-                    writer.write(part, num_bytes=4 * len(part))
-            splits[split][f"d{number}"] = tuple(writer.shards)
-    tokenizer = {"name": "made", "sha256": "0", "vocabulary": vocabulary, "eos": 0, "eos_token": "<eos>"}
-    sources: dict[str, dict[str, list[str]]] = {split: {name: [] for name in found} for split, found in splits.items()}
-    TokensManifest(tokenizer, dtype, splits, sources, {}).write(folder, {}, {})
-    return folder

@@ -19,7 +19,6 @@ and then once more.
 import argparse
 import json
 import os
-import re
 import resource
 import statistics
 import subprocess
@@ -35,12 +34,11 @@ from typing import Any
 os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.cost import write_random_tokens
+from benchmarks.contenders import plain_step, pretrain_command, step_seconds, write_tokens
 from mixture_config.files.mixture import Mixture
 from proxy_training.device.layout import Layout, bytes_of_a_proxy, device_here, free_bytes, multiplies_bf16
 from proxy_training.launch.worker_process import WORKER_ENVIRONMENT
 from proxy_training.runs.settings import Run, TrainSettings
-from proxymix.files import write_text
 
 SHORT: dict[str, Any] = {"valid_tokens": 512, "evaluations": 1, "precision": "fp32"}
 CASES = {
@@ -70,7 +68,7 @@ def main() -> None:
             f"\n{name}: {settings.model}, vocabulary {vocabulary:,}, {settings.batch_size} x {settings.sequence_length}\n"
         )
         with tempfile.TemporaryDirectory() as folder:
-            write_random_tokens(Path(folder) / "tokens", vocabulary)
+            write_tokens(Path(folder) / "tokens", vocabulary, 20_000, len(DOMAINS))
             if options.rounds:
                 steady(name, settings, vocabulary, Path(folder), options.stacks, options.rounds)
             if options.command_runs:
@@ -153,7 +151,11 @@ def contend(case: str, folder: str, layout: dict[str, Any] | None = None, stack:
     if layout:
         take_step, per_step = ours(long, Path(folder), Layout(**layout))
     else:
-        take_step, per_step = vmapped(long, vocabulary, stack) if stack else plain(long, vocabulary)
+        take_step, per_step = (
+            vmapped(long, vocabulary, stack)
+            if stack
+            else (plain_step(long, vocabulary, device_here()), long.tokens_per_step)
+        )
     clock = time.perf_counter if device_here() == "cuda" else time.process_time
     for _ in range(2):
         take_step()
@@ -168,27 +170,6 @@ def contend(case: str, folder: str, layout: dict[str, Any] | None = None, stack:
         if device_here() == "cuda":
             torch.cuda.synchronize()
         print(steps * per_step / (clock() - start), flush=True)
-
-
-def plain(settings: TrainSettings, vocabulary: int) -> tuple[Callable[[], None], int]:
-    """A step of a plain loop, and the number of its tokens."""
-    import torch
-    from litgpt import GPT
-    from torch.nn.functional import cross_entropy
-
-    from proxy_training.model.proxy import proxy_config
-
-    model = GPT(proxy_config(settings.model, vocabulary, settings.sequence_length)).to(device_here())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
-
-    def take_step() -> None:
-        ids = torch.randint(vocabulary, (settings.batch_size, settings.sequence_length + 1), device=device_here())
-        cross_entropy(model(ids[:, :-1]).flatten(0, 1), ids[:, 1:].flatten()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return take_step, settings.tokens_per_step
 
 
 def vmapped(settings: TrainSettings, vocabulary: int, k: int) -> tuple[Callable[[], None], int]:
@@ -238,31 +219,12 @@ def ours(settings: TrainSettings, folder: Path, layout: Layout) -> tuple[Callabl
     return training.take_step, layout.models_per_process * settings.tokens_per_step
 
 
-PRETRAIN = """
-model_name: proxy
-model_config: {{name: proxy, block_size: {sequence}, vocab_size: {vocabulary}, padded_vocab_size: {vocabulary},
-  n_layer: {layers}, n_head: {heads}, n_embd: {width}, rotary_percentage: 1.0, parallel_residual: false, bias: false,
-  norm_class_name: RMSNorm, mlp_class_name: LLaMAMLP, intermediate_size: {mlp}}}
-data:
-  class_path: proxy_training.data_module.MixtureData
-  init_args: {{tokens: {folder}/tokens, mixture: {folder}/mixtures/n00001.yaml, train_tokens: {tokens}, valid_tokens: 512}}
-train: {{max_tokens: {tokens}, global_batch_size: {batch}, micro_batch_size: {batch}, lr_warmup_steps: 2, save_interval: null}}
-eval: {{interval: 100000, initial_validation: false, final_validation: true}}
-precision: 32-true
-devices: 1
-logger_name: csv
-out_dir: {folder}/out
-"""
-
-
 def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int) -> None:
     """A row for each command: processor seconds per proxy, with everything."""
     for index in range(1, NUM_RUNS + 1):
         Mixture(dict.fromkeys(DOMAINS, 1 / len(DOMAINS))).write(folder / "mixtures" / f"n{index:05d}.yaml")
-    shape = {**asdict(settings.shape), "batch": settings.batch_size, "sequence": settings.sequence_length}
-    text = PRETRAIN.format(vocabulary=vocabulary, folder=folder, tokens=settings.tokens, **shape)
-    write_text(folder / "pretrain.yaml", text)
-    litgpt = [sys.executable, "-m", "litgpt", "pretrain", "--config", str(folder / "pretrain.yaml")]
+    tokens, mixture = folder / "tokens", folder / "mixtures" / "n00001.yaml"
+    litgpt = pretrain_command(settings, vocabulary, tokens, mixture, folder, True, "precision: 32-true\n")
     flags = [
         part for key, value in asdict(settings).items() if value is not None for part in (f"--train.{key}", str(value))
     ]
@@ -273,8 +235,8 @@ def commands(settings: TrainSettings, vocabulary: int, folder: Path, times: int)
     for k in range(times):
         seconds, output = processor_seconds(litgpt, folder)
         found["`litgpt pretrain`"].append(seconds)
-        steps = [float(milliseconds) for milliseconds in re.findall(r"iter time: ([\d.]+) ms", output)]
-        found["its steps alone, as it times them"].append(settings.num_steps * statistics.median(steps) / 1000)
+        step = statistics.median(step_seconds(output))
+        found["its steps alone, as it times them"].append(settings.num_steps * step)
         found["the same, not compiled"].append(processor_seconds(litgpt, folder, TORCHDYNAMO_DISABLE="1")[0])
         for title in ("`proxymix sweep`, the first of its kind", "the next"):
             seconds, _ = processor_seconds(
