@@ -344,7 +344,7 @@ def test_what_only_numbers_tell_is_said(tmp_path: Path, capsys: pytest.CaptureFi
     found(corpus(tmp_path, "train/web-00000-of-00003.jsonl", "train/web-00002-of-00003.jsonl", "train/code_0.jsonl"))
     said = capsys.readouterr().err
     assert "web-00000-of-00003, web-00002-of-00003 are read as parts of one domain, web" in said
-    assert "1 parts of web are not there: web-00001-of-00003" in said and "code" not in said
+    assert "web is not complete" in said and "parts, web-00001-of-00003 should" in said and "code" not in said
     found(corpus(tmp_path / "b", "train/web_0.jsonl", "train/web_1.jsonl", "valid/web.jsonl"))
     assert not capsys.readouterr().err
 

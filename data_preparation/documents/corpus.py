@@ -199,7 +199,9 @@ def _check_parts(corpus: Path, names: dict[str, dict[str, str]], valid: list[str
                     "that is an older copy, or give it another number"
                 )
         for domain, missing in _missing_parts(named):
-            say_once(f"{corpus}/{split}: {len(missing)} parts of {domain} are not there: {some(missing)}")
+            say_once(
+                f"{corpus}/{split}: {domain} is not complete; by the names of its parts, {some(missing)} should be there"
+            )
     for domain, stems in presumed_parts(names["train"], valid).items():
         say_once(
             f"{corpus}/train: {some(sorted(stems, key=_number), 3)} are read as parts of one domain, {domain}; name files "

@@ -4,7 +4,9 @@
 `split` writes them, may be too.
 """
 
+import itertools
 import re
+import string
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +22,8 @@ NUMBERED = re.compile(
 )
 NOT_A_DOMAIN = re.compile(r"(part|shard|chunk|data|dataset|train|file|split|output|documents?)([-.].*)?", re.IGNORECASE)
 """What tools call a shard that has no name of its own."""
+SPLIT_ENDS = ["".join(letters) for letters in itertools.product(string.ascii_lowercase, repeat=2)]
+"""aa, ab, and so on: what `split` appends."""
 
 
 @dataclass(frozen=True)
@@ -123,16 +127,15 @@ def _lettered_parts(train: Collection[str], valid: Collection[str]) -> dict[str,
     """
     families: dict[str, dict[int, str]] = {}
     for name in train:
-        if match := re.fullmatch(r"(.*)([a-z])([a-z])", name):
-            number = 26 * (ord(match[2]) - ord("a")) + ord(match[3]) - ord("a")
-            families.setdefault(match[1], {})[number] = name
+        if name[-2:] in SPLIT_ENDS:
+            families.setdefault(name[:-2], {})[SPLIT_ENDS.index(name[-2:])] = name
     found = dict[str, Part]()
     for before, named in families.items():
-        is_sequence = len(named) > 1 and min(named) == 0 and max(named) < 2 * len(named)
+        is_sequence = len(named) > 1 and 0 in named and max(named) < 2 * len(named)
         if is_sequence and not set(named.values()) & set(valid):
             base = before.rstrip("-_.")
             if base not in valid:
-                raise _question(list(named.values()), f"{base or '<domain>'}_0.jsonl, {base or '<domain>'}_1.jsonl")
+                raise _question(named.values(), f"{base or '<domain>'}_0.jsonl, {base or '<domain>'}_1.jsonl")
             found |= {name: Part(base, number, is_regmix=False, is_shard=True) for number, name in named.items()}
     return found
 
