@@ -93,7 +93,7 @@ class StageCall:
         """
         if value is None or isinstance(value, str | os.PathLike):
             return _path(value)
-        path = self._place(f"{name}.yaml", name)
+        path = self._place("mixture.yaml" if name == "mixtures" else f"{name}.yaml", name)  # predicted under its name
         if isinstance(value, MixtureResult):
             value.save(path)
         elif hasattr(value, "items") and not _is_frame(value):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-NOTEBOOK_COLOURS = 64
+NOTEBOOK_COLOURS = 48
 """Colours of a figure in a notebook: enough for a colour scale, and a quarter of the bytes."""
 
 
@@ -49,6 +49,9 @@ class Figure:
     title: str = ""
     note: str = ""
 
+    def __repr__(self) -> str:
+        return f"Figure {self.name}: {self.alt}"
+
     def svg(self, width: int) -> str:
         """Markup to place in a page that defines the roles' colours as CSS variables; the same bytes every time."""
         buffer = io.StringIO()
@@ -69,7 +72,7 @@ class Figure:
         from PIL import Image
 
         image, small = Image.open(io.BytesIO(self.png())), io.BytesIO()
-        image.convert("RGB").quantize(NOTEBOOK_COLOURS).save(small, format="png", optimize=True)
+        image.convert("RGB").quantize(NOTEBOOK_COLOURS, Image.Quantize.MAXCOVERAGE).save(small, format="png", optimize=True)
         return small.getvalue(), {"width": image.width // SHARPNESS, "height": image.height // SHARPNESS}
 
     def write(self, folder: Path) -> None:
