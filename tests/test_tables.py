@@ -2,11 +2,13 @@
 
 import pytest
 
+from mixture_config.files.mixture import Mixture
 from mixture_config.files.mixture_table import MixtureTable
 from proxy_training.runs.planned_runs import planned_runs
 from proxymix.errors import InputError
 from proxymix.schemas import Domains
 from proxymix.tables import read_table
+from proxymix.token_counts import read_counts
 
 
 def written(tmp_path, text):
@@ -95,6 +97,9 @@ def test_the_tables_of_european_spreadsheets_are_read(tmp_path):
     assert table.weights.tolist() == [[0.25, 0.75], [1, 0]]
     assert Domains.read(written(tmp_path, "\ufeffdomain;tokens\nweb;600\ncode;150\n")).tokens.tolist() == [600, 150]
     assert Domains.read(written(tmp_path, "domain\ttokens\nweb\t600\n")).tokens.tolist() == [600]
+    sizes = [dataset.tokens for dataset in read_counts(written(tmp_path, "domain;tokens;prior\nweb;600;0,8\n"))]
+    assert sizes == [600]
+    assert read_table(written(tmp_path, "run;metric/a_val_loss\nr1;3,25\n"))["metric/a_val_loss"].tolist() == [3.25]
 
 
 def test_decimal_commas_beside_points_are_not_guessed_at(tmp_path):
@@ -114,6 +119,10 @@ def test_a_field_of_any_length_is_read(tmp_path):
 def test_weights_in_percent_are_named_as_such(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
         MixtureTable.read(written(tmp_path, f"index,train_a,train_b\n{rows}"))
+    first, _, second = rows.splitlines()[0].partition(",")[2].partition(",")
+    (tmp_path / "m.yaml").write_text(f"train: {{a: {first}, b: {second}}}\n")
+    with pytest.raises(InputError, match="percent|divide each by 100"):
+        Mixture.read(tmp_path / "m.yaml")
 
 
 def test_a_folder_of_mixtures_holds_yaml_and_yml_and_names_no_run_twice(tmp_path):
