@@ -72,7 +72,9 @@ class Figure:
         from PIL import Image
 
         image, small = Image.open(io.BytesIO(self.png())), io.BytesIO()
-        image.convert("RGB").quantize(NOTEBOOK_COLOURS, Image.Quantize.MAXCOVERAGE).save(small, format="png", optimize=True)
+        image.convert("RGB").quantize(NOTEBOOK_COLOURS, Image.Quantize.MAXCOVERAGE).save(
+            small, format="png", optimize=True
+        )
         return small.getvalue(), {"width": image.width // SHARPNESS, "height": image.height // SHARPNESS}
 
     def write(self, folder: Path) -> None:
