@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import io
 import json
+import shlex
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import epoch_bounds
 from proxymix.errors import InputError
 from proxymix.files import remove
-from proxymix.messages import some
+from proxymix.messages import some, study_of
 from proxymix.progress import say
 from proxymix.schemas import Domains
 
@@ -173,6 +174,7 @@ def synthesize(
     for size in sizes:
         sweep.draw_to(size, older, add)
         older, add = ExistingSweep.read(out, table.names), replace(mixtures, steps=mixtures.steps[:0], labels=())
+    _say_what_is_next(out, holdout if extend is None else 0)
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class _Sweep:
         if DOMAINS_HASH not in older.settings:
             say(f"{self.out}: its mixtures do not record their domains; they are taken to be those of {self.path}")
         if wanted == sizes[-1]:
-            say(f"{wanted:,} mixtures of these settings are there already: {self.out / 'mixtures.csv'}")
+            say(f"{wanted:,} mixtures of these settings are there already")
             return older, []
         return older, [wanted]
 
@@ -376,6 +378,14 @@ def _say_what_to_know(
             f"only {fitting:.1%} of the draws kept to every cap, most of them nearly single large domains; a higher "
             f"maximum_usage ({sampler.maximum_usage:g}) or max_concentration, or sample_multiplier 1, mixes more"
         )
+
+
+def _say_what_is_next(out: Path, holdout: int) -> None:
+    held = f", and {holdout:,} to test a regression with: {out / 'holdout' / 'mixtures.csv'}" if holdout else ""
+    say(f"Written: {out / 'mixtures.csv'}, and the same as YAMLs in {out / 'mixtures'}{held}")
+    study = study_of(out / "mixtures.csv")
+    paths = f"--mixtures {shlex.quote(str(out / 'mixtures'))} --tokens TOKENS --out PROXIES"
+    say(f"Next: proxymix sweep {paths if study is None else f'--study {shlex.quote(str(study))}'}")
 
 
 if __name__ == "__main__":

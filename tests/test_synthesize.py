@@ -440,6 +440,16 @@ def test_the_fixed_call_and_its_help_work(domains, tmp_path):
     assert "--maximum_usage" in explained and "Dirichlet concentration" in explained
 
 
+def test_where_the_mixtures_are_and_the_next_command_come_last(domains, tmp_path, capsys):
+    synthesize(domains, tmp_path, num_mixtures=4, holdout=2)
+    *_, written, following = capsys.readouterr().err.splitlines()
+    assert str(tmp_path / "mixtures.csv") in written and str(tmp_path / "holdout" / "mixtures.csv") in written
+    assert following == f"Next: proxymix sweep --mixtures {tmp_path}/mixtures --tokens TOKENS --out PROXIES"
+    (tmp_path / "study.yaml").write_text("study: x\n")
+    synthesize(domains, tmp_path, num_mixtures=4, holdout=2)
+    assert capsys.readouterr().err.splitlines()[-1] == f"Next: proxymix sweep --study {tmp_path}"
+
+
 def test_a_folder_with_other_things_in_it_is_not_replaced(tmp_path):
     (tmp_path / "domains.csv").write_text("domain,tokens\na,10\nb,20\n")
     (tmp_path / "mixtures").mkdir()
