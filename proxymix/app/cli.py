@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
+from typing import Any
 
 from proxymix import __version__
 from proxymix.app.stages import STAGES, Stage, stage_named
@@ -24,6 +25,8 @@ DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 PROGRAM_COMMANDS = {
     "run": "everything a study needs, in order; done stages are skipped",
     "status": "what is done, stale or missing in a study",
+    "init": "a corpus -> a commented YAML for a study of it",
+    "compare": "two studies, or two mixtures, side by side",
 }
 
 
@@ -56,6 +59,15 @@ def _dispatch(arguments: list[str]) -> None:
         from proxymix.app.status import status_command
 
         status_command(rest)
+    elif command == "init":
+        from proxymix.app.init import init
+        from proxymix.app.parameters import build_arguments
+
+        init(**build_arguments(init, _parsed(init, "init", "corpus", rest)))
+    elif command == "compare":
+        from proxymix.app.compare import compare_command
+
+        compare_command(rest)
     elif command == "check" and (folder := _study_in(rest)) is not None:
         from proxymix.app.study_check import check_command
 
@@ -64,6 +76,20 @@ def _dispatch(arguments: list[str]) -> None:
         run_stage(stage_named(command), rest, f"proxymix {command}")
     else:
         raise InputError(f"proxymix {command}: no such command{nearest(command, [*PROGRAM_COMMANDS, *names])}")
+
+
+def _parsed(function: Callable[..., None], command: str, positional: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a command that is no stage."""
+    from proxymix.app.help import examples
+    from proxymix.app.parameters import parameters
+    from proxymix.app.parser import Parser
+
+    parser = Parser(f"proxymix {command}", function.__doc__ or "", examples=examples(command))
+    parser.add(parameters(function), positional)
+    values = parser.parse(arguments)
+    if values[positional] is None:
+        raise InputError(f"proxymix {command}: {positional.upper()} is missing (see proxymix {command} --help)")
+    return values
 
 
 def _study_in(arguments: Sequence[str]) -> Path | None:

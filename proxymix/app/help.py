@@ -43,6 +43,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "proxymix run --study studies/mine",
         "proxymix run --study studies/mine --synthesize.num_mixtures 96",
     ),
+    "init": ("proxymix init MYDATA --out my_study.yaml", "proxymix init MYDATA --study studies/mine --budget 25B"),
     "harvest": ("proxymix harvest --out corpus --megabytes 26",),
     "tokenize": ("proxymix tokenize --input MYDATA --out tokens --vocab_size 4096",),
     "count": ("proxymix count --tokens tokens --out domains.csv --multiplier '{web: 1000, code: 50}'",),
