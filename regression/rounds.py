@@ -29,6 +29,7 @@ from regression.data.runs_table import read_runs
 from regression.search.feasible_set import FeasibleSet
 from regression.search.next_runs import Acquisition, Expectation, NextRuns
 from regression.search.next_sweep import numbers_after, write_mixtures
+from regression.search.proposal_messages import budget_line
 from regression.selection.model_choice import fit_runs
 
 TABLES = ("rounds.csv", "mixtures.csv", "losses.csv")
@@ -91,6 +92,7 @@ def rounds(
     _check_measured(runs, losses, tokens)
     known = Domains.read(domains).aligned(runs.domains, domains)
     feasible = FeasibleSet.of(constraints, runs.domains, known.prior, known.true_tokens.astype(float), domains)
+    say(budget_line(constraints.budget, constraints.max_epochs))
     for name in TABLES:  # a table means that every round is over
         remove(out / name)
     rows: list[list[object]] = []

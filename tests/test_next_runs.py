@@ -288,7 +288,7 @@ def test_its_status_counts_the_rounds_and_knows_what_a_change_touches(finished, 
 
 
 @pytest.mark.slow
-def test_a_study_killed_in_its_second_round_ends_with_the_same_bytes(finished, command, tmp_path):
+def test_rounds_killed_in_the_second_one_end_with_the_same_bytes(finished, command, tmp_path):
     study = tmp_path / "killed"
     run = [*command, "--study", str(study)]
     with subprocess.Popen(run, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
@@ -299,6 +299,7 @@ def test_a_study_killed_in_its_second_round_ends_with_the_same_bytes(finished, c
         assert job.poll() is None, "the study ended before its second round"
         os.kill(job.pid, signal.SIGKILL)
     assert not (study / "rounds" / "mixtures.csv").exists()
-    done = subprocess.run(run, capture_output=True, text=True)
+    done = subprocess.run([*command[:3], "rounds", "--study", str(study)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert contents(study) == contents(finished)
+    assert "the best of all 14 is" in done.stderr and f"Next: proxymix fit --study {study}" in done.stderr
+    assert contents(study / "rounds") == contents(finished / "rounds")

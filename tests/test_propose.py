@@ -76,7 +76,7 @@ def test_the_planted_optimum_is_found(folder, tmp_path, objective):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_prediction_and_the_gain_hold_the_truth_and_not_much_else(tmp_path, seed):
     """Intervals are some 0.01 to either side where the noise of a run's mean loss is 0.0025: not infinitely wide."""
     runs = write_runs(tmp_path, *planted_runs(48, seed))
@@ -169,8 +169,9 @@ def test_trees_are_searched_by_draws_alone(tmp_path):
     runs = write_runs(tmp_path, *planted_runs(60))
     domains = write_catalogue(tmp_path / "domains.csv", (1e6 * PRIOR).astype(int))
     for preset, methods in ((None, {"simulation", "wide"}), ("regmix", {"simulation"})):
-        fit(*runs, tmp_path / "fit", model="lightgbm", preset=preset, num_repeats=1, workers=1)
-        for name in ("a.yaml", "b.yaml"):
+        model = "lightgbm" if preset else "lightgbm_small"
+        fit(*runs, tmp_path / "fit", model=model, preset=preset, num_repeats=1, workers=1)
+        for name in ("a.yaml", "b.yaml")[: 1 if preset else 2]:
             with mock.patch.object(PredictedObjective, "gradient", side_effect=AssertionError("slopes of trees")):
                 caps = Constraints(budget=1_000_000, max_epochs=2)
                 propose(tmp_path / "fit", tmp_path / name, domains, caps, **QUICK)
@@ -178,7 +179,7 @@ def test_trees_are_searched_by_draws_alone(tmp_path):
         assert found.weights["poems"] <= 0.1 + 1e-9 and found.search["found_by"] in methods
         candidates = read_table(tmp_path / "a" / "candidates.csv")
         assert set(candidates["method"]) == {*methods, "half of the runs"}
-        assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
+        assert preset or (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
         assert found.search["num_candidates"] == 2000
         assert found.search["risk_aversion"] == (0.0 if preset else 0.5)
 

@@ -8,7 +8,6 @@ it is fitted to each target.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 from proxymix.errors import InputError
 from proxymix.files import read_yaml
 from proxymix.messages import listed, some
-from proxymix.progress import say
+from proxymix.progress import say_once
 from proxymix.schemas import is_domain_loss, loss_domain
 from regression.data.columns import kind_of
 from regression.data.runs import resolve_targets
@@ -284,14 +283,8 @@ def _renamed(spec: Mapping[str, Any], where: str) -> Mapping[str, Any]:
         return spec
     if "max_increase" in spec:
         raise InputError(f"{where}: both ceilings and max_increase are given; ceilings is the old name, remove it")
-    _note_old_key(where)
+    say_once(f"{where}: ceilings is called max_increase today; the old name is still read")
     return {"max_increase" if key == OLD_KEY else key: value for key, value in spec.items()}
-
-
-@cache
-def _note_old_key(where: str) -> None:
-    """Say once for each place that a key has another name today."""
-    say(f"{where}: ceilings is called max_increase today; the old name is still read")
 
 
 def _parts(resolved: Spec) -> tuple[Spec, Any, float]:

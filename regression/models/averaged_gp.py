@@ -24,32 +24,23 @@ class GP(Regressor):
     parts_: list[TransformedGP]
 
     def fit(self, X: np.ndarray, y: np.ndarray, warm_start_from: Self | None = None) -> Self:
-        """Fit both."""
         starts = [None, None] if warm_start_from is None else warm_start_from.parts_
         kinds: tuple[TransformedGP, TransformedGP] = RootGP(), RootLogGP()
         return self._of([part.fit(X, y, start) for part, start in zip(kinds, starts, strict=True)])
 
     def refit(self, X: np.ndarray, y: np.ndarray) -> Self:
-        """Both conditioned on other runs."""
         return self._unfitted()._of([part.refit(X, y) for part in self.parts_])
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
-        """Mean of the two, and the standard deviation of their even mixture."""
         if not return_std:
             return np.mean([part.predict(X) for part in self.parts_], axis=0)
         return _even_mixture([part.predict(X, return_std=True) for part in self.parts_])
 
-    def gradient(self, X: np.ndarray) -> np.ndarray:
-        """Slopes of the mean of the two."""
-        return self.with_slopes(X)[1]
-
     def with_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean of the two, and its slopes."""
         means, slopes = zip(*(part.with_slopes(X) for part in self.parts_), strict=True)
         return np.mean(means, axis=0), np.mean(slopes, axis=0)
 
     def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Mean of the two and its slopes, standard deviation of the curve (without run noise) and its slopes."""
         means, slopes, stds, std_slopes = zip(*(part.with_std_slopes(X) for part in self.parts_), strict=True)
         half, half_slopes = (means[0] - means[1]) / 2, (slopes[0] - slopes[1]) / 2
         std = np.sqrt(np.mean(np.square(stds), axis=0) + half**2)
@@ -58,12 +49,10 @@ class GP(Regressor):
         return np.mean(means, axis=0), np.mean(slopes, axis=0), std, along
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
-        """Covariance of the even mixture."""
         half = (self.parts_[0].predict(X) - self.parts_[1].predict(X)) / 2
         return np.mean([part.covariance(X) for part in self.parts_], axis=0) + np.outer(half, half)
 
     def held_out(self, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions of its own runs, each without the runs of its fold, as the parts give them in closed form."""
         return _even_mixture([part.held_out(folds) for part in self.parts_])
 
     def posterior_sample(self, randomness: JointRandomness, target: int, scale: float) -> Regressor:
@@ -72,11 +61,9 @@ class GP(Regressor):
         return self.parts_[part].posterior_sample(randomness, target, scale)
 
     def dumps(self) -> str:
-        """Both texts."""
         return json.dumps([part.dumps() for part in self.parts_])
 
     def loads(self, text: str, X: np.ndarray, y: np.ndarray) -> Self:
-        """Both again."""
         root, root_log = json.loads(text)
         return self._of([RootGP().loads(root, X, y), RootLogGP().loads(root_log, X, y)])
 

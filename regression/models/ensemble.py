@@ -38,7 +38,6 @@ class Ensemble(Regressor):
         return cls(members, weights)._with(members)
 
     def fit(self, X: np.ndarray, y: np.ndarray, warm_start_from: Self | None = None) -> Self:
-        """Fit every member."""
         starts: Mapping[str, Regressor] = {} if warm_start_from is None else warm_start_from.members_
         return self._with({key: m._unfitted().fit(X, y, starts.get(key)) for key, m in self.members.items()})
 
@@ -47,7 +46,6 @@ class Ensemble(Regressor):
         return self._unfitted()._with({key: member.refit(X, y) for key, member in self.members_.items()})
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
-        """Weighted mean, and the standard deviation of the weighted mixture."""
         weights = np.array(list(self.weights.values()))
         members = [self.members_[key] for key in self.weights]
         if not return_std:
@@ -57,11 +55,9 @@ class Ensemble(Regressor):
         return mean, np.sqrt(weights @ (stds**2 + (means - mean) ** 2))
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
-        """Weighted mean of the members' slopes."""
         return np.asarray(sum(w * self.members_[key].gradient(X) for key, w in self.weights.items()))
 
     def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Weighted mean and its slopes, standard deviation of the mixture's curve and its slopes."""
         parts = [(weight, *self.members_[key].with_std_slopes(X)) for key, weight in self.weights.items()]
         mean = np.asarray(sum(weight * m for weight, m, _, _, _ in parts))
         slopes = np.asarray(sum(weight * g for weight, _, g, _, _ in parts))
@@ -80,7 +76,6 @@ class Ensemble(Regressor):
         return self.members_[key].posterior_sample(randomness, target, scale)
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
-        """Covariance of the weighted mixture."""
         mean = self.predict(X)
         parts = []
         for key, weight in self.weights.items():
@@ -93,7 +88,6 @@ class Ensemble(Regressor):
         return json.dumps([[key, weight, self.members_[key].dumps()] for key, weight in self.weights.items()])
 
     def loads(self, text: str, X: np.ndarray, y: np.ndarray) -> Self:
-        """Members and weights of the text."""
         parts = json.loads(text)
         members = {key: make_regressor(key).loads(member, X, y) for key, _, member in parts}
         return self.of_fitted(members, {key: weight for key, weight, _ in parts})

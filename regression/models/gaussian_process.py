@@ -119,7 +119,6 @@ class TransformedGP(Regressor):
         return other._condition(X, y)
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
-        """Posterior mean, and the standard deviation of a run there (noise included)."""
         Z, frame = self.features(X), self.frame_
         cross = self.kernel_(Z, self.Z_)
         level = frame.above_floor(cross @ self.alpha_)
@@ -130,12 +129,7 @@ class TransformedGP(Regressor):
         variance = np.maximum(self.kernel_.variance(Z) - np.einsum("ij,ij->j", explained, explained), 0.0)
         return mean, np.hypot(frame.scale * level * np.sqrt(variance), self.noise_)
 
-    def gradient(self, X: np.ndarray) -> np.ndarray:
-        """Slopes of the posterior mean."""
-        return self.with_slopes(X)[1]
-
     def with_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Posterior mean, and its slopes."""
         Z, frame = self.features(X), self.frame_
         cross, derivative = self.kernel_.with_derivative(Z, self.Z_)
         level = frame.above_floor(cross @ self.alpha_)
@@ -143,7 +137,6 @@ class TransformedGP(Regressor):
         return frame.floor + level, self.slopes_of_weights(X, (frame.scale * level)[:, None] * along / frame.unit)
 
     def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Posterior mean and its slopes, standard deviation of the curve (without run noise) and its slopes."""
         from scipy.linalg import cho_solve
 
         Z, frame, kernel = self.features(X), self.frame_, self.kernel_
@@ -163,7 +156,6 @@ class TransformedGP(Regressor):
         )
 
     def covariance(self, X: np.ndarray) -> np.ndarray:
-        """Posterior covariance of the curve."""
         Z = self.features(X)
         cross = self.kernel_(Z, self.Z_)
         level = self.frame_.scale * self.frame_.above_floor(cross @ self.alpha_)
@@ -284,19 +276,13 @@ class GPSample(PosteriorSample):
         self._process = process
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
-        """The curve."""
         process = self._process
         Z = process.features(X)
         standard = process.kernel_(Z, process.Z_) @ self._pull + self._prior(Z)
         mean = process.frame_.floor + process.frame_.above_floor(standard)
         return (mean, np.zeros(len(X))) if return_std else mean
 
-    def gradient(self, X: np.ndarray) -> np.ndarray:
-        """Its slopes."""
-        return self.with_slopes(X)[1]
-
     def with_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The curve, and its slopes."""
         process, kernel, frame = self._process, self._process.kernel_, self._process.frame_
         Z = process.features(X)
         cross, derivative = kernel.with_derivative(Z, process.Z_)

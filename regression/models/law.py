@@ -84,7 +84,6 @@ class Law(Regressor):
         return self._scale**2 * (J @ self.spread_ @ J.T)
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
-        """Slopes of the curve."""
         return np.concatenate([self._scale * self._slope(self.theta_, rows) for rows in self._blocks(X)])
 
     def with_std_slopes(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -240,13 +239,11 @@ class LawSample(PosteriorSample):
         self._size = 1e-4 / max(float(np.abs(step).max()), 1e-12)
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
-        """The curve."""
         J = np.concatenate(list(self._law._jacobians(X)))
         mean = self._law.predict(X) + self._law._scale * (J @ self._step)
         return (mean, np.zeros(len(X))) if return_std else mean
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
-        """Its slopes."""
         law, step = self._law, self._size * self._step
         up, down = (law._slope(law.theta_ + sign * step, X) for sign in (1, -1))
         return law.gradient(X) + law._scale * (up - down) / (2 * self._size)

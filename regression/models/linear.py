@@ -14,17 +14,14 @@ class Mean(Regressor):
     convex = True
 
     def fit(self, X: np.ndarray, y: np.ndarray, warm_start_from: Self | None = None) -> Self:
-        """Remember the mean."""
         self.mean_ = float(np.mean(y))
         return self
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
-        """The mean, for every row."""
         mean = np.full(len(X), self.mean_)
         return (mean, np.zeros(len(X))) if return_std else mean
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
-        """Zeros."""
         return np.zeros_like(X)
 
 
@@ -54,7 +51,6 @@ class Linear(Regressor):
         return self.scale_ * mean, self.scale_ * std
 
     def gradient(self, X: np.ndarray) -> np.ndarray:
-        """The coefficients, for every row."""
         return np.tile(self.scale_ * self.ridge_.coef_, (len(X), 1))
 
     def covariance(self, X: np.ndarray) -> np.ndarray:

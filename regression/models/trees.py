@@ -79,7 +79,6 @@ class LightGBM(Regressor):
         return self
 
     def predict(self, X: np.ndarray, return_std: bool = False) -> Any:
-        """The sum of the trees."""
         mean = np.asarray(self.booster_.predict(X, num_threads=1), dtype=float)
         return (mean, np.zeros(len(X))) if return_std else mean
 

@@ -264,17 +264,12 @@ class FeasibleSet:
         members = self.supports(W)
         return self.project(W, high=np.where(members, self.high, 0.0))
 
-    def supports(self, W: np.ndarray, num_domains: np.ndarray | None = None) -> np.ndarray:
-        """The domains that each row keeps, shape (num_rows, num_domains): those with floors, then those of most weight.
+    def supports(self, W: np.ndarray) -> np.ndarray:
+        """The domains that mixtures within limits and distance keep, shape (num_rows, num_domains): those with floors, then those of most weight.
 
         Where these do not suffice, a mixture that is known to be allowed is mixed in until they do.
-
-        Args:
-            W: Mixtures within limits and distance.
-            num_domains: How many each row may keep; at least `max_domains`, and `max_domains` when left out.
         """
         assert self.max_domains is not None and self._few_domains is not None
-        wanted = np.full(len(W), self.max_domains) if num_domains is None else num_domains
         members = np.zeros(W.shape, dtype=bool)
         left = np.arange(len(W))
         for step in (0.0, 0.1, 0.3, 0.6, 1.0):
@@ -282,7 +277,7 @@ class FeasibleSet:
             if step == 1.0:
                 mixed = mixed + (self._few_domains > 0)
             ranks = np.argsort(np.argsort(-mixed, axis=1, kind="stable"), axis=1, kind="stable")
-            members[left] = (ranks < wanted[left, None]) & (mixed > MIN_WEIGHT)
+            members[left] = (ranks < self.max_domains) & (mixed > MIN_WEIGHT)
             left = left[~self.suffices(members[left])]
             if not left.size:
                 break

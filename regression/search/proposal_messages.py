@@ -51,14 +51,16 @@ def _mixture(found: FoundMixture, out: Path) -> Iterator[str]:
         yield f"  As far from the prior as max_distance allows: {most['max_distance']:g}"
     if len(rows) - len(none) == most.get("max_domains"):
         yield f"  As many domains as max_domains allows: {most['max_domains']}"
-    if proposal.budget is None:
-        yield (
-            "Budget: none given, so nothing is capped by its tokens; give those of your final training, such as --budget 25e9"
-        )
-        return
-    known = "ASSUMED; give the tokens of your final training, such as --budget 25e9" if proposal.budget_assumed else ""
-    caps = f"at most {proposal.max_epochs:g} epochs of a domain" if proposal.max_epochs else "epochs are not capped"
-    yield f"Budget: {proposal.budget:,} tokens{f' ({known})' if known else ''}, {caps}"
+    yield budget_line(proposal.budget, proposal.max_epochs, proposal.budget_assumed)
+
+
+def budget_line(budget: int | None, max_epochs: float | None, assumed: bool | None = None) -> str:
+    """The tokens of the final training, and what they cap."""
+    give = "give the tokens of your final training, such as --budget 25e9"
+    if budget is None:
+        return f"Budget: none given, so nothing is capped by its tokens; {give}"
+    caps = f"at most {max_epochs:g} epochs of a domain" if max_epochs else "epochs are not capped"
+    return f"Budget: {budget:,} tokens{f' (ASSUMED; {give})' if assumed else ''}, {caps}"
 
 
 def _gains(baselines: Mapping[str, BaselinePrediction], level: str) -> Iterator[str]:

@@ -26,6 +26,8 @@ NUM_TRIED, NUM_AVERAGED = 4000, 32
 """Mixtures tried where a posterior sample has no slopes, and how many of the best are averaged."""
 LOOSE_CEILING_TOLERANCE = 1e-6
 """How far a loss of a posterior sample may be over its ceiling: the brief search there ends near it, and not on it."""
+MAX_AS_GOOD = 200
+"""Mixtures that are kept of those that are as good as the proposal."""
 MAX_DIRECTIONS = 64
 """Domains along which mixtures near the proposal are tried one by one."""
 
@@ -85,7 +87,6 @@ def near_optimal(
     proposal: np.ndarray,
     others: np.ndarray,
     rng: np.random.Generator,
-    most: int = 200,
 ) -> np.ndarray:
     """Allowed mixtures that the runs do not show to be worse than the proposal, nearest first; shape (rows, num_domains).
 
@@ -108,7 +109,7 @@ def near_optimal(
     distance = 0.5 * np.abs(X - proposal).sum(axis=1)
     X, distance = X[distance > SAME_PROPOSAL], distance[distance > SAME_PROPOSAL]
     X = X[np.argsort(distance, kind="stable")]
-    return X if len(X) <= most else X[np.linspace(0, len(X) - 1, most).round().astype(int)]
+    return X if len(X) <= MAX_AS_GOOD else X[np.linspace(0, len(X) - 1, MAX_AS_GOOD).round().astype(int)]
 
 
 def _around(proposal: np.ndarray, others: np.ndarray, rng: np.random.Generator) -> np.ndarray:
