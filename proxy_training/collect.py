@@ -4,7 +4,9 @@ python proxy_training/collect.py --study STUDY
 """
 
 import math
-from collections.abc import Callable, Mapping
+import shlex
+import statistics
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +17,7 @@ from mixture_config.geometry.tolerances import SAME_WEIGHT
 from proxy_training.runs.run_folder import FinishedRun, RunFolder
 from proxy_training.tracking.wandb_files import finished_run
 from proxymix.errors import InputError
-from proxymix.messages import some
+from proxymix.messages import aligned, next_command, some
 from proxymix.progress import say
 from proxymix.schemas import loss_column, run_id, run_index
 from proxymix.tables import write_table
@@ -75,6 +77,18 @@ def collect(
     if planned is None:
         trained = np.array([[run.weights[domain] for domain in domains] for run in runs.values()])
         MixtureTable(list(map(run_index, runs)), domains, trained).write(table)
+    losses = Path(out) / "losses.csv"
+    say(f"{losses}: {len(runs)} runs; validation loss (nats/token) of the best, the middle and the worst of them:")
+    say(aligned([("domain", "best", "middle", "worst", ""), *(_spread(target, runs.values()) for target in targets)]))
+    elsewhere = f"--mixtures {shlex.quote(str(table))} --losses {shlex.quote(str(losses))} --out fit"
+    say(f"Next: {next_command(losses, 'fit', elsewhere)}")
+
+
+def _spread(target: str, runs: Iterable[FinishedRun]) -> tuple[str, ...]:
+    """A domain's row of the table that is said: its smallest, middle and largest loss."""
+    losses = [loss for run in runs if math.isfinite(loss := run.losses[target])]
+    found = (min(losses), statistics.median(losses), max(losses)) if losses else (math.nan,) * 3
+    return (target, *(f"{loss:.4f}" for loss in found), "")
 
 
 def _read_planned(path: Path) -> dict[str, dict[str, float]]:

@@ -4,6 +4,7 @@ python proxy_training/cost.py --train.model 1m --vocabulary 50432 --num_runs 512
 """
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from proxy_training.device.sweep_calibration import calibrated
 from proxy_training.launch.local import LocalLauncher
 from proxy_training.runs.settings import TrainSettings
 from proxymix.errors import InputError
+from proxymix.messages import study_of
 from proxymix.progress import duration, say
 from proxymix.schemas import read_tokens_manifest
 from proxymix.tables import write_table
@@ -86,6 +88,9 @@ def cost(
         say("The floor leaves out what happens between kernels; --calibrate measures it, in ten seconds of training.")
     if out is not None:
         _write(out, counts, where)
+        say(f"{out}: the table of parts")
+    if tokens is not None and (study := study_of(Path(tokens))) is not None:
+        say(f"Next: proxymix sweep --study {shlex.quote(str(study))}")
 
 
 def _from_files(

@@ -3,12 +3,16 @@
 python proxy_training/sweep.py --study STUDY
 """
 
+import shlex
 from pathlib import Path
 
 from proxy_training.launch.train_runs import LauncherName, train_runs
+from proxy_training.runs.final_losses import say_losses
 from proxy_training.runs.planned_runs import planned_runs
 from proxy_training.runs.settings import TrainSettings
 from proxy_training.tracking.wandb_log import WandbMode
+from proxymix.messages import next_command
+from proxymix.progress import say
 
 
 def sweep(
@@ -44,6 +48,9 @@ def sweep(
     group = Path(out).resolve().parent.name
     runs = planned_runs(mixtures, seed)
     train_runs(runs, tokens, out, train, workers, wandb, group, "train proxies", save, launcher)
+    say_losses([run.id for run in runs], Path(out))
+    elsewhere = f"--proxies {shlex.quote(str(out))} --out {shlex.quote(str(Path(out).parent))}"
+    say(f"Next: {next_command(Path(out), 'collect', elsewhere)}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from proxy_training.device.layout import Layout, has_gpu, layout_of
 from proxy_training.launch.job import TrainingJob
 from proxy_training.launch.train_batch import train_batch
 from proxy_training.loop.stopping import stopping_after_a_step
+from proxy_training.runs.final_losses import say_losses
 from proxy_training.runs.planned_runs import planned_runs, runs_to_train, say_what_is_kept
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
@@ -68,18 +69,20 @@ def train(
         todo = runs_to_train(wanted, data, Path(out), train, save)
         _check_devices(train, size)
         if done := [run.id for run in wanted if run not in todo]:
-            say(f"{', '.join(done)}: done already")
-        if not todo:
-            return
-        with locked(Path(out)) if rank == 0 else nullcontext():
-            try:
-                diverged = _train(wanted, todo, data, job, size)
-            finally:
-                close_service()
-        if missing := runs_to_train(todo, data, Path(out), train, save) if rank == 0 else []:
-            raise StageError(f"{some([run.id for run in missing])}: no result is in {out}; run the same command again")
-        for name, what in diverged.items():
-            say(f"{name}: {what}")
+            say(f"{some(done)}: done already")
+        if todo:
+            with locked(Path(out)) if rank == 0 else nullcontext():
+                try:
+                    diverged = _train(wanted, todo, data, job, size)
+                finally:
+                    close_service()
+            if missing := runs_to_train(todo, data, Path(out), train, save) if rank == 0 else []:
+                raise StageError(
+                    f"{some([run.id for run in missing])}: no result is in {out}; run the same command again"
+                )
+            for name, what in diverged.items():
+                say(f"{name}: {what}")
+        say_losses([run.id for run in wanted] if rank == 0 else [], Path(out))
 
 
 def _train(wanted: Sequence[Run], todo: Sequence[Run], data: TokenData, job: TrainingJob, size: int) -> dict[str, str]:

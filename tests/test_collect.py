@@ -132,7 +132,11 @@ def test_the_mixtures_given_lead_and_other_runs_are_left_out_with_a_note(trained
     collect(trained / "proxies", tmp_path)
     assert read_table(tmp_path / "losses.csv")["index"].tolist() == [2, 1]
     assert (tmp_path / "mixtures.csv").read_bytes() == before
-    assert re.search(r"1 runs are not in .*mixtures\.csv.*n00010", capsys.readouterr().err)
+    said = capsys.readouterr().err
+    assert re.search(r"1 runs are not in .*mixtures\.csv.*n00010", said)
+    losses = sorted(read_table(tmp_path / "losses.csv")["metric/a_val_loss"])
+    assert re.search(rf"a +{losses[0]:.4f} +{(losses[0] + losses[1]) / 2:.4f} +{losses[1]:.4f}", said)
+    assert f"Next: proxymix fit --mixtures {tmp_path}/mixtures.csv --losses {tmp_path}/losses.csv --out fit" in said
 
 
 def test_a_run_trained_on_another_mixture_than_the_table_says_is_an_error(trained, tmp_path):

@@ -241,11 +241,16 @@ def test_batches_stay_as_planned_where_more_was_asked_than_is_possible(tmp_path,
 
 
 @pytest.mark.slow
-def test_a_sweep_that_grows_keeps_its_batches_and_adds_others(tokens, tmp_path):
+def test_a_sweep_that_grows_keeps_its_batches_and_files_and_adds_others(tokens, tmp_path, capfd):
     few, more = (write_mixtures(tmp_path / str(count), MIXTURES[:count]) for count in (3, 5))
     sweep(few, tokens, tmp_path / "out", replace(TINY, models_per_process=2), workers=1, wandb="disabled")
+    kept = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "out").glob("n*/*")}
     sweep(more, tokens, tmp_path / "out", replace(TINY, models_per_process=2), workers=1, wandb="disabled")
     assert batches(tmp_path / "out") == [["n00001", "n00002"], ["n00003"], ["n00004", "n00005"]]
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in kept} == kept
+    said = capfd.readouterr().err
+    assert "3 of 5 runs are done already" in said and "2 runs: 2 proxies a process" in said
+    assert "out: 5 runs; mean validation loss from " in said and "Next: proxymix collect --proxies " in said
     # other settings are another sweep
     sweep(
         more,

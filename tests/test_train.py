@@ -227,8 +227,19 @@ def test_the_train_stage_trains_the_listed_runs_and_skips_what_is_done(tmp_path,
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["n00002", "n00003"]
     first = contents(tmp_path / "out")
     train(mixtures, tokens, tmp_path / "out", ["n00003"], TINY, wandb="disabled")
-    assert "n00003: done already" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "n00003: done already" in said
     assert contents(tmp_path / "out") == first
+    of_a, of_b = read_table(tmp_path / "out" / "n00003" / "losses.csv")["loss_nats"]
+    table = said.split("Validation loss (nats/token):")[2]  # Of the second command, which trained nothing.
+    rows = [line.split() for line in table.splitlines()[1:5]]
+    assert rows == [
+        ["domain", "n00003"],
+        ["a", f"{of_a:.4f}"],
+        ["b", f"{of_b:.4f}"],
+        ["mean", f"{(of_a + of_b) / 2:.4f}"],
+    ]
+    assert f"{tmp_path / 'out'}: n00003; each has losses.csv" in table
     with pytest.raises(InputError, match=r"n00009\.yaml; .*n00001 to n00003"):
         train(mixtures, tokens, tmp_path / "out", ["n00009"], TINY, wandb="disabled")
     with pytest.raises(InputError, match=r"nowhere: no mixtures.*proxymix synthesize"):
