@@ -24,6 +24,7 @@ from proxymix.files import read_yaml, write_json, write_text
 from proxymix.plots.figures import Figure
 from proxymix.plots.palette import ROLES
 from proxymix.plots.text import percent, shorten, signed
+from proxymix.schemas import Domains
 from proxymix.tables import read_table
 from regression.models.registry import REGRESSORS
 from regression.report import MARKER, report
@@ -33,8 +34,10 @@ from regression.reporting.rendering import render
 from regression.reporting.report_figures import FIGURES, report_figures
 from regression.reporting.report_html import report_html
 from regression.reporting.sections.fit import models_table
+from regression.reporting.sections.limits import limits
 from regression.reporting.sections.summary import headline
 from regression.reporting.study_results import StudyResults
+from regression.search.proposal import Proposal
 from regression.selection.metrics import OBJECTIVE
 
 ROOT = Path(__file__).parent.parent
@@ -134,7 +137,7 @@ def test_the_page_needs_nothing_but_itself(finished_report, page):
     assert "@import" not in page
     for tag, attributes in elements.found:
         target = attributes.get("href") or attributes.get("xlink:href")
-        if tag == "a":
+        if tag == "a" and not str(target).startswith("#"):
             assert (finished_report / str(target)).is_file()
         elif target:
             assert target.startswith("#")
@@ -145,7 +148,9 @@ def test_ids_in_the_page_are_unique_and_those_referred_to_exist(page):
     ids = [a["id"] for _, a in found if "id" in a]
     assert len(ids) == len(set(ids))
     wanted = {a["xlink:href"][1:] for _, a in found if "xlink:href" in a} | set(re.findall(r"url\(#([^)]*)\)", page))
-    assert wanted <= set(ids)
+    contents = re.findall(r'<a href="#(\w+)"', page)
+    assert wanted | set(contents) <= set(ids)
+    assert contents == re.findall(r'<section id="(\w+)"', page)  # the table of contents has every section
 
 
 def test_every_figure_has_its_png_and_its_csv(finished_report, page):
@@ -166,7 +171,7 @@ def test_nothing_in_the_page_is_empty_or_not_a_number(page):
     assert not re.search(r"\b(nan|None|inf|NaN)\b", words(page))
 
 
-def test_the_page_holds_no_path_of_this_machine_and_no_clock(finished_study, page):
+def test_the_page_holds_no_path_of_this_machine_and_no_clock_but_the_day_of_its_results(finished_study, page):
     assert str(finished_study) not in page
     assert str(Path.home()) not in page
     assert not re.search(r"\b20[2-9]\d-\d\d-\d\d\b", page)
@@ -207,11 +212,11 @@ def test_names_from_the_tables_are_text_not_markup(tmp_path):
 def test_whatever_a_template_is_given_is_escaped_and_what_it_lacks_is_an_error():
     from jinja2 import UndefinedError
 
-    data = {"headline": "<b>", "objective": "a & b", "num_seeds": 0, "is_proposed": False, "tiles": []}
-    assert "&lt;b&gt;" in render("header", **data) and "a &amp; b" in render("header", **data)
-    del data["headline"]
-    with pytest.raises(UndefinedError, match="headline"):
-        render("header", **data)
+    data = {"title": "<b>", "finding": "a & b", "terms": []}
+    assert "&lt;b&gt;" in render("question", **data) and "a &amp; b" in render("question", **data)
+    del data["title"]
+    with pytest.raises(UndefinedError, match="title"):
+        render("question", **data)
 
 
 @pytest.mark.slow
@@ -313,7 +318,7 @@ def test_two_tables_are_enough_and_what_is_missing_is_said_with_the_command_that
     assert heading(page).startswith("12 proxy runs")
     assert "proxymix propose" in part(page, "answer") and "proxymix fit" in part(page, "regression")
     assert "no prior" in part(page, "question")
-    assert not {"confidence", "use", "proxies"} & set(re.findall(r'<section id="(\w+)"', page))
+    assert not {"limits", "confidence", "use", "proxies"} & set(re.findall(r'<section id="(\w+)"', page))
     assert {path.name for path in (tables / "report").iterdir()} == {
         MARKER,
         "index.html",
@@ -332,6 +337,72 @@ def test_without_a_confirmation_the_page_claims_nothing(study, undrawn):
     assert f"{predicted['mean']:.3f} ({predicted['low']:.3f} to {predicted['high']:.3f})" in part(page, "confidence")
 
 
+def test_the_first_screen_says_which_study_what_was_found_and_at_which_scale(finished_study, page):
+    header = part(page, "header")
+    assert re.search(r"report · finished_study · \d{1,2} [A-Z][a-z]+ 20\d\d", header)
+    num_parameters = read_yaml(finished_study / "proxies" / "n00001" / "manifest.yaml")["num_parameters"]
+    assert f"at proxy scale ({num_parameters:,} parameters, 409,600 tokens each)" in header
+    assert header.index("The proposed mixture is") < header.index("weight in the mixture")  # the verdict, then the bars
+    assert "finished_study" in re.search("<title>.*?</title>", page)[0]
+
+
+def test_a_mixture_has_one_prediction_and_a_page_one_level_of_intervals(finished_study, page):
+    proposal = Proposal.read(finished_study / "optimal_mixture.yaml")
+    measured = part(page, "confidence").split("Measured and predicted")[1].split("Objective in")[0]
+    assert f" {proposal.predicted.mean:.3f} " in measured
+    assert all(f"{entry.predicted.mean:.3f}" in measured for entry in proposal.baselines.values())
+    assert "What the regression predicts" not in page
+    assert set(re.findall(r"(\d+)% (?:t )?interval", words(page))) == {"95"}
+
+
+def limits_of(folder, changes):
+    """What the page says of its limits after a change of the proposal's file."""
+    mixture = Mixture.read(folder / "optimal_mixture.yaml")
+    Mixture(mixture.weights, mixture.extra | changes).write(folder / "optimal_mixture.yaml")
+    results = StudyResults(folder)
+    return {limit.name: limit.meaning for limit in limits(results, report_figures(results))["limits"]}
+
+
+def test_limits_that_do_not_hold_are_not_said(study):
+    said = limits_of(study, {"budget": 100_000})
+    assert not {"Far from every run", "The budget is assumed", "Repetition was never tested", "A sample"} & set(said)
+    assert "409,600 tokens each" in said["Proxy scale"] and "corpus.counts" in said["Sizes"]
+
+
+def test_limits_are_said_where_they_hold(study):
+    domains = Domains.read(study / "domains.csv")
+    Domains(domains.names, domains.tokens, domains.documents, domains.bytes, 2 * domains.tokens).write(
+        study / "domains.csv"
+    )
+    last = LAW.domains[-1]
+    far = {"distance": 0.34, "between_runs": {"median": 0.05, "largest": 0.2}, "untrained_domains": [last]}
+    extra = Mixture.read(study / "optimal_mixture.yaml").extra
+    extra["baselines"]["prior"]["gain"] |= {"mean": 9.0, "low": 8.5, "high": 9.5}
+    assumed = {"support": far, "budget": 40_000_000, "budget_assumed": True}
+    said = limits_of(study, assumed | {"baselines": extra["baselines"]})
+    assert all(fact in said["Far from every run"] for fact in ("34.0%", "20.0%", last))
+    assert "40 million" in said["The budget is assumed"]
+    results = StudyResults(study)
+    most = max(results.epochs, key=results.epochs.get)
+    assert most in said["Repetition was never tested"] and "simulated_budget" in said["Repetition was never tested"]
+    assert "against the prior (predicted −9.500 to −8.500)" in said["The prediction missed"]
+    assert "Sizes" not in said and f"corpus of {2 * sum(LAW.tokens.tolist()) / 1e6:.3g} million" in said["A sample"]
+
+
+def test_what_other_domains_pay_is_said(study):
+    first = LAW.domains[0]
+    Mixture(dict.fromkeys(LAW.domains, 0.02) | {first: 0.92}, {"objective": first}).write(
+        study / "optimal_mixture.yaml"
+    )
+    confirm_study(study, LAW)
+    paid = limits_of(study, {})["Other domains pay"]
+    table = report_figures(StudyResults(study))["domain_changes"].table
+    assert (
+        f"on {(table['low'] > 0).sum()} of 5 domains" in paid
+        and "mean over all domains, which was not the objective" in paid
+    )
+
+
 @pytest.mark.slow
 def test_a_worst_case_is_reported_in_its_unit_and_which_limits_of_increase_were_kept(study, undrawn):
     first = LAW.domains[0]
@@ -344,7 +415,7 @@ def test_a_worst_case_is_reported_in_its_unit_and_which_limits_of_increase_were_
     broken = [target.split("/")[1].removesuffix("_val_loss") for target, ok in kept.items() if not ok]
     assert len(kept) == 5 and kept[f"metric/{first}_val_loss"] and broken
     assert "1%" in part(page, "question") and "worst z-score over 5 domains" in part(page, "question")
-    assert "standard deviations of the sweep" in part(page, "header")
+    assert "standard deviations of the sweep" in part(page, "header").lower()
     assert all(name in heading(page) for name in broken) and first not in heading(page)
     assert part(page, "confidence").count(" broken ") == len(broken)
     assert "NOT kept (0 of 5 seeds)" in answer(study)

@@ -159,7 +159,7 @@ def test_status_tells_done_from_stale(finished, capsys):
 
 def test_a_study_killed_again_and_again_ends_with_the_same_bytes(finished, corpus, config, tmp_path):
     """kill -9 once each: in the tokens, in the sweep, in the regression, and in the confirmation."""
-    study = tmp_path / "killed"
+    study = tmp_path / finished[0].name  # the report names its study
     for sign in (
         "stages/tokenize.json",
         "proxies/*/manifest.yaml",

@@ -1,6 +1,7 @@
 """A study folder -> what it holds, for the report: every stage's files, each read once, or the lack of them."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,22 @@ HASHED = (
 """The files that a report says the hashes of."""
 
 
+MONTHS = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
+
+
 class StudyResults:
     """What a study folder holds, read when it is first asked for; None (or empty) where a stage has not run.
 
@@ -70,6 +87,19 @@ class StudyResults:
                 raise InputError(
                     f"{folder}: no {name}, so there are no runs to report; `proxymix sweep` and `collect` make it"
                 )
+
+    @property
+    def name(self) -> str:
+        """The study's name, which is that of its folder."""
+        return self.folder.resolve().name
+
+    @cached_property
+    def date(self) -> str:
+        """The day (UTC) of the newest of its results: '27 November 2026'."""
+        results = ("losses.csv", "optimal_mixture.yaml", "confirmation.yaml")
+        newest = max((self.folder / name).stat().st_mtime for name in results if (self.folder / name).exists())
+        day = datetime.fromtimestamp(newest, UTC)
+        return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
 
     # ---- The question: settings, domains, and what was to be low
 
@@ -92,7 +122,14 @@ class StudyResults:
 
     @cached_property
     def tokens(self) -> dict[str, int]:
-        """Unique training tokens by domain."""
+        """Unique training tokens by domain, of the whole corpus."""
+        return (
+            dict(zip(self.catalogue.names, self.catalogue.true_tokens.tolist(), strict=True)) if self.catalogue else {}
+        )
+
+    @cached_property
+    def sample_tokens(self) -> dict[str, int]:
+        """Training tokens on disk by domain: what the proxies were trained on."""
         return dict(zip(self.catalogue.names, self.catalogue.tokens.tolist(), strict=True)) if self.catalogue else {}
 
     @cached_property
@@ -142,6 +179,11 @@ class StudyResults:
         """Tokens of the final training."""
         return self.proposal.budget or self.settings.get("budget")
 
+    @property
+    def is_budget_assumed(self) -> bool:
+        """Whether nobody gave a budget, as far as the study tells."""
+        return bool(self.proposal.budget_assumed) or ("budget" in self.settings and self.settings["budget"] is None)
+
     @cached_property
     def max_epochs(self) -> float | None:
         """Passes allowed over a domain; None without a budget."""
@@ -170,6 +212,14 @@ class StudyResults:
     def first_manifest(self) -> dict[str, Any]:
         """How the first run of the sweep was trained; empty where none was trained here."""
         return self.run_folders[0].manifest() if self.run_folders else {}
+
+    @property
+    def proxy_scale(self) -> str:
+        """How large the proxies are: '57,664 parameters, 200,000 tokens each'; empty where none was trained here."""
+        settings, size = self.first_manifest.get("settings", {}), self.first_manifest.get("num_parameters")
+        if not settings:
+            return ""
+        return f"{'' if size is None else f'{size:,} parameters, '}{settings['tokens']:,} tokens each"
 
     @cached_property
     def sampler(self) -> dict[str, Any]:
@@ -399,13 +449,9 @@ class StudyResults:
             InputError: If it has not, as after a write that was cut short.
         """
         rows, wanted = list(found), set(wanted)
+        again = f"not as `proxymix {TABLES[name][0]}` wrote it; run that again"
         if lacking := sorted(wanted - set(rows)):
-            raise InputError(
-                f"{self.folder / name}: no row of {', '.join(lacking[0])} (and {len(lacking) - 1} more), not as `proxymix "
-                f"{TABLES[name][0]}` wrote it; run that again"
-            )
+            more = f"(and {len(lacking) - 1} more)"
+            raise InputError(f"{self.folder / name}: no row of {', '.join(lacking[0])} {more}, {again}")
         if len(rows) > len(wanted):
-            raise InputError(
-                f"{self.folder / name}: {len(rows)} rows where {len(wanted)} are wanted, not as `proxymix "
-                f"{TABLES[name][0]}` wrote it; run that again"
-            )
+            raise InputError(f"{self.folder / name}: {len(rows)} rows where {len(wanted)} are wanted, {again}")

@@ -52,7 +52,7 @@ def predicted_against_measured(table: "pd.DataFrame", axes: "Axes") -> "Axes":
         lines.append(f"{100 * inside:.0f}% in their intervals")
     marks(
         axes, unseen["predicted"], unseen["measured"], "o", 5 if few else 3.5, MEASURED, edge_width=0, alpha=0.5,
-        label="a run of the sweep, predicted out of fold",
+        label="a run of the sweep, held out of the fit",
     )  # fmt: skip
     for kind, marker, colour in (("proposal", "s", PROPOSED), ("prior", "^", PRIOR)) if "kind" in table else ():
         rows = table[table["kind"] == kind]

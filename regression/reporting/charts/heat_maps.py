@@ -41,7 +41,11 @@ def effect_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     largest = float(np.nanmax(np.abs(table["effect"]), initial=0.0)) or 1.0
     unit, scale = (unit_of(table), 1.0) if largest >= 9.5 else (f"1/1000 {unit_of(table)}", 1000.0)
     scaled = table.assign(effect=table["effect"] * scale)
-    key = f"in {unit}, darkest: {largest * scale:.3g}"
+    key = (
+        f"in {unit}, darkest: {largest * scale:,.0f}"
+        if largest * scale >= 100
+        else f"in {unit}, darkest: {largest * scale:.3g}"
+    )
     return _heat_map(scaled, "effect", axes, lambda values: np.sqrt(np.abs(values) / scale / largest), whole_text, key)
 
 

@@ -76,8 +76,8 @@ def near_optimal_set(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     held = (shown["least"] >= PRESENT).to_numpy()
     axes.grid(axis="x")
     for chosen, colour, label in (
-        (held, PROPOSED, f"range where all hold it ({held.sum()})"),
-        (~held, MUTED, f"range where some do without ({(~held).sum()})"),
+        (held, PROPOSED, f"all of these mixtures use it ({held.sum()})"),
+        (~held, MUTED, f"some leave it out ({(~held).sum()})"),
     ):
         if chosen.any():
             part, at = 100 * shown.drop(columns="domain")[chosen], rows[chosen]
@@ -98,7 +98,7 @@ def near_optimal_set(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     label = "weight among mixtures as good (%; dark: middle 80%)"
     axes.set_xlabel(fitting(axes, label + left_out(len(table) - len(shown), "with less")))
     ROWS.label(axes, shown["domain"])
-    return legend(axes, columns=4 if is_wide(axes) else 2, order=("proposal", "prior", "range where all"))
+    return legend(axes, columns=4 if is_wide(axes) else 2, order=("proposal", "prior", "all of"))
 
 
 def line_to_optimum(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -149,7 +149,7 @@ def predicted_gains(table: "pd.DataFrame", axes: "Axes") -> "Axes":
             axes.hlines(rows[chosen], *ends, color=colour, linewidth=2.4, label=f"interval, {label}")
     marks(axes, table["gain"], rows, "o", 6.5, SURFACE, INK, 1.2, label="predicted", zorder=3)
     if "judged" in table and table["judged"].notna().any():
-        marks(axes, table["judged"], rows, "D", 6, INK, label="halves, judged by the other half", zorder=4)
+        marks(axes, table["judged"], rows, "D", 6, INK, label="half of the runs, scored by the other half", zorder=4)
     values = table[[c for c in ("gain", "judged", "low", "high") if c in table]].to_numpy(dtype=float)
     low, high = min(np.nanmin(values), 0.0), max(np.nanmax(values), 0.0)
     axes.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low) or 0.01)
@@ -157,7 +157,7 @@ def predicted_gains(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     feasible = table["feasible"] if "feasible" in table else [True] * len(table)
     place_labels(axes, [n if fed else f"{n}\n(outside the limits)" for n, fed in zip(names, feasible, strict=True)])
     axes.set_xlabel(fitting(axes, f"gain over it ({unit_of(table)}); right of 0 the proposal is better"))
-    return legend(axes, columns=3 if is_wide(axes) else 1, order=("predicted", "halves"))
+    return legend(axes, columns=3 if is_wide(axes) else 1, order=("predicted", "half"))
 
 
 def epochs_at_budget(table: "pd.DataFrame", axes: "Axes") -> "Axes":

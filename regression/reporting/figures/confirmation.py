@@ -7,6 +7,7 @@ from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
 from regression.confirmation.paired import t_interval
 from regression.reporting.charts import confirmation as charts
 from regression.reporting.charts.shared import NAMES
+from regression.reporting.predictions import predicted_at
 from regression.reporting.study_results import StudyResults
 
 
@@ -41,7 +42,7 @@ def seeds_figure(study: StudyResults) -> Figure | None:
         return None
     table = study.confirmed[["mixture", "seed", "objective"]].rename(columns={"objective": "measured"})
     mixtures = study.confirmation.mixtures
-    table["predicted"] = [mixtures[name].predicted.mean for name in table["mixture"]]
+    table["predicted"] = [predicted_at(study, study.confirmation, name).mean for name in table["mixture"]]
     means = "; ".join(f"{NAMES[name]} {mixture.measured.mean:.3f}" for name, mixture in mixtures.items())
     alt = f"Measured objective, mean over seeds: {means}."
     return Figure("seeds", table, charts.seed_dots, alt, 90 + 34 * len(mixtures))

@@ -11,6 +11,7 @@ from regression.reporting.charts import fit as charts
 from regression.reporting.charts.heat_maps import effect_map, heat_map_size, wide_table
 from regression.reporting.charts.shared import ROWS
 from regression.reporting.figures.shared import pairs_table
+from regression.reporting.predictions import predicted_at
 from regression.reporting.study_results import StudyResults
 from regression.selection.metrics import OBJECTIVE, spearman
 from regression.selection.repeats import noise_floor
@@ -27,8 +28,14 @@ def predicted_figure(study: StudyResults) -> Figure | None:
     if objective is None:
         return None
     confirmed = [
-        {"kind": name, "index": "", "measured": mixture.measured.mean, "predicted": mixture.predicted.mean}
-        for name, mixture in (study.confirmation.mixtures if study.confirmation else {}).items()
+        {
+            "kind": name,
+            "index": "",
+            "measured": mixture.measured.mean,
+            "predicted": predicted_at(study, found, name).mean,
+        }
+        for found in ([study.confirmation] if study.confirmation else [])
+        for name, mixture in found.mixtures.items()
     ]
     runs = objective.assign(kind="out of fold").to_dict("records")
     table = pd.DataFrame([*runs, *confirmed], columns=["kind", *objective.columns])

@@ -10,7 +10,6 @@ from proxymix.plots.text import large_number, percent
 from regression.confirmation.compared import BASELINE_PHRASES
 from regression.reporting.charts.shared import PRESENT
 from regression.reporting.rendering import Cell, Row, Table
-from regression.reporting.sections.phrases import confidence
 from regression.reporting.study_results import StudyResults
 
 MAX_CANDIDATES = 10  # in a table
@@ -26,11 +25,6 @@ def answer(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]
     return {
         "is_proposed": True,
         "finding": changes(study),
-        "has_prior": bool(study.prior),
-        "has_intervals": "low" in figures["mixtures"].table,
-        "confidence": confidence(study),
-        "capped": listed(study.capped),
-        "max_epochs": f"{study.max_epochs:g}" if study.max_epochs else "",
         "near_optimal": _near_optimal(figures),
         "mixture": mixture_table(study),
         "over_the_cap": _over_the_cap(study),

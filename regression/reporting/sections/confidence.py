@@ -13,6 +13,7 @@ from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
 from regression.confirmation.confirmation import Confirmation
 from regression.confirmation.paired import BETTER
 from regression.reporting.charts.shared import NAMES
+from regression.reporting.predictions import predicted_at, predicted_difference
 from regression.reporting.rendering import Cell, Row, Table
 from regression.reporting.sections.phrases import confidence as confidence_of
 from regression.reporting.sections.phrases import span
@@ -41,11 +42,12 @@ def confidence(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, 
 def _measured(study: StudyResults, found: Confirmation) -> str:
     """The difference to the first baseline, and how many pairs of runs the proposal won."""
     differences = {name: compared.objective for name, compared in found.differences.items()}
-    num_pairs = len(found.seeds) * len(differences)
+    num_pairs, won = len(found.seeds) * len(differences), sum(d.wins for d in differences.values())
     first, difference = next(iter(differences.items()))
     return (
-        f"Measured afresh, the objective is {signed(difference.mean)} {study.objective.unit} against {BASELINE_PHRASES[first]} (95% interval "
-        f"{span(difference)}), and lower at the proposal on {sum(d.wins for d in differences.values())} of {num_pairs} pairs of runs."
+        f"Measured on fresh seeds, the objective is {abs(difference.mean):.3f} {study.objective.unit} "
+        f"{'lower' if difference.mean < 0 else 'higher'} at the proposal than at {BASELINE_PHRASES[first]} (95% interval of the "
+        f"difference {span(difference)}), and lower at the proposal on {won} of {num_pairs} pairs of runs."
     )
 
 
@@ -53,7 +55,7 @@ def _confirmed(study: StudyResults, found: Confirmation, figures: Mapping[str, F
     best_seen = found.mixtures.get("best_seen")
     columns = [] if study.confirmed is None else [str(column) for column in study.confirmed.columns]
     data = {
-        "mixtures": _mixtures_table(found),
+        "mixtures": _mixtures_table(study, found),
         "min_gain": f"{found.min_gain:.3g}",
         "plain_mean": _plain_mean(study, found),
         "num_domains": sum(is_domain_loss(column) for column in columns),
@@ -73,32 +75,34 @@ def _confirmed(study: StudyResults, found: Confirmation, figures: Mapping[str, F
     return data
 
 
-def _mixtures_table(found: Confirmation) -> Table:
+def _mixtures_table(study: StudyResults, found: Confirmation) -> Table:
     """What was measured and what had been predicted at each mixture, and against each baseline."""
     rows: list[Row] = []
     for name, mixture in found.mixtures.items():
         named = Cell(NAMES[name], dot=name if name in (PROPOSAL, "prior") else "other")
-        measured = f"{mixture.measured.mean:.3f} ± {mixture.measured.sd:.3f}"
-        predicted = f"{mixture.predicted.mean:.3f} ± {mixture.predicted.std:.3f}"
+        values = [f"{value.mean:.3f}" for value in (mixture.measured, predicted_at(study, found, name))]
         if name == PROPOSAL:
-            rows.append([named, measured, "", "", "", "", predicted, ""])
+            rows.append([named, *values, "", "", "", "", ""])
             continue
-        difference, expected = found.differences[name].objective, found.differences[name].predicted
+        comparison = found.differences[name]
+        difference, expected = comparison.objective, predicted_difference(study, found, name)
         p = difference.p if difference.p_holm is None else difference.p_holm
         rows.append(
             [
                 named,
-                measured,
-                Cell(signed(difference.mean), "proposed" if found.differences[name].verdict == BETTER else ""),
-                span(difference),
+                *values,
+                Cell(
+                    f"{signed(difference.mean)} ({span(difference)})",
+                    "proposed" if comparison.verdict == BETTER else "",
+                ),
+                f"{signed(expected.mean)} ({span(expected)})",
+                Cell(comparison.verdict, "text"),
                 "< 0.001" if p < 0.001 else f"{p:.3f}",
                 f"{difference.wins} of {len(found.seeds)}",
-                predicted,
-                f"{signed(expected.mean)} ± {expected.std:.3f}",
             ]
         )
-    header = ("mixture", "measured", "proposal − it", "95% interval", "p (Holm)", "seeds won", "predicted")
-    return Table((*header, "predicted difference"), rows, chosen=0)
+    header = ("mixture", "measured", "predicted", "proposal − it", "as predicted", "verdict", "p (Holm)", "seeds won")
+    return Table(header, rows, chosen=0)
 
 
 def _plain_mean(study: StudyResults, found: Confirmation) -> str:
@@ -131,9 +135,10 @@ def _max_increase_table(found: Confirmation) -> Table | None:
 def _expected(study: StudyResults) -> dict[str, Any]:
     """What the regression says of the proposal before anything was trained at it."""
     predicted = study.proposal.predicted
-    data: dict[str, Any] = {"mixtures": _predicted_table(study.proposal), "winners_curse": ""}
+    mixtures = None if study.confirmation else _predicted_table(study.proposal)
+    data: dict[str, Any] = {"mixtures": mixtures, "winners_curse": ""}
     if predicted and predicted.halves and predicted.own is not None:
-        data["winners_curse"] = signed(predicted.halves.winners_curse)
+        data["winners_curse"] = f"{predicted.halves.winners_curse:.3f}"
         data["taken_off"] = f"{predicted.mean - predicted.own:.4f}"
     return data
 
@@ -142,13 +147,13 @@ def _predicted_table(proposal: Proposal) -> Table | None:
     """The predictions of the proposal and of the baselines, as `propose` wrote them."""
     if proposal.predicted is None or proposal.baselines is None:
         return None
-    rows: list[Row] = [[Cell("proposal", dot=PROPOSAL), _prediction(proposal.predicted), "", ""]]
+    rows: list[Row] = [[Cell("proposal", dot=PROPOSAL), _with_ends(proposal.predicted), "", ""]]
     for name, baseline in proposal.baselines.items():
         gain = baseline.gain
         rows.append(
             [
                 Cell(NAMES.get(name, name), dot="prior" if name == "prior" else "other"),
-                _prediction(baseline.predicted),
+                _with_ends(baseline.predicted),
                 f"{signed(-gain.mean)} ({signed(-gain.high)} to {signed(-gain.low)})",
                 Cell("" if baseline.feasible else "outside the limits", "text"),
             ]
@@ -156,5 +161,5 @@ def _predicted_table(proposal: Proposal) -> Table | None:
     return Table(("mixture", "predicted", "proposal − it", ""), rows, chosen=0)
 
 
-def _prediction(estimate: Estimate) -> str:
+def _with_ends(estimate: Estimate) -> str:
     return f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

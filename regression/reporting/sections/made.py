@@ -17,6 +17,7 @@ def use(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any] | 
     if not study.optimum:
         return None
     return {
+        "name": study.name,
         "weights": "\n".join(f"  {train_column(d)}: {weight!r}" for d, weight in study.optimum.items()),
         "blend": " ".join(f"{weight:.6g} {d}" for d, weight in study.optimum.items() if weight > 0),
     }

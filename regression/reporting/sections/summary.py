@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from proxymix.messages import listed
 from proxymix.plots.figures import Figure
 from proxymix.plots.text import large_number, percent, signed
 from regression.confirmation.compared import BASELINE_PHRASES
@@ -22,12 +23,21 @@ def headline(study: StudyResults) -> str:
 
 
 def header(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]:
-    """The verdict, the objective, and the few numbers that matter most."""
+    """Which study this is, the verdict, the mixture, and the few numbers that matter most."""
+    asked = objective_phrase(study)
     return {
+        "name": study.name,
+        "date": study.date,
         "headline": headline(study),
-        "objective": objective_phrase(study),
+        "asked": asked[0].upper() + asked[1:],
+        "scale": f"at proxy scale ({study.proxy_scale})" if study.proxy_scale else "",
         "num_seeds": len(study.confirmation.seeds) if study.confirmation else 0,
         "is_proposed": bool(study.optimum),
+        "has_prior": bool(study.prior),
+        "has_intervals": "mixtures" in figures and "low" in figures["mixtures"].table,
+        "confidence": confidence(study),
+        "capped": listed(study.capped),
+        "max_epochs": f"{study.max_epochs:g}" if study.max_epochs else "",
         "tiles": [*_differences(study), *_quality(figures)],
     }
 
@@ -42,8 +52,8 @@ def _differences(study: StudyResults) -> list[Tile]:
         shown += [max(others, key=lambda name: differences[name].mean)] if others else []
         tiles = []
         for name in shown:
-            strongest = " (the strongest baseline)" if name != "prior" else ""
-            label = f"measured against {BASELINE_PHRASES[name]}{strongest}; 95% interval {span(differences[name])}"
+            strongest = ", the strongest baseline" if name != "prior" else ""
+            label = f"measured against {BASELINE_PHRASES[name]}{strongest} (95% interval {span(differences[name])})"
             role = "proposed" if study.confirmation.differences[name].verdict == BETTER else ""
             tiles.append(Tile(signed(differences[name].mean), unit, label, role))
         return tiles
@@ -52,7 +62,7 @@ def _differences(study: StudyResults) -> list[Tile]:
         return []
     gain = prior.gain
     interval = f"{signed(-gain.high)} to {signed(-gain.low)}"
-    label = f"predicted against the prior; {confidence(study)} interval {interval}"
+    label = f"predicted against the prior ({confidence(study)} interval {interval})"
     return [Tile(signed(-gain.mean), unit, label)]
 
 
@@ -62,10 +72,16 @@ def _quality(figures: Mapping[str, Figure]) -> list[Tile]:
     if "predicted" in figures:
         table = figures["predicted"].table
         rank, num_runs = table.attrs["spearman"].partition(" ")[0], int((table["kind"] == "out of fold").sum())
-        tiles.append(Tile(rank, "Spearman", f"predicted against measured objective, {num_runs} runs out of fold"))
+        tiles.append(
+            Tile(
+                rank, "Spearman", f"rank correlation of predicted and measured, on {num_runs} runs held out of the fit"
+            )
+        )
     if "noise" in figures:
         ratio = figures["noise"].table["ratio"].iloc[0]
-        tiles.append(Tile(f"×{ratio:.3g}", "", "spread of the objective over mixtures, in units of its seed noise"))
+        tiles.append(
+            Tile(f"×{ratio:.3g}", "", "times as far apart are the losses of mixtures as those of seeds of one mixture")
+        )
     return tiles
 
 
