@@ -19,12 +19,12 @@ import proxymix
 from mixture_config.files.mixture_table import MixtureTable
 from mixture_config.formats.registry import FORMATS
 from proxy_training.runs.settings import SHAPES
-from proxymix.app import old_names
 from proxymix.app import run as run_module
 from proxymix.app.cli import PROGRAM_COMMANDS, main
 from proxymix.app.parameters import build_arguments
 from proxymix.app.stages import RENAMED, STAGES, Stage
 from proxymix.app.study import Study
+from proxymix.progress import say_once
 from proxymix.tables import write_table
 from regression.models.registry import REGRESSORS
 
@@ -231,7 +231,7 @@ def called(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Stage, "load", recorded)
     monkeypatch.setattr(run_module, "run_study", lambda *_, **__: calls.append("run"))
-    monkeypatch.setattr(old_names, "_NOTES", set())
+    say_once.cache_clear()
     monkeypatch.setattr(  # without the records of a study, since nothing is written
         Study, "perform", lambda self, stage, function, values: function(**build_arguments(function, values))
     )
@@ -311,8 +311,8 @@ def test_every_path_of_the_repository_that_a_page_names_is_there(page):
     for name in dotted:
         module, _, attribute = name.rpartition(".")
         file = ROOT / f"{name.replace('.', '/')}.py"
-        parent = ROOT / f"{module.replace('.', '/')}.py"
-        assert file.exists() or (parent.exists() and attribute in parent.read_text()), name
+        parents = [ROOT / f"{module.replace('.', '/')}{ending}" for ending in (".py", "/__init__.py")]
+        assert file.exists() or any(p.exists() and attribute in p.read_text() for p in parents), name
 
 
 def test_the_floor_plan_is_the_tree():
