@@ -8,16 +8,12 @@ from regression.data.runs import LeftOut, Runs
 
 MIN_RUNS = 8
 """Runs. Fewer than this do not say what a usual loss is."""
-
 MAX_DOMAIN_SPREADS, MAX_METRIC_SPREADS = 6.0, 20.0
 """How far a loss of a domain, or another metric, may lie above the median, in spreads of its logarithm."""
-
 MAX_SPREADS_BELOW, MAX_EXPLAINED_SPREADS_BELOW = 6.0, 40.0
 """How far a loss of a domain may lie below the median; and where the mixture explains it, or of another metric."""
-
 MIN_SPREAD = 0.05
 """The least spread of a logarithm of losses: 6 of these spreads are 35% above the median."""
-
 SMALLEST, LARGEST = 1e-100, 1e100
 """Magnitudes of a loss that can be computed with; sums of squares of larger ones overflow."""
 

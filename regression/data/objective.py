@@ -27,7 +27,6 @@ Spec = str | dict[str, Any]
 With bounds on single targets: {minimise: any of these, max_increase: one share for all targets, or {column or domain:
 share}}, or the path of such a YAML. Scores, of which more is better, are named below `maximise` in the place of `minimise`.
 """
-
 WORDS = ("mean", "zscore", "worst")
 DIRECTIONS = ("minimise", "maximise")
 KEYS = (*DIRECTIONS, "max_increase")

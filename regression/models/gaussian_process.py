@@ -17,13 +17,10 @@ from regression.models.regressor import JointRandomness, PosteriorSample, Regres
 
 FLOOR_RANGES = 0.3
 """How far the floor of the logarithm lies below the lowest loss, in ranges of the losses."""
-
 MAX_TUNING_RUNS = 192
 """Runs that the hyperparameters are tuned on. More cost the cube, and rank no better: Spearman on RegMix's 512 runs is .0002 lower."""
-
 MIN_SLOPE_WEIGHT = 1e-9
 """Weights are clipped to this value when differentiating, because the slope is infinite at 0."""
-
 LOG_KNEE = 0.001
 """The weight from which on log(1 + w / LOG_KNEE) bends."""
 

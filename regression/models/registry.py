@@ -45,19 +45,15 @@ REGRESSORS: dict[str, Entry] = {
         Entry("saturating", "saturating law", "c + (sum of powers of the weights)^-a", SaturatingLaw),
     )
 }
-
 TRUSTED_MODEL = "gp"
 """The model that is never dropped before a whole cross-validation and always has a part in the ensemble.
 
 A Gaussian process knows where it is unsure. A law is not trusted alone: it does not know where its shape is wrong.
 """
-
 ENSEMBLE = "ensemble"
 """The name of a weighted mean of several regressors, which is no entry because it is made of entries."""
-
 BASELINE = "mean"
 """The name of predicting the mean of the losses, which every regressor is compared with."""
-
 _OTHER_LABELS = {ENSEMBLE: "ensemble of the best", BASELINE: "predicting the mean"}
 
 

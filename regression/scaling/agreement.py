@@ -11,10 +11,8 @@ from regression.selection.metrics import OBJECTIVE, spearman_of_rows
 
 LOW_SPEARMAN = 0.8
 """Below this rank correlation two mixtures drawn at random swap places in a fifth of all cases or more: it is called low."""
-
 ENDS = (0.025, 0.975)
 """Quantiles at the ends of an interval of 95%, the level of every interval here."""
-
 NUM_DRAWS = 2000
 """Bootstrap draws of the mixtures behind the intervals."""
 

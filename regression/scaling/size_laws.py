@@ -22,22 +22,16 @@ import numpy as np
 
 LAWS = ("additive", "joint", "bimix")
 """The laws, the simpler first."""
-
 NUM_STARTS = 6
 MAX_STEPS = 60
-
 PROBE = 0.1
 """Part of a step at which the curvature along the step is measured."""
-
 HUBER = 1.5
 """Standard deviations from which on a residual counts by its size, not its square, so that a diverged run bends no law."""
-
 EXPONENT_PRIOR = (float(np.log(0.3)), 0.4)
 """Mean and standard deviation of an exponent's logarithm."""
-
 MIN_GAIN = 1e-4
 """A descent ends when a step gains less log likelihood than this."""
-
 MIN_RELATIVE_STD = 1e-4
 """The least residual standard deviation, in standard deviations of the losses."""
 

@@ -19,7 +19,6 @@ NUM_MULTIPLIER_UPDATES = 8
 """Into how many parts a descent with ceilings is cut; the multipliers are updated after each."""
 MEMORY = 6
 """A step may rise above the last value, but not above the highest of this many."""
-
 ValueAndSlopes = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Mixtures, and which rows of the search they are -> values and slopes."""
 

@@ -15,20 +15,14 @@ from regression.selection.repeats import same_mixtures
 
 PARTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 """Parts of the runs that are fitted."""
-
 MIN_RUNS = 10
 """Runs in a part, at least."""
-
 NUM_REPEATS = 5
 """How often a part is drawn."""
-
 COSTLY_RUNS, NUM_COSTLY_REPEATS = 96, 2
 """From this many runs on a fit takes long, and a part is drawn this often."""
-
 MIN_SIGNAL_SPEARMAN, ENOUGH_SPEARMAN = 0.2, 0.97
 """Below the first the ranking is noise, and nothing is extrapolated from it. From the second on, the runs are enough."""
-
-
 MAX_LITTLE = 0.75
 """Twice the runs bring little where they leave more than this part of what is missing to a Spearman of 1."""
 

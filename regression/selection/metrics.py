@@ -5,10 +5,8 @@ from numpy.typing import ArrayLike
 
 OBJECTIVE = "objective"
 """The name of the objective among the targets of scores.csv, predictions.csv and agreement.csv."""
-
 NOISE = "noise floor"
 """The name, among the models of scores.csv, of the rows that hold the noise over seeds."""
-
 MEASURES = ("spearman", "rmse", "r2", "regret", "recall")
 """What `measures` returns, in this order."""
 

@@ -23,10 +23,8 @@ from regression.selection.stacking import ensembles_of, stacked_predictions
 
 SCREENING_TARGETS = 3
 """Targets on which every model is tried before all targets are."""
-
 MAX_MISSED = 3.0
 """Over the root of the runs: the share by which a model may miss more (1 - Spearman) than the best and stay."""
-
 TIE = 0.001
 """Spearman correlations that are closer than this count as equal, so that a lucky pick does not decide."""
 

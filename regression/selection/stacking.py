@@ -13,7 +13,6 @@ from regression.selection.cross_validation import CrossValidation
 
 MIN_TRUSTED_WEIGHT = 0.25
 """The least weight of TRUSTED_MODEL in an ensemble."""
-
 MIN_WEIGHT = 0.02
 """Members of less weight are left out."""
 
