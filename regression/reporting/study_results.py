@@ -53,22 +53,6 @@ HASHED = (
 """The files that a report says the hashes of."""
 
 
-MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-
-
 class StudyResults:
     """What a study folder holds, read when it is first asked for; None (or empty) where a stage has not run.
 
@@ -80,7 +64,7 @@ class StudyResults:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self.name = folder, folder.resolve().name
         self._tables: dict[str, pd.DataFrame | None] = {}
         for name in ("mixtures.csv", "losses.csv"):
             if not (folder / name).exists():
@@ -88,18 +72,13 @@ class StudyResults:
                     f"{folder}: no {name}, so there are no runs to report; `proxymix sweep` and `collect` make it"
                 )
 
-    @property
-    def name(self) -> str:
-        """The study's name, which is that of its folder."""
-        return self.folder.resolve().name
-
     @cached_property
     def date(self) -> str:
         """The day (UTC) of the newest of its results: '27 November 2026'."""
         results = ("losses.csv", "optimal_mixture.yaml", "confirmation.yaml")
         newest = max((self.folder / name).stat().st_mtime for name in results if (self.folder / name).exists())
         day = datetime.fromtimestamp(newest, UTC)
-        return f"{day.day} {MONTHS[day.month - 1]} {day.year}"
+        return f"{day.day} {day:%B %Y}"
 
     # ---- The question: settings, domains, and what was to be low
 
@@ -126,11 +105,6 @@ class StudyResults:
         return (
             dict(zip(self.catalogue.names, self.catalogue.true_tokens.tolist(), strict=True)) if self.catalogue else {}
         )
-
-    @cached_property
-    def sample_tokens(self) -> dict[str, int]:
-        """Training tokens on disk by domain: what the proxies were trained on."""
-        return dict(zip(self.catalogue.names, self.catalogue.tokens.tolist(), strict=True)) if self.catalogue else {}
 
     @cached_property
     def prior(self) -> dict[str, float]:

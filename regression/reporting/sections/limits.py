@@ -63,11 +63,12 @@ def _far(study: StudyResults) -> Term | None:
 
 def _repetition(study: StudyResults) -> Term | None:
     """Whether the final training would repeat a domain that the proxies did not."""
-    settings, on_disk = study.first_manifest.get("settings", {}), study.sample_tokens
-    if not study.epochs or not settings or settings.get("simulated_budget"):
+    settings = study.first_manifest.get("settings", {})
+    if study.catalogue is None or not study.epochs or not settings or settings.get("simulated_budget"):
         return None
     most = max(study.epochs, key=lambda domain: study.epochs[domain])
-    seen = study.optimum.get(most, 0.0) * settings["tokens"] / max(on_disk[most], 1)
+    on_disk = int(study.catalogue.tokens[study.catalogue.names.index(most)])
+    seen = study.optimum.get(most, 0.0) * settings["tokens"] / max(on_disk, 1)
     if study.epochs[most] <= max(1.0, 2 * seen):
         return None
     return Term(
