@@ -138,3 +138,14 @@ def test_a_study_knows_before_it_begins_that_true_sizes_are_of_another_corpus(
     )
     assert main(["run", "--config", str(tmp_path / "c.yaml"), "--dry_run"]) == 2
     assert "'cod'; did you mean code?" in capsys.readouterr().err
+
+
+def test_the_figures_of_a_mixture_go_by_true_sizes(tmp_path: Path) -> None:
+    from mixture_config.visualize import visualize
+    from proxymix.tables import read_table
+
+    (tmp_path / "domains.csv").write_text("domain,tokens,available_tokens\nweb,100,1000\ncode,100,\n")
+    (tmp_path / "m.yaml").write_text("train: {web: 0.5, code: 0.5}\n")
+    visualize(tmp_path / "out", mixture=[str(tmp_path / "m.yaml")], domains=tmp_path / "domains.csv", budget=1000)
+    epochs = read_table(tmp_path / "out" / "mixture_epochs.csv").set_index("domain")
+    assert epochs.loc["web", "tokens"] == 1000 and epochs.loc["code", "tokens"] == 100

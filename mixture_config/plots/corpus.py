@@ -147,7 +147,7 @@ def known_corpus(
                 f"{sweep_path}: no column for {some(missing)}, of {domains}; give the mixtures and the table of one corpus"
             )
     if table:
-        size = table.tokens.astype(float)
+        size = table.true_tokens.astype(float)
     else:
         say("no --domains, so nothing about the prior, bounds or epochs")
         rows = np.array([[row.get(d, 0.0) for d in known] for row in given.values()])
