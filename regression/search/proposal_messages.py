@@ -87,6 +87,12 @@ def _cautions(proposal: Proposal) -> Iterator[str]:
             "The gains are those of one regression, which halves of the runs did not check: there are under "
             f"{MIN_MIXTURES} mixtures, or num_splits is 0."
         )
+    for entry in (proposal.baselines or {}).values():
+        if entry.missed:
+            yield (
+                f"The best run measured {entry.measured:.4f}, and {entry.predicted.low:.4f} to {entry.predicted.high:.4f} is "
+                "predicted there: the regression does not know why it was so good, or it was lucky."
+            )
     if support["far_from_runs"]:
         yield (
             f"Far from what was trained: {support['distance']:.2f} of its weight differs from the nearest run, and no run is "
