@@ -10,9 +10,10 @@ from pathlib import Path
 from proxymix.errors import InputError
 from proxymix.files import replacing
 from proxymix.messages import some
-from proxymix.progress import progress
+from proxymix.progress import progress, say
 from regression.reporting.report_figures import FIGURES, report_figures
 from regression.reporting.report_html import report_html
+from regression.reporting.sections.summary import headline
 from regression.reporting.study_results import StudyResults
 
 MARKER, PAGE = ".proxymix_report", "index.html"
@@ -44,6 +45,8 @@ def report(study: Path, out: Path) -> None:
             bar.advance()
         (folder / PAGE).write_text(report_html(results, figures), encoding="utf-8")
         bar.advance(len(figures))
+    say(f"{headline(results)}.")
+    say(f"Report: {out / PAGE} (open it in a browser), with {len(figures)} figures as PNG and CSV beside it")
 
 
 def _check_replaceable(out: Path, is_own: bool) -> None:

@@ -239,10 +239,11 @@ def test_a_users_matplotlibrc_does_not_change_a_figure(tables):
     assert (tables / "again" / "correlation.png").read_bytes() == before
 
 
-def test_a_report_replaces_the_one_before(tables):
+def test_a_report_replaces_the_one_before_and_says_where_it_is(tables, capsys):
     (tables / "report" / "noise.png").write_bytes(b"")
     report(tables, tables / "report")
     assert not (tables / "report" / "noise.png").exists()
+    assert str(tables / "report" / "index.html") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("damage", ["", "\0", "<html>"])
