@@ -97,6 +97,41 @@ def test_a_key_that_is_missing_is_named(folder, key):
         load_fit(folder)
 
 
+def changed(content, path=()):
+    """The content with each of its places, however deep, removed or of another type."""
+    places = content.items() if isinstance(content, dict) else enumerate(content[:2])
+    for key, value in places:
+        if isinstance(value, dict | list):
+            for inner in changed(value):
+                yield put(content, key, inner)
+        yield put(content, key)
+        for other in OTHERS:
+            yield put(content, key, other)
+
+
+def put(content, key, *value):
+    if isinstance(content, dict):
+        return {k: v for k, v in content.items() if k != key} | dict.fromkeys([key] if value else [], *value)
+    return [*content[:key], *value, *content[key + 1 :]]
+
+
+@pytest.mark.parametrize("key", ["objective", "inputs", "files", "correlation", "domains"])
+def test_whatever_stands_below_a_key_is_refused_by_name_or_can_be_worked_with(folder, key):
+    path = folder / "fit.json"
+    content = json.loads(path.read_text())
+    code, poems = content["targets"]
+    content["objective"] = {"minimise": {code: 0.5, poems: 0.5}, "max_increase": {poems: 0.01}}
+    for value in changed(content[key]):
+        path.write_text(json.dumps(content | {key: value}))
+        try:
+            fitted = load_fit(folder)
+        except InputError as error:
+            assert str(folder) in str(error)
+        else:
+            X = fitted.runs.weights[:3]
+            assert np.isfinite(fitted.gains(X[1:], X[0], fitted.objective)[0]).all()
+
+
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, "1" * 5000, '{"model": NaN}', "\x00"])
 def test_a_fit_json_that_is_none_is_a_sentence(folder, text):
     (folder / "fit.json").write_text(text)
