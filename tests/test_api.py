@@ -158,7 +158,12 @@ def test_messages_name_the_parameter_and_no_file_that_is_gone(tables, capsys):
     proxymix.fit(mixtures * 1.005, tables / "losses.csv", **QUICK)
     printed = capsys.readouterr()
     assert re.search(r"^mixtures: 12 of 12 rows sum to 1.005", printed.err, re.M)
-    assert not printed.out and "scratch" not in printed.err and "proxymix " not in printed.err
+    assert not printed.out and "scratch" not in printed.err and not re.search("^(Next|Written)", printed.err, re.M)
+
+
+def test_messages_say_where_the_files_are_that_were_asked_for(tmp_path, capsys):
+    proxymix.synthesize(DOMAINS, 4, out=tmp_path / "sweep")
+    assert str(tmp_path / "sweep") in capsys.readouterr().err
 
 
 def test_names_from_data_are_escaped_in_html():

@@ -49,6 +49,7 @@ class StageCall:
         self.source = f"proxymix.{stage.name}"
         self._given: dict[str, str] = {}  # path of what was written here -> its parameter
         self._stream = message_stream()
+        self._in_memory = True
 
     def table(self, name: str, value: Any) -> Path | None:
         """The file of a table: a path as it is, a DataFrame written.
@@ -121,6 +122,7 @@ class StageCall:
 
     def out(self, out: PathLike | None, name: str) -> Path:
         """Where the stage writes: to `out`, or if nothing is to be kept to the temporary folder."""
+        self._in_memory = out is None
         return self.scratch / name if out is None else Path(out).expanduser()
 
     def run(self, files: Mapping[str, Path | None], settings: Mapping[str, Any]) -> None:
@@ -149,9 +151,11 @@ class StageCall:
         return text
 
     def hear(self, message: str) -> None:
-        """Pass a message on, unless it says where in the temporary folder something is, or what to do with it next."""
-        if str(self.scratch) not in self.named(message) and "proxymix " not in message.replace(str(self.scratch), ""):
-            print(self.named(message), file=self._stream, flush=True)
+        """Pass a message on, unless it is about a file that is gone afterwards, or what to do with it next."""
+        said = self.named(message)
+        is_next_step = message.startswith("Next") or message.lstrip().startswith("proxymix ")
+        if str(self.scratch) not in said and not (is_next_step and self._in_memory):
+            print(said, file=self._stream, flush=True)
 
     def _place(self, file: str, name: str) -> Path:
         path = self.scratch / "given" / file
