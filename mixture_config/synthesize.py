@@ -3,13 +3,9 @@
 python mixture_config/synthesize.py --domains domains.csv --num_mixtures 512 --seed 42 --out DIR
 """
 
-import contextlib
 import hashlib
-import io
 import json
 import shlex
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +19,6 @@ from mixture_config.design.heuristics import baseline_weights
 from mixture_config.design.references import NAMES, check_names, reference_mixtures, weights_of
 from mixture_config.design.sampler_settings import Design, Preset, SamplerSettings
 from mixture_config.design.sampling import Draw
-from mixture_config.files.mixture_table import MixtureTable
 from mixture_config.files.sweep_files import (
     DOMAINS_HASH,
     ExistingSweep,
@@ -247,25 +242,6 @@ class _Sweep:
         else:  # held-out mixtures of an earlier sweep would not be of this one's law
             remove(self.out / "holdout" / "mixtures.csv")
             remove(self.out / "holdout" / "mixtures")
-
-
-def num_kept(domains: Path, out: Path, **settings: Any) -> int:
-    """How many mixtures of the sweep in `out` stay, and with them their runs, if `synthesize` is called with this.
-
-    Nothing is changed.
-    """
-    if not (out / "mixtures.csv").exists():
-        return 0
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-        copy = Path(folder)
-        for path in (out / name for name in ("mixtures", "mixtures.csv", "holdout") if (out / name).exists()):
-            shutil.copytree(path, copy / path.name) if path.is_dir() else shutil.copy(path, copy)
-        synthesize(domains, copy, **settings)
-        now, then = (MixtureTable.read(place / "mixtures.csv") for place in (out, copy))
-    if sorted(now.domains) != sorted(then.domains):
-        return 0
-    rows = dict(zip(then.index, then.aligned(now.domains, out), strict=True))
-    return sum(key in rows and np.array_equal(rows[key], row) for key, row in zip(now.index, now.weights, strict=True))
 
 
 def _first(given: T | None, otherwise: Any) -> Any:

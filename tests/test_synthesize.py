@@ -22,7 +22,7 @@ from mixture_config.files import sweep_files
 from mixture_config.files.mixture import Mixture
 from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet, grid_steps
-from mixture_config.synthesize import num_kept, synthesize
+from mixture_config.synthesize import synthesize
 from proxymix.app.cli import main
 from proxymix.app.parameters import parameters
 from proxymix.app.stages import stage_named
@@ -729,7 +729,6 @@ def test_fewer_mixtures_or_other_settings_are_another_sweep(domains, tmp_path, c
     given = {"num_mixtures": 12, **changed}
     kept = {"num_mixtures": 10, "design": "dirichlet"}
     synthesize(domains, tmp_path / "old", **kept)
-    assert num_kept(domains, tmp_path / "old", **{"design": "dirichlet", **given}) <= 1
     synthesize(domains, tmp_path / "old", **{"design": "dirichlet", **given})
     synthesize(domains, tmp_path / "new", **{"design": "dirichlet", **given})
     assert contents(tmp_path / "old") == contents(tmp_path / "new")
@@ -738,15 +737,17 @@ def test_fewer_mixtures_or_other_settings_are_another_sweep(domains, tmp_path, c
 def test_other_domains_or_another_mixture_to_draw_around_are_another_sweep(domains, tmp_path):
     best = tmp_path / "best.yaml"
     Mixture({"domain-0": 0.5, "domain-1": 0.5}).write(best)
-    given = {"design": "around", "around": best}
-    synthesize(domains, tmp_path, num_mixtures=6, **given)
-    assert num_kept(domains, tmp_path, num_mixtures=8, **given) == 6
+    around = {"design": "around", "around": best}
+    first = grown(tmp_path / "out", domains, 6, **around)["mixtures.csv"]
+    second = grown(tmp_path / "out", domains, 8, **around)["mixtures.csv"]
+    assert second.startswith(first)
     Mixture({"domain-0": 0.4, "domain-1": 0.6}).write(best)
-    assert num_kept(domains, tmp_path, num_mixtures=8, **given) == 0
-    synthesize(domains, tmp_path, num_mixtures=6)
+    assert not grown(tmp_path / "out", domains, 8, **around)["mixtures.csv"].startswith(first)
+    first = grown(tmp_path / "out", domains, 6)["mixtures.csv"]
     for text in ("domain-0,6001\ndomain-1,3000\ndomain-2,1000\n", "domain-0,5\nnews,5\n"):
         (tmp_path / "others.csv").write_text("domain,tokens\n" + text)
-        assert num_kept(tmp_path / "others.csv", tmp_path, num_mixtures=8) == 0
+        assert not grown(tmp_path / "out", tmp_path / "others.csv", 8)["mixtures.csv"].startswith(first)
+        assert grown(tmp_path / "out", domains, 6)["mixtures.csv"] == first
 
 
 def test_a_reference_that_changed_or_is_repeated_is_another_sweep(domains, tmp_path):
@@ -760,14 +761,6 @@ def test_a_reference_that_changed_or_is_repeated_is_another_sweep(domains, tmp_p
         synthesize(domains, tmp_path / "old", num_mixtures=8, **given, **change)
         synthesize(domains, tmp_path / f"new{len(change)}", num_mixtures=8, **given, **change)
         assert contents(tmp_path / "old") == contents(tmp_path / f"new{len(change)}")
-
-
-def test_how_many_mixtures_would_stay_is_known_before_anything_is_changed(domains, tmp_path, capsys):
-    assert num_kept(domains, tmp_path, num_mixtures=8) == 0
-    before = grown(tmp_path, domains, 8)
-    capsys.readouterr()
-    assert [num_kept(domains, tmp_path, num_mixtures=num) for num in (8, 12)] == [8, 8]
-    assert contents(tmp_path) == before and capsys.readouterr().err == ""
 
 
 def test_the_sizes_of_the_whole_corpus_decide_where_those_on_disk_are_a_sample(tmp_path):
