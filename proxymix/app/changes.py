@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxymix.app.config import Config, setting_of
 from proxymix.app.stages import Stage
-from proxymix.app.study import Study
+from proxymix.app.study import StageRecord, Study
 from proxymix.errors import InputError
 from proxymix.messages import listed
 
@@ -68,8 +68,8 @@ def changes(study: Study, config: Config) -> Changes:
     sources: dict[str, list[Path]] = {}
     touched: list[str] = []  # stages that have run and whose settings or sources are others now
     for stage in study.stages(config):
-        if not study.record_path(stage).exists():
-            continue
+        if StageRecord.read(study.record_path(stage)) == StageRecord():
+            continue  # it has not run, or its record is damaged, so that nothing is known of its settings
         call, own = study.call(stage, config), dict[str, tuple[Any, Any]]()
         for name, (then, now) in study.changed_settings(stage, call).items():
             key = setting_of(stage, name) or name

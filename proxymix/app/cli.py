@@ -144,6 +144,8 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
     for name in (name for name, parameter in wanted.items() if parameter.required and values[name] is None):
         hint = f", or --study DIR, where it is DIR/{stage.files[name]}" if name in stage.files else ""
         raise InputError(f"{program}: --{name} is missing{hint} (see {program} --help)")
+    if study is not None and stage.name != "check":
+        study.require_whole(stage, values)
     if study is None or not stage.in_study:
         function(**build_arguments(function, values))
     else:

@@ -26,6 +26,7 @@ from proxymix.errors import InputError, StageError
 from proxymix.files import read_json, remove, write_json
 from proxymix.locks import locked
 from proxymix.messages import some
+from proxymix.progress import say
 
 State = Literal["done", "stale", "missing"]
 RECORDED_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "lightgbm", "torch", "litgpt", "tokenizers")
@@ -34,7 +35,7 @@ RECORDED_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "lightgbm", "to
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What a stage was made from, and what it wrote. Parts that cannot be read are empty, so that the stage is stale.
+    """What a stage was made from, and what it wrote. Everything is empty where it cannot be read, so that the stage is stale.
 
     Attributes:
         settings: Its settings, in sections.
@@ -59,7 +60,9 @@ class StageRecord:
         if seal is not None and seal != _seal(content):
             return cls()
         parts = {name: content.get(name) for name in cls.__dataclass_fields__}
-        return cls(**{name: part for name, part in parts.items() if isinstance(part, dict)})
+        if parts["files"] is None:  # of an older version
+            parts["files"] = {}
+        return cls(**parts) if all(isinstance(part, dict) for part in parts.values()) else cls()
 
 
 class Study:
@@ -162,6 +165,31 @@ class Study:
         write_json(record_path, record | {"sha256": _seal(record)})
         remove(before)
 
+    def require_whole(self, stage: Stage, values: Mapping[str, Any]) -> None:
+        """Check that the results of earlier stages, which a stage reads, are as those left them.
+
+        What is missing is named on stderr. Runs are left out: their own manifests hold the hashes of what they measured.
+
+        Raises:
+            InputError: If one is changed or damaged.
+        """
+        read = {self.path / file for name, file in stage.files.items() if values.get(name) in (None, self.path / file)}
+        read |= {*self.reads(stage, values).values()}
+        for earlier in STAGES[: STAGES.index(stage)]:
+            recorded = StageRecord.read(self.record_path(earlier)).outputs if earlier.training is None else {}
+            for path in read.intersection(self.written(earlier)):
+                then, now = recorded.get(path.name), self.digest(path)
+                cure = (
+                    f"`proxymix run --study {self.path}` makes it again, `proxymix check {self.path}` lists every fault"
+                )
+                if now is None and then is not None:
+                    say(f"{path}: missing, though `{earlier.name}` left it; {cure}")
+                elif then not in (None, now):
+                    raise InputError(
+                        f"{path}: not as `{earlier.name}` left it (its sha256 differs), so it is not used; {cure}; a file of "
+                        "your own is used from outside of the study"
+                    )
+
     def is_written_by(self, stage: Stage, values: Mapping[str, Any]) -> bool:
         """Whether a stage that is called so writes its results to the study, and not elsewhere."""
         return all(Path(values[name]) == self.path / stage.files[name] for name in _outputs_among(stage, values))
@@ -233,13 +261,16 @@ class Study:
     def changed_settings(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Settings of a stage that are others than in its record: key -> what it was, and what it is.
 
-        A setting that the record does not know, because it is newer, was at its default.
+        A setting that the record does not know, because it is newer, was at its default. A record that cannot be read says
+        nothing of settings.
         """
-        settings = StageRecord.read(self.record_path(stage)).settings
-        recorded = renamed_record(settings, stage.settings_section)
+        record = StageRecord.read(self.record_path(stage))
+        if not record.outputs:
+            return {}
+        recorded = renamed_record(record.settings, stage.settings_section)
         defaults = {key: plain(parameter.default) for key, parameter in parameters(stage.load()).items()}
         now = {key: plain(value) for key, value in self._recorded_settings(stage, values).items()}
-        then = {key: _recorded_value(recorded, key, defaults[key] if settings else None) for key in now}
+        then = {key: _recorded_value(recorded, key, defaults[key]) for key in now}
         return {key: (then[key], now[key]) for key in now if then[key] != now[key]}
 
     def changed_inputs(self, stage: Stage, values: Mapping[str, Any]) -> list[str]:
