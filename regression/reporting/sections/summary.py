@@ -104,7 +104,7 @@ def _domains(study: StudyResults) -> Term:
     first, last = study.domains[0], study.domains[-1]
     return Term(
         "Domains",
-        f"{len(study.domains)}, with {large_number(study.catalogue.tokens.sum())} unique training tokens",
+        f"{len(study.domains)}, with {large_number(study.catalogue.true_tokens.sum())} unique training tokens",
         f"(from {first}, {percent(study.prior[first])} of them, to {last}, {percent(study.prior[last])})",
     )
 
