@@ -1,10 +1,6 @@
 """mixtures.csv + losses.csv -> a regression of every target on the mixture, the model chosen by cross-validation.
 
 python regression/fit.py --mixtures mixtures.csv --losses losses.csv --out regression
-
-The folder holds scores.csv (every model on every target), predictions.csv (of held-out runs, by the chosen model),
-learning_curve.csv, effects.csv (what each domain does to each target), test_scores.csv (where test runs were given),
-runs.csv (the training table, cleaned), models.json (the fitted models as text) and last fit.json.
 """
 
 from pathlib import Path

@@ -1,9 +1,6 @@
 """A regression -> optimal_mixture.yaml: the mixture of lowest predicted objective among those that the data can feed.
 
 python regression/propose.py --fit regression --domains domains.csv --budget 25000000000 --out optimal_mixture.yaml
-
-Beside it a folder of tables: candidates.csv (what else was close), gains.csv, weights.csv (an interval for each weight),
-near_optimal.csv (mixtures that the runs cannot tell from it), line.csv (from the prior to it), epochs.csv.
 """
 
 from pathlib import Path

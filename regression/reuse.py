@@ -2,11 +2,7 @@
 
 python regression/reuse.py --study OLD --domains new/domains.csv --config changes.yaml --out reused
 
-There are two ways to keep what was paid for when domains are added, split, merged or dropped. Old runs are rewritten over
-the new domains, by rules that are exact or say how far off they are. And the domains that did not change can be frozen:
-they keep the relative weights of a mixture as one virtual domain, so that new proxies only explore what changed (the
-mixture reuse of Chen et al. 2026, arXiv:2602.12237); `proxymix expand` leads back. Both hold only as long as the tokenizer
-and the data of what did not change are the same, which is checked by their hashes.
+Frozen domains are the mixture reuse of Chen et al. 2026, arXiv:2602.12237.
 """
 
 from pathlib import Path

@@ -6,6 +6,7 @@ The folder holds mixtures/ and proxies/ of the further rounds, rounds.csv (which
 and last mixtures.csv and losses.csv of all runs, the sweep's among them, which the regression then reads.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from proxy_training.runs.run_folder import RunFolder
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError
 from proxymix.files import remove
-from proxymix.messages import study_of
+from proxymix.messages import next_command
 from proxymix.progress import say
 from proxymix.schemas import Domains, loss_domain, read_tokens_manifest, run_id, run_index
 from proxymix.tables import write_table
@@ -132,8 +133,8 @@ def _say_end(minimised: Objective, runs: Runs, num_trained: int, out: Path) -> N
         f"{minimised.describe()} {values[best]:.4f}, and the sweep's best has {of_sweep:.4f}"
     )
     say(f"Written: {out / 'mixtures.csv'} and losses.csv of all runs, and rounds.csv")
-    study, tables = study_of(out), f"--mixtures {out / 'mixtures.csv'} --losses {out / 'losses.csv'} --out regression"
-    say(f"Next: proxymix fit {tables if study is None else f'--study {study}'}")
+    mixtures, losses = (shlex.quote(str(out / name)) for name in ("mixtures.csv", "losses.csv"))
+    say(f"Next: {next_command(out, 'fit', f'--mixtures {mixtures} --losses {losses} --out regression')}")
 
 
 def _check_separate(out: Path, *inputs: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mixture_config.geometry.tolerances import FILE_ROUNDING
-from proxymix.messages import aligned, listed, some, study_of
+from proxymix.messages import aligned, listed, next_command, some, study_of
 from proxymix.progress import say
 from regression.search.compare import PHRASES
 from regression.search.find_mixture import FoundMixture
@@ -25,10 +25,9 @@ def say_proposal(found: FoundMixture, out: Path, details: Path) -> None:
     for line in (*_mixture(found, out), *_gains(proposal.baselines, level), *_cautions(proposal)):
         say(line)
     say(f"The proposal is {proposal.verdict}.")
-    study = study_of(out)
-    file, where = shlex.quote(str(out)), shlex.quote(str(study))
     say(f"Written: {out}, and its tables in {details}")
-    say(f"Next: proxymix {f'confirm --study {where}' if study else f'export --mixture {file} --to megatron'}")
+    export = f"proxymix export --mixture {shlex.quote(str(out))} --to megatron"
+    say(f"Next: {export if study_of(out) is None else next_command(out, 'confirm', '')}")
 
 
 def _mixture(found: FoundMixture, out: Path) -> Iterator[str]:

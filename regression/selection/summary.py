@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from proxymix.messages import aligned, some, study_of
+from proxymix.messages import aligned, next_command, some, study_of
 from proxymix.progress import say
 from proxymix.schemas import loss_domain
 from proxymix.tables import read_table
@@ -37,19 +37,19 @@ def say_fit(found: FitResult) -> None:
 
 def say_next(found: FitResult, out: Path) -> None:
     """Say where the fit is, and which command comes next."""
-    study, num_runs = study_of(out), len(found.fitted.runs.index)
-    where = shlex.quote(str(out if study is None else study))
+    folder, num_runs = shlex.quote(str(out)), len(found.fitted.runs.index)
     say(f"Written: {out} (scores.csv, predictions.csv and others)")
     if more := num_more(found.curve, num_runs):
+        study = study_of(out)
         if study is None:
-            train = f"proxymix propose --fit {where} --num_next {more} --out next.yaml   (then train what next/ holds)"
+            train = f"proxymix propose --fit {folder} --num_next {more} --out next.yaml   (then train what next/ holds)"
         else:
             sweep = study / "mixtures.csv"
             num = more + (len(read_table(sweep)) if sweep.exists() else num_runs)
-            train = f"proxymix run --study {where} --synthesize.num_mixtures {num}"
+            train = f"proxymix run --study {shlex.quote(str(study))} --synthesize.num_mixtures {num}"
         say(f"To train {more} more: {train}")
-    files = " --domains domains.csv --budget TOKENS --out optimal_mixture.yaml"
-    say(f"Next: proxymix propose {f'--fit {where}{files}' if study is None else f'--study {where}'}")
+    files = f"--fit {folder} --domains domains.csv --budget TOKENS --out optimal_mixture.yaml"
+    say(f"Next: {next_command(out, 'propose', files)}")
 
 
 def _scores(found: FitResult, rows: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
