@@ -2,6 +2,7 @@
 
 import errno
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -300,22 +301,40 @@ def test_litgpt_loads_a_checkpoint_and_measures_the_recorded_losses(data, tmp_pa
     assert not list(tmp_path.rglob("tokenizer*")), "these shards have none"
 
 
-def test_litgpt_converts_a_checkpoint_to_llama_as_hugging_face_names_it(data, tmp_path):
+def test_a_converted_checkpoint_is_a_llama_as_its_config_describes_it(data, tmp_path):
+    """By the commands of docs/gpus.md. Where transformers is installed, it loads the folder and measures the losses."""
     import torch
     from litgpt.scripts.convert_lit_checkpoint import convert_lit_checkpoint
 
     train_together([EVEN], data, tmp_path, TINY, layout_of(TINY, VOCABULARY), save=True)
-    checkpoint = tmp_path / EVEN.id / "checkpoint"
-    convert_lit_checkpoint(checkpoint, tmp_path / "converted")
-    theirs = torch.load(tmp_path / "converted" / "model.pth", weights_only=True)
-    ours = torch.load(checkpoint / "lit_model.pth", weights_only=True)["model"]
-    joined = [theirs[f"model.layers.1.self_attn.{name}_proj.weight"] for name in "qkv"]
+    (tmp_path / "TARGET").mkdir()
+    (tmp_path / EVEN.id).rename(tmp_path / "TARGET" / "optimal_mixture")
+    page = (Path(__file__).parents[1] / "docs" / "gpus.md").read_text()
+    convert, *others = [line for line in page.splitlines() if re.match(r"(litgpt convert_from_litgpt|mv|cp) ", line)]
+    convert_lit_checkpoint(*(tmp_path / name for name in convert.split()[2:]))  # That is litgpt's command.
+    subprocess.run(" && ".join(others), shell=True, check=True, cwd=tmp_path)
+
+    weights = torch.load(tmp_path / "HF" / "pytorch_model.bin", weights_only=True)
+    ours = torch.load(tmp_path / "TARGET/optimal_mixture/checkpoint/lit_model.pth", weights_only=True)["model"]
+    joined = [weights[f"model.layers.1.self_attn.{name}_proj.weight"] for name in "qkv"]
     torch.testing.assert_close(torch.cat(joined), ours["transformer.h.1.attn.qkv.weight"])
-    torch.testing.assert_close(theirs["model.layers.0.mlp.gate_proj.weight"], ours["transformer.h.0.mlp.fc_1.weight"])
-    torch.testing.assert_close(theirs["lm_head.weight"], ours["lm_head.weight"])
-    assert sum(value.numel() for value in theirs.values()) == total_parameters("50k", VOCABULARY)
-    described = read_json(checkpoint / "config.json")
-    assert described["model_type"] == "llama" and described["num_hidden_layers"] == 2
+    torch.testing.assert_close(weights["model.layers.0.mlp.gate_proj.weight"], ours["transformer.h.0.mlp.fc_1.weight"])
+    config = read_json(tmp_path / "HF" / "config.json")
+    width, hidden, layers = config["hidden_size"], config["intermediate_size"], range(config["num_hidden_layers"])
+    per_layer = {f"self_attn.{name}_proj": (width, width) for name in "qkvo"}
+    per_layer |= {"mlp.gate_proj": (hidden, width), "mlp.up_proj": (hidden, width), "mlp.down_proj": (width, hidden)}
+    per_layer |= {"input_layernorm": (width,), "post_attention_layernorm": (width,)}
+    described = {f"model.layers.{k}.{name}.weight": shape for k in layers for name, shape in per_layer.items()}
+    ends = dict.fromkeys(("model.embed_tokens", "lm_head"), (config["vocab_size"], width)) | {"model.norm": (width,)}
+    described |= {f"{name}.weight": shape for name, shape in ends.items()}
+    assert {name: tuple(value.shape) for name, value in weights.items()} == described
+    assert config["architectures"] == ["LlamaForCausalLM"] and width % config["num_attention_heads"] == 0
+
+    transformers = pytest.importorskip("transformers")
+    model, found = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "HF", output_loading_info=True)
+    assert not any(found.values())
+    recorded = read_table(tmp_path / "TARGET/optimal_mixture/losses.csv").set_index("domain")["loss_nats"]
+    assert validation_losses(lambda ids: model(ids).logits, data) == pytest.approx(recorded.to_dict(), abs=1e-5)
 
 
 def test_the_shards_tokenizer_goes_along_so_that_litgpt_reads_text(data, tmp_path):
