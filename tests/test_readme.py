@@ -35,7 +35,7 @@ PAGES = [
     ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md")
 ]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-OTHERS = ("mkdir", "pip", ".", "python3", "litgpt", "torchrun")
+OTHERS = ("mkdir", "mv", "cp", "pip", ".", "python3", "litgpt", "torchrun")
 """Commands that are not ours."""
 
 
