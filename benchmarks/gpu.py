@@ -28,29 +28,10 @@ SECTIONS = [name for names, _ in GROUPS for name in names]
 MARGIN_SECONDS = 12.0  # For the table, and for what the system takes to end processes.
 MIN_SECONDS = 8.0  # A section is not started with less time.
 MAX_STARTS = 6  # A section that crashes goes on with its next item, in a new process.
-REQUIREMENTS = [
-    "litgpt",
-    "jsonargparse",
-    "docstring-parser",
-    "typeshed-client",
-    "lightning",
-    "tokenizers",
-    "huggingface-hub",
-    "safetensors",
-    "tqdm",
-    "psutil",
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "pyyaml",
-    "rich",
-    "joblib",
-    "scipy",
-    "scikit-learn",
-    "packaging",
-    "pytest",
-    "hypothesis",
-]
+REQUIREMENTS = (
+    "litgpt jsonargparse docstring-parser typeshed-client lightning tokenizers huggingface-hub safetensors tqdm psutil numpy "
+    "pandas pyarrow pyyaml rich joblib scipy scikit-learn packaging pytest hypothesis"
+)
 
 
 def main() -> None:
@@ -71,7 +52,7 @@ def main() -> None:
         str(ROOT / "benchmarks"),
     ]  # Under PYTHONSAFEPATH a script's own folder is not on the path.
     if options.requirements:
-        print("\n".join(REQUIREMENTS))
+        print("\n".join(REQUIREMENTS.split()))
         return
     if options.section:
         from gpu_sections import run_section

@@ -225,14 +225,20 @@ class _Sweep:
         num_held = int(settings.get("holdout", 0)) if older is None else len(older.held)
         present = None if older is None else np.concatenate([older.weights, older.held])
         try:
-            _check_room(num_drawn, len(references.steps), self.repeat_seeds, is_extension=older is not None)
+            fewest = 1 if self.repeat_seeds > 1 and older is None else 0  # repeats alone would be nothing to fit
+            if num_drawn < fewest:
+                each = f" ({self.repeat_seeds} of each)" if self.repeat_seeds > 1 else ""
+                raise InputError(
+                    f"{'num_mixtures' if older is None else 'extend'} is {size - before}, and include alone gives "
+                    f"{len(references.steps)}{each}; raise the first to {len(references.steps) + fewest}"
+                )
             steps, held, draw = draw_design(
                 self.center, num_drawn, num_held, settings["seed"], self.sampler, self.bounds, references.steps, present
             )
         except InputError as error:
             raise InputError(f"{self.path}: {error}") from None
         added = references.part(np.concatenate([references.steps, steps]), before, size)
-        _say_what_to_know(self.path, self.table, self.bounds, added.steps, draw, self.sampler, older)
+        self._say_what_to_know(added.steps, draw, older)
         if older is not None:
             added.append(self.out, older.last + 1)
             return
@@ -242,6 +248,40 @@ class _Sweep:
         else:  # held-out mixtures of an earlier sweep would not be of this one's law
             remove(self.out / "holdout" / "mixtures.csv")
             remove(self.out / "holdout" / "mixtures")
+
+    def _say_what_to_know(self, steps: np.ndarray, draw: Draw, older: ExistingSweep | None) -> None:
+        """Say how many weights are zero, which domains are never drawn, and how tight the caps were."""
+        table, sampler = self.table, self.sampler
+
+        def named(which: np.ndarray) -> str:
+            return some([name for name, yes in zip(table.names, which, strict=True) if yes])
+
+        zeros = (steps == 0).sum(axis=1).mean()
+        added = "" if older is None else f" more, {len(older) + len(steps):,} in all,"
+        many = "mixture" if len(steps) == 1 else "mixtures"
+        of = f"{len(table):,} domain{'' if len(table) == 1 else 's'}"
+        say(f"{len(steps):,} {many}{added} of {of}; {zeros:.1f} have weight 0 in the average mixture")
+        if (empty := table.true_tokens == 0).any():
+            say(f"{self.path}: no tokens in {named(empty)}: weight 0 in every mixture")
+        seen = steps.any(axis=0) if older is None else steps.any(axis=0) | older.weights.any(axis=0)
+        if (never := ~seen & (self.bounds.upper > 0)).any():
+            say(
+                f"never drawn: {named(never)}; nothing will be learnt about what these domains do. Raise maximum_usage or "
+                "max_concentration, lower temperature or min_weight, or draw more mixtures"
+            )
+        if sampler.sample_multiplier == 1 or not draw.num_drawn:  # every draw is kept
+            return
+        fitting = draw.num_fitting / draw.num_drawn
+        if draw.num_scaled:
+            say(
+                f"{draw.num_scaled:,} mixtures are draws scaled into the bounds, since only {draw.num_fitting:,} of "
+                f"{draw.num_drawn:,} draws kept to all of them"
+            )
+        elif fitting < FEW_FIT:
+            say(
+                f"only {fitting:.1%} of the draws kept to every cap, most of them nearly single large domains; a higher "
+                f"maximum_usage ({sampler.maximum_usage:g}) or max_concentration, or sample_multiplier 1, mixes more"
+            )
 
 
 def _first(given: T | None, otherwise: Any) -> Any:
@@ -300,59 +340,6 @@ def _check_settings(
     if (design == "around") != (around is not None):
         raise InputError(
             "design around and the mixture to draw around go together; give both or neither: --around YAML"
-        )
-
-
-def _check_room(drawn: int, num_references: int, repeat_seeds: int, is_extension: bool) -> None:
-    """Raise an InputError if the sweep's references leave no room for draws; repeats alone would be nothing to fit."""
-    fewest = 1 if repeat_seeds > 1 and not is_extension else 0
-    if drawn < fewest:
-        each = f" ({repeat_seeds} of each)" if repeat_seeds > 1 else ""
-        raise InputError(
-            f"{'extend' if is_extension else 'num_mixtures'} is {drawn + num_references}, and include alone gives "
-            f"{num_references}{each}; raise the first to {num_references + fewest}"
-        )
-
-
-def _say_what_to_know(
-    path: Path,
-    table: Domains,
-    bounds: Limits,
-    steps: np.ndarray,
-    draw: Draw,
-    sampler: SamplerSettings,
-    older: ExistingSweep | None,
-) -> None:
-    """Say how many weights are zero, which domains are never drawn, and how tight the caps were."""
-
-    def named(which: np.ndarray) -> str:
-        return some([name for name, yes in zip(table.names, which, strict=True) if yes])
-
-    zeros = (steps == 0).sum(axis=1).mean()
-    added = "" if older is None else f" more, {len(older) + len(steps):,} in all,"
-    many = "mixture" if len(steps) == 1 else "mixtures"
-    of = f"{len(table):,} domain{'' if len(table) == 1 else 's'}"
-    say(f"{len(steps):,} {many}{added} of {of}; {zeros:.1f} have weight 0 in the average mixture")
-    if (empty := table.true_tokens == 0).any():
-        say(f"{path}: no tokens in {named(empty)}: weight 0 in every mixture")
-    seen = steps.any(axis=0) if older is None else steps.any(axis=0) | older.weights.any(axis=0)
-    if (never := ~seen & (bounds.upper > 0)).any():
-        say(
-            f"never drawn: {named(never)}; nothing will be learnt about what these domains do. Raise maximum_usage or "
-            "max_concentration, lower temperature or min_weight, or draw more mixtures"
-        )
-    if sampler.sample_multiplier == 1 or not draw.num_drawn:  # every draw is kept
-        return
-    fitting = draw.num_fitting / draw.num_drawn
-    if draw.num_scaled:
-        say(
-            f"{draw.num_scaled:,} mixtures are draws scaled into the bounds, since only {draw.num_fitting:,} of "
-            f"{draw.num_drawn:,} draws kept to all of them"
-        )
-    elif fitting < FEW_FIT:
-        say(
-            f"only {fitting:.1%} of the draws kept to every cap, most of them nearly single large domains; a higher "
-            f"maximum_usage ({sampler.maximum_usage:g}) or max_concentration, or sample_multiplier 1, mixes more"
         )
 
 
