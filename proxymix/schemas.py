@@ -214,6 +214,11 @@ def positions(found: Sequence[str], wanted: Sequence[str], where: object) -> lis
     if missing or unknown:
         parts = [f"lacks {some(missing)}"] if missing else []
         parts += [f"has the unknown {some(unknown)}"] if unknown else []
+        alike = [(u, m) for u in unknown for m in missing if m.endswith(u) or u.endswith(m)]
+        if unknown and len(alike) == len(unknown) == len(missing):  # a prefix is there in one file and not in the other
+            raise InputError(
+                f"{where}: {alike[0][0]} is named {alike[0][1]} elsewhere; name all {len(found)} domains alike"
+            )
         raise InputError(f"{where}: {' and '.join(parts)}; those wanted are {some(wanted, 40)}")
     return [list(found).index(name) for name in wanted]
 

@@ -223,6 +223,15 @@ def test_domains_meet_by_name_whatever_their_order(folder, tmp_path):
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
 
 
+def test_domains_that_lack_a_prefix_are_told_so_and_not_listed_thrice(folder, tmp_path):
+    rows = "".join(f"pile_{domain},1000\n" for domain in DOMAINS)
+    (tmp_path / "domains.csv").write_text("domain,tokens\n" + rows)
+    with pytest.raises(
+        InputError, match=rf"domains\.csv: pile_{DOMAINS[0]} is named {DOMAINS[0]} elsewhere; name all 4"
+    ):
+        propose(folder / "fit", tmp_path / "o.yaml", tmp_path / "domains.csv")
+
+
 # ---- What is asked, and what the file says
 
 

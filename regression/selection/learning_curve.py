@@ -113,7 +113,7 @@ def sentence(points: Sequence[Point], num_runs: int, unit: str) -> str:
     if not points:
         return f"{num_runs} runs are too few to say what more would bring."
     most, rank, cost = _last(points)
-    said = f"Fitted on {most} runs, the model ranks the others with Spearman {rank:.3f}, and its pick is {cost:.4f} {unit} off the best."
+    said = f"Fitted on {most} runs, the model ranks the others with Spearman {rank:.3f}, and its pick is {cost:.4f} off the best ({unit})."
     expected = extrapolated(points, [num_runs, 2 * num_runs, 4 * num_runs])
     if expected is None or rank < MIN_SIGNAL_SPEARMAN:
         return f"{said} More runs have not helped so far: longer proxies, or mixtures that differ more, might."
