@@ -3,6 +3,7 @@
 python data_preparation/check.py --tokens studies/mine/tokens
 """
 
+import json as json_module
 from pathlib import Path
 
 from data_preparation.tokens.verification import shard_faults, tokenizer_faults
@@ -14,11 +15,15 @@ from proxymix.schemas import read_tokens_manifest
 HEADER = ("split/domain", "shards", "documents", "tokens", "bytes per token", "")
 
 
-def check(tokens: Path) -> None:
+CURE = "run `proxymix tokenize` again"
+
+
+def check(tokens: Path, json: bool = False) -> None:
     """Verify every shard: size, SHA-256, ids within the vocabulary, document ends, and the end-of-text token there.
 
     Args:
-        tokens: Folder of token shards, with its manifest.json.
+        tokens: Folder of token shards, with its manifest.json. For a study's folder every file of the study is checked.
+        json: Print the faults as JSON (a list of file, fault and cure) instead of a table.
 
     Raises:
         StageError: If something is wrong; all faults are listed.
@@ -37,9 +42,13 @@ def check(tokens: Path) -> None:
                 numbers = (f"{len(shards):,}", f"{counts['documents']:,}", f"{counts['tokens']:,}", ratio)
                 rows.append((f"{split}/{name}", *numbers, "DAMAGED" if found else "ok"))
                 bar.advance(counts["tokens"] / 1e6)
-    print(aligned(rows))
+    if json:
+        parts = [fault.partition(": ") for fault in faults]
+        print(json_module.dumps([{"file": file, "fault": what, "cure": CURE} for file, _, what in parts], indent=2))
+    else:
+        print(aligned(rows))
     if faults:
-        raise StageError("\n".join([*faults, f"{tokens}: {len(faults)} faults; run `proxymix tokenize` again"]))
+        raise StageError("\n".join([*faults, f"{tokens}: {len(faults)} faults; {CURE}"]))
     say(f"{tokens}: {total:,} tokens are what the manifest says")
 
 

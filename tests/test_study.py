@@ -134,6 +134,13 @@ def rewrite(record: Path, old: str, new: str) -> None:
     record.write_text(json.dumps(content))
 
 
+def test_records_that_are_damaged_are_no_other_configuration(swept):
+    study, config = swept
+    for record in study.path.glob("stages/*.json"):
+        record.write_text(record.read_text()[:-40])
+    assert not changes(study, config).need_leave
+
+
 def test_a_record_with_a_changed_letter_is_stale(study):
     study.perform(STAGE, upper, call(study))
     record = study.path / "stages" / "upper.json"
@@ -504,6 +511,20 @@ def test_check_names_a_study_yaml_and_its_copy_where_both_are_damaged(begun, cap
     assert set(map(str, paths)) <= {*faults_of(begun[0], capsys)}
 
 
+def test_check_of_token_shards_says_the_same_as_json(tmp_path, capsys):
+    for split in ("train", "valid"):
+        write_text(tmp_path / "c" / split / "web.jsonl", '{"text": "some words to read"}\n' * 9)
+    tokenize(tmp_path / "c", tmp_path / "tokens", vocab_size=257)
+    capsys.readouterr()
+    assert main(["check", str(tmp_path / "tokens"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    shard = tmp_path / "tokens" / "train" / "web" / "00000.ds"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    assert main(["check", str(tmp_path / "tokens"), "--json"]) == 1
+    (fault,) = json.loads(capsys.readouterr().out)
+    assert fault["file"] == str(shard) and "tokenize" in fault["cure"]
+
+
 def test_check_names_the_file_of_a_corpus_that_changed(begun, capsys):
     study, config = begun
     changed = config["corpus.path"] / "train" / "web_0.jsonl"
@@ -572,9 +593,9 @@ def test_a_record_of_any_shape_is_stale_and_no_error(begun, part, value):
     content.pop("sha256", None)
     record.write_text(json.dumps(content | {part: value}))
     study.states(config)
-    changes(study, config)
+    assert not changes(study, config).retrained
     state = study.state(tokenize, study.call(tokenize, config))
-    assert state == "stale" or part == "files" or (part == "settings" and value)
+    assert state == "stale" or (part in ("files", "settings") and (isinstance(value, dict) or value is None))
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -3,7 +3,7 @@
 proxymix compare studies/a studies/b
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from proxymix.app.config import Config, is_execution, plain
 from proxymix.app.saved_config import SavedConfig
 from proxymix.app.study_check import is_study
 from proxymix.errors import InputError
+from proxymix.messages import aligned
 from regression.confirmation.confirmation import Confirmation
 
 USAGE = """usage: proxymix compare A B
@@ -112,7 +113,4 @@ def _shown(value: Any) -> str:
 
 def _table(title: str, header: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
     """A titled table with a row for each key."""
-    cells = [[title, *header], *([key, *values] for key, values in rows.items())]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    pad: Callable[[str, int], str] = str.ljust
-    return ["", *("  ".join(map(pad, row, widths)).rstrip() for row in cells)]
+    return ["", aligned([[title, *header], *([key, *values] for key, values in rows.items())])]

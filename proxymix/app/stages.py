@@ -168,7 +168,7 @@ STAGES = (
           in_study=False),
     Stage("export", "mixture_config.export:export", "a mixture -> a trainer's own data configuration",
           files={"mixture": "optimal_mixture.yaml", "domains": "domains.csv"}, in_study=False),
-    Stage("check", "data_preparation.check:check", "verifies token shards against their manifest",
+    Stage("check", "data_preparation.check:check", "a study or token shards -> which files are damaged, and what mends them",
           files={"tokens": "tokens"}, positional="tokens", in_study=False),
 )  # fmt: skip
 
