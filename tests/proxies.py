@@ -12,6 +12,8 @@ from data_preparation.tokens.shards import ShardWriter
 from mixture_config.files.mixture import Mixture
 from proxy_training.device.layout import Layout, layout_of
 from proxy_training.launch.job import TrainingJob
+from proxy_training.launch.launcher import Outcome
+from proxy_training.launch.local import LocalLauncher
 from proxy_training.launch.train_batch import train_batch
 from proxy_training.runs.settings import Run, TrainSettings
 from proxy_training.runs.token_data import TokenData
@@ -76,6 +78,16 @@ def train_run(
     if folder.name != run.id:
         (folder.parent / run.id).rename(folder)
     return diverged
+
+
+class InThisProcess(LocalLauncher):
+    """Trains batches without a worker process, whose start takes seconds, for tests that are not about workers."""
+
+    def train(self, job, layout, batches, workers, advance) -> Outcome:
+        outcome, data = Outcome(), TokenData.open(job.tokens, job.settings)
+        for batch in batches:
+            outcome.diverged |= train_batch(batch, data, layout, job, advance)
+        return outcome
 
 
 def train_together(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from proxies import TINY, VOCABULARY, contents, train_run, write_mixtures, write_tokens
+from proxies import TINY, VOCABULARY, InThisProcess, contents, train_run, write_mixtures, write_tokens
 
 from proxy_training.collect import collect
 from proxy_training.launch import train_runs as launching
@@ -234,8 +234,9 @@ def test_a_damaged_record_of_batches_is_written_anew(tokens, mixtures, undisturb
 
 @pytest.mark.slow
 def test_a_run_that_is_lost_with_the_record_of_batches_is_trained_among_its_old_neighbours(
-    tokens, mixtures, undisturbed, tmp_path
+    tokens, mixtures, undisturbed, tmp_path, monkeypatch
 ):
+    monkeypatch.setitem(LAUNCHERS, "local", InThisProcess())
     shutil.copytree(undisturbed, tmp_path / "out")
     (tmp_path / "out" / "bundles.yaml").write_bytes(b"\0" * 200)
     (tmp_path / "out" / "n00001" / "losses.csv").unlink()
