@@ -1,8 +1,22 @@
-"""Mixtures drawn anywhere within bounds, for benchmarks that search a law whose optimum is known."""
+"""Mixtures drawn as a sweep is, or anywhere within bounds, for benchmarks on laws whose optimum is known."""
 
 import numpy as np
 
+from mixture_config.design.designs import draw_design, sampling_center
+from mixture_config.design.sampler_settings import Preset, SamplerSettings
+from mixture_config.geometry.limits import Limits
 from mixture_config.geometry.simplex import dirichlet, water_fill
+
+
+def swept(
+    prior: np.ndarray, upper: np.ndarray, num: int, seed: int, preset: Preset | None = None, **changes: str
+) -> np.ndarray:
+    """Mixtures as `synthesize` draws them, shape (num, num_domains)."""
+    settings = SamplerSettings.of(len(prior), preset, changes)
+    limits = Limits([f"d{i}" for i in range(len(prior))], 0.0, np.minimum(upper, settings.maximum_usage * prior))
+    center, nothing = sampling_center(prior, settings, None), np.zeros((0, len(prior)), dtype=np.int32)
+    steps, _, draw = draw_design(center, num, 0, [1, seed], settings, limits, nothing)
+    return steps / draw.num_steps
 
 
 def scale_into(draws: np.ndarray, center: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:

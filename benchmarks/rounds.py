@@ -27,8 +27,7 @@ import joblib
 import numpy as np
 from planted_laws import PlantedLaw
 
-from mixture_config.design.designs import draw_design, sampling_center
-from mixture_config.design.sampler_settings import SamplerSettings
+from benchmarks.candidates import swept
 from mixture_config.design.space_filling import space_filling
 from mixture_config.geometry.limits import Limits
 from regression.data.objective import Objective
@@ -56,16 +55,6 @@ def proposal(fitted: FittedModel, objective: Objective, feasible: FeasibleSet) -
     return search(function, feasible, feasible.prior, best, "gradient", 0, 2, np.random.default_rng(0))[0].weights
 
 
-def filling(law: PlantedLaw, num: int, seed: int) -> np.ndarray:
-    """Mixtures as `synthesize` draws them unless told otherwise."""
-    settings = SamplerSettings.of(law.num_domains)
-    names = [f"d{i}" for i in range(law.num_domains)]
-    limits = Limits(names, 0.0, np.minimum(law.upper, settings.maximum_usage * law.prior))
-    center, nothing = sampling_center(law.prior, settings, None), np.zeros((0, law.num_domains), dtype=np.int32)
-    steps, _, draw = draw_design(center, num, 0, [1, seed], settings, limits, nothing)
-    return steps / draw.num_steps
-
-
 def measured(law: PlantedLaw, weights: np.ndarray, noise: np.ndarray, rng: np.random.Generator) -> Runs:
     """Runs of these mixtures; `noise` is the standard deviation for each target."""
     losses = law.losses(weights)
@@ -86,14 +75,14 @@ def planted(kind: str, num_domains: int, seed: int, noise: float, num_runs: int,
     law = PlantedLaw(kind, num_domains, seed)
     feasible, each = law.feasible(), num_runs // num_rounds
     best, prior = (float(law.objective(w)[0]) for w in (law.optimum(), law.prior))
-    at_once = filling(law, num_runs, seed)
+    at_once = swept(law.prior, law.upper, num_runs, seed)
     sd = noise * law.losses(at_once).std(axis=0)
 
     def missed(runs: Runs) -> float:
         fitted = fit_runs(runs, MODEL, "mean")
         return (float(law.objective(proposal(fitted, fitted.objective, feasible))[0]) - best) / (prior - best)
 
-    first = measured(law, filling(law, each, seed), sd, np.random.default_rng([2, seed]))
+    first = measured(law, swept(law.prior, law.upper, each, seed), sd, np.random.default_rng([2, seed]))
     found = [missed(first), missed(measured(law, at_once, sd, np.random.default_rng([2, seed])))]
     for method in METHODS:
         runs = first

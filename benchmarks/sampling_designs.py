@@ -25,10 +25,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
-from benchmarks.candidates import draw_candidates, scale_into
-from mixture_config.design.designs import draw_design, sampling_center
-from mixture_config.design.sampler_settings import SamplerSettings
-from mixture_config.geometry.limits import Limits
+from benchmarks.candidates import draw_candidates, scale_into, swept
 from mixture_config.geometry.simplex import water_fill
 from regression.models.averaged_gp import GP
 from regression.models.threads import single_thread
@@ -90,18 +87,6 @@ class PlantedLaw:
         return best
 
 
-def drawn(law: PlantedLaw, way: str, num: int, seed: int) -> np.ndarray:
-    """Mixtures as `synthesize` draws them."""
-    preset, changes = DESIGNS[way]
-    settings = SamplerSettings.of(len(law.prior), preset, changes)
-    limits = Limits(
-        list(map(str, range(len(law.prior)))), 0.0, np.minimum(law.upper, settings.maximum_usage * law.prior)
-    )
-    center, nothing = sampling_center(law.tokens, settings, None), np.zeros((0, len(law.prior)), dtype=np.int32)
-    steps, _, draw = draw_design(center, num, 0, [1, seed], settings, limits, nothing)
-    return steps / draw.num_steps
-
-
 def proposal(predict, law: PlantedLaw, seed: int) -> np.ndarray:
     """The mean of the sixteen mixtures predicted best, after ever closer draws around the best ones."""
     rng = np.random.default_rng([3, seed])
@@ -120,7 +105,8 @@ def trial(num_domains: int, num: int, way: str, objective: str, seed: int) -> tu
     """What the proposal misses, what the best of the sweep misses, and Spearman on fresh mixtures."""
     warnings.simplefilter("ignore")
     law = PlantedLaw(num_domains, seed, objective)
-    weights = drawn(law, way, num, seed)
+    preset, changes = DESIGNS[way]
+    weights = swept(law.prior, law.upper, num, seed, preset, **changes)
     noise = np.random.default_rng([2, seed]).normal(0, 0.015, weights.shape)
     losses = law.losses(weights) + noise
     used = np.flatnonzero(law.weighting > 1e-3)

@@ -103,9 +103,7 @@ def draw_design(
                 f"only {len(steps)} mixtures of this law are not there already, and {num_mixtures} are to be added; add "
                 f"at most {len(steps)}, or lower `min_weight` for a finer grid"
             )
-        with progress("choose mixtures", total=num_mixtures, unit="mixtures") as bar:
-            chosen = space_filling(steps / num_steps, num_mixtures, taken / num_steps, bar.advance)
-        steps = steps[chosen]
+        steps = steps[space_filling(steps / num_steps, num_mixtures, taken / num_steps)]
     elif present is not None:
         near = ~distant(steps / num_steps, present)
         steps = np.concatenate([steps[~near], steps[near]])

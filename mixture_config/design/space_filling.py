@@ -4,19 +4,12 @@ The choice goes by Hellinger's distance, which compares sqrt(w) with sqrt(v). By
 are as far apart as .2 and .3, and losses do fall most with the first percents of a domain.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from mixture_config.geometry.tolerances import DISTINCT
 
 
-def space_filling(
-    candidates: np.ndarray,
-    num: int,
-    present: np.ndarray | None = None,
-    on_chosen: Callable[[int], object] = lambda count: None,
-) -> np.ndarray:
+def space_filling(candidates: np.ndarray, num: int, present: np.ndarray | None = None) -> np.ndarray:
     """Choose `num` candidates, each of them the farthest from all before it (greedy maximin; Kennard and Stone 1969).
 
     Args:
@@ -24,7 +17,6 @@ def space_filling(
         num: How many, at most as many as there are candidates.
         present: Mixtures to keep away from, shape (any, num_domains). If there are none, the first choice is the candidate
             nearest to the mean of all.
-        on_chosen: Called with 1 after each choice.
 
     Returns:
         Positions of the chosen candidates, in the order of their choice, shape (num,).
@@ -42,7 +34,6 @@ def space_filling(
         chosen.append(position)
         np.minimum(distance, 1 - roots @ roots[position], out=distance)
         distance[position] = -1  # not chosen again, even if all others are equal to a choice
-        on_chosen(1)
     return np.array(chosen, dtype=int)
 
 
