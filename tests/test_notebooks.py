@@ -142,14 +142,6 @@ def test_the_regression_notebook_shows_on_a_study_what_it_shows_as_committed_and
 
 
 @pytest.mark.slow
-def test_the_mixtures_notebook_shows_on_a_study_what_it_shows_as_committed(finished_study, tmp_path):
-    path = ROOT / "notebooks" / "mixtures.ipynb"
-    notebook = executed(path, tmp_path, settings_of(path).replace(STUDY, str(finished_study)))
-    assert kinds(notebook) == kinds(nbformat.read(path, as_version=4))
-    assert "data/python_source_text_document" in messages(notebook)
-
-
-@pytest.mark.slow
 @every_notebook
 def test_a_notebook_runs_without_a_study_beside_files_of_our_names(path, tmp_path):
     """With the settings that it shows for that, and in a folder where a user has a regression.py."""
@@ -163,3 +155,6 @@ def test_a_notebook_runs_without_a_study_beside_files_of_our_names(path, tmp_pat
     settings = own_settings_of(path).replace('"auto"', '"gp"')
     notebook = executed(folder / path.name, tmp_path, settings)
     assert sum(shown.count("image/png") for shown in kinds(notebook)) >= 6
+    if path.stem == "mixtures":  # of two tables without domains.csv there are fewer figures than of a study
+        assert kinds(notebook) == kinds(nbformat.read(path, as_version=4))
+        assert "data/wiki_text_document" in messages(notebook)
