@@ -1,5 +1,6 @@
 """One run on several devices: the losses, tokens and weights of one device, and no process left behind."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -191,25 +192,32 @@ def test_stopped_and_continued_on_two_and_divergence_stops_both(tokens, tmp_path
         assert ours == pytest.approx(theirs, abs=1e-4)
 
 
+def processes_by_rank() -> dict[str, psutil.Process]:
+    found = {}
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):  # It may end while it is looked at.
+            found[child.environ().get("RANK", "")] = child
+    return {rank: child for rank, child in found.items() if rank}
+
+
 @pytest.mark.slow
 def test_a_process_that_fails_or_dies_ends_all_and_says_why(tokens, mixture, tmp_path):
     bad = write_mixtures(tmp_path / "mixtures", [{"bad": 1.0}])
     with pytest.raises(InputError, match=r"train/bad holds the id \d+"):
         train(bad, tokens, tmp_path / "bad", train=TINY, wandb="disabled", devices=2)
-    assert not [child for child in psutil.Process().children() if "RANK" in child.environ()]
+    assert not processes_by_rank()
 
     def kill() -> None:
-        wait_for(lambda: list((tmp_path / "out").rglob("wandb/*")))  # the first process is about to train
-        second = [child for child in psutil.Process().children() if child.environ().get("RANK") == "1"]
-        second[0].kill()
+        wait_for((tmp_path / "out" / "optimal_mixture").exists)  # the first process is about to train
+        processes_by_rank()["1"].kill()
 
     killer = threading.Thread(target=kill)
     killer.start()
     long = replace(TINY, tokens=64 * 100_000)
     with pytest.raises(StageError, match=r"optimal_mixture: the process of device 1 died: it was killed"):
-        train(mixture, tokens, tmp_path / "out", train=long, devices=2)
+        train(mixture, tokens, tmp_path / "out", train=long, wandb="disabled", devices=2)
     killer.join()
-    assert not [child for child in psutil.Process().children() if "RANK" in child.environ()]
+    assert not processes_by_rank()
 
 
 def test_devices_must_share_a_batch_evenly(tokens, mixture, tmp_path):
