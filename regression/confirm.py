@@ -7,6 +7,7 @@ again on seeds that the sweep did not use, the same seeds and the same validatio
 numbers), so that what the seeds share cancels in the difference. The verdict may be "not better", or "undecided".
 """
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -127,7 +128,7 @@ def confirm(
 def _command(out: Path, num_seeds: int) -> str:
     """What confirms on more seeds; in a study, what brings its report up to date too."""
     if (out.parent / "study.yaml").exists():
-        return f"proxymix run --study {out.parent} --confirm.num_seeds {num_seeds}"
+        return f"proxymix run --study {shlex.quote(str(out.parent))} --confirm.num_seeds {num_seeds}"
     return f"the same command with --num_seeds {num_seeds}"
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from proxymix.errors import InputError
 from proxymix.files import replacing
 from proxymix.messages import some
+from proxymix.plots.text import counted
 from proxymix.progress import progress, say
 from regression.reporting.report_figures import FIGURES, report_figures
 from regression.reporting.report_html import report_html
@@ -46,7 +47,7 @@ def report(study: Path, out: Path) -> None:
         (folder / PAGE).write_text(report_html(results, figures), encoding="utf-8")
         bar.advance(len(figures))
     say(f"{headline(results)}.")
-    say(f"Report: {out / PAGE} (open it in a browser), with {len(figures)} figures as PNG and CSV beside it")
+    say(f"Report: {out / PAGE} (open it in a browser), with {counted(len(figures), 'figure')} as PNG and CSV beside it")
 
 
 def _check_replaceable(out: Path, is_own: bool) -> None:

@@ -1,7 +1,6 @@
 """A table of places -> a map of a sweep, with the names of single domains where there is room for them."""
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +14,11 @@ from proxymix.plots.text import percent_whole, text_width
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.transforms import Bbox
 
 NAME_PLACES = tuple((right, above) for right in (-1, 0, 1) for above in (-1, 0, 1) if right or above)
 ANCHOR_MARKS = "DsP*vphd"
 GIVEN_MARKS = "X<>8"
-Box = tuple[float, float, float, float]
-"""Left, bottom, right and top, in pixels."""
 
 
 def coverage_map(table: "pd.DataFrame", axes: "Axes") -> "Axes":
@@ -84,7 +82,7 @@ def _name_corners(axes: "Axes", corners: "pd.DataFrame", dots: np.ndarray, taken
     axes.set_autoscale_on(False)
     pixel = axes.figure.dpi * PIXEL
     to_pixels = axes.transData.transform
-    frame = axes.bbox.extents
+    frame = axes.bbox
     dots = to_pixels(dots)
     taken = [_box(place, 9 * pixel, 9 * pixel) for place in to_pixels(taken_places)] if len(taken_places) else []
     furthest = np.hypot(*_places(corners).T).max(initial=0.0)
@@ -92,7 +90,7 @@ def _name_corners(axes: "Axes", corners: "pd.DataFrame", dots: np.ndarray, taken
         # ---- 2. A triangle, where it is far from the center and covers nothing.
         place = to_pixels((x, y))
         triangle = _box(place, 6 * pixel, 6 * pixel)
-        if math.hypot(x, y) < furthest / 3 or not _inside(triangle, frame) or any(_meet(triangle, b) for b in taken):
+        if math.hypot(x, y) < furthest / 3 or not _inside(triangle, frame) or triangle.count_overlaps(taken):
             continue
         # ---- 3. Its name, at the free place beside it that covers the fewest dots; outwards where places are equal.
         wide, high = (text_width(name, 8) / 2 + 2) * pixel, 8 * pixel
@@ -100,7 +98,7 @@ def _name_corners(axes: "Axes", corners: "pd.DataFrame", dots: np.ndarray, taken
         for right, above in NAME_PLACES:
             center = place + np.array([right * (wide + 6 * pixel), above * 11 * pixel])
             box = _box(center, wide, high)
-            if _inside(box, frame) and not any(_meet(box, other) for other in taken):
+            if _inside(box, frame) and not box.count_overlaps(taken):
                 covered = int(((np.abs(dots - center) < (wide, high)).all(axis=1)).sum())
                 found.append((covered, -float(np.dot((right, above), (x, y))), right, above, box))
         if not found:
@@ -116,13 +114,12 @@ def _name_corners(axes: "Axes", corners: "pd.DataFrame", dots: np.ndarray, taken
         text.set_in_layout(False)
 
 
-def _box(center: np.ndarray, half_width: float, half_height: float) -> Box:
-    return center[0] - half_width, center[1] - half_height, center[0] + half_width, center[1] + half_height
+def _box(center: np.ndarray, half_width: float, half_height: float) -> "Bbox":
+    from matplotlib.transforms import Bbox
+
+    half = np.array([half_width, half_height])
+    return Bbox([center - half, center + half])
 
 
-def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _inside(box: Sequence[float], frame: Sequence[float]) -> bool:
-    return box[0] > frame[0] and box[1] > frame[1] and box[2] < frame[2] and box[3] < frame[3]
+def _inside(box: "Bbox", frame: "Bbox") -> bool:
+    return bool(frame.fully_contains(*box.min) and frame.fully_contains(*box.max))

@@ -12,14 +12,14 @@ import numpy as np
 
 from proxymix.plots.figures import legend
 from proxymix.plots.palette import EDGE, FAINT, PIXEL, SMALL
-from proxymix.plots.rows import MAX_ROWS, Rows
+from proxymix.plots.rows import COLUMN, MAX_ROWS, Rows
 from proxymix.plots.text import distinct_labels, text_width
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-ROWS = Rows((40, 40), "", SMALL, 9, column=37.5, head_gap=3, baseline="center_baseline", height=26, around=110)
+ROWS = Rows((40, 40), "", SMALL, 9, height=26, around=110)
 LEGEND_ORDER = ("a mixture of", "middle half", "5% to", "zero", "domains with", "(", "prior", "at the prior")
 PANEL = 430  # CSS pixels: wide enough to compare bars
 LEGEND_KEY = 46  # CSS pixels of a legend's entry beside its text
@@ -57,7 +57,7 @@ def fitting_legend(axes: "Axes", *first: str) -> "Axes":
 def rows_width(names: Sequence[str], num_columns: int = 1) -> int:
     """CSS pixels for rows with these names, a panel that is wide enough, and columns of numbers."""
     widest = max(text_width(label, SMALL) for label in distinct_labels(names, ROWS.max_letters[0]))
-    return math.ceil(widest + PANEL + num_columns * ROWS.column * 4 / 3)
+    return math.ceil(widest + PANEL + num_columns * COLUMN * 4 / 3)
 
 
 def rows_height(num_rows: int, num_mixtures: int = 1) -> int:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 64  # domains in a figure; its table has them all
 MAX_LOOSE_ROWS = 24  # more rows than these stand closer together
+COLUMN = 38  # points from the axes to the right end of the first column of numbers, and from column to column
 MAX_LARGE_LABELS = 32  # more labels than these are smaller
 
 
@@ -24,9 +25,6 @@ class Rows:
         spine: Colour of the line left of the rows; empty for none.
         label_size: Points of the labels; 0 for matplotlib's setting, and 8 where there are many.
         label_pad: Points between labels and axes; 0 for matplotlib's setting.
-        column: Points from the axes to the right end of the first column of numbers, and from column to column.
-        head_gap: Points below the head of a column.
-        baseline: How a number stands in its row: matplotlib's vertical alignment.
         height: CSS pixels of a row; rows that stand close have 17.
         around: CSS pixels for the axis and the legend.
     """
@@ -35,9 +33,6 @@ class Rows:
     spine: str = RULE
     label_size: float = 0
     label_pad: float = 0
-    column: float = 38
-    head_gap: float = 2
-    baseline: str = "center"
     height: int = 25
     around: int = 104
 
@@ -62,16 +57,16 @@ class Rows:
         column: int = 0,
     ) -> None:
         """A column of numbers right of the axes, aligned on the right, under a head."""
-        right = self.column * (column + 1)
+        right = COLUMN * (column + 1)
         for row, text in enumerate(texts):
             axes.annotate(
                 text, (1, row), xycoords=axes.get_yaxis_transform(), xytext=(right, 0), textcoords="offset points", ha="right",
-                va=self.baseline, fontsize=SMALL, color=colours[row] if colours else INK,
+                va="center_baseline", fontsize=SMALL, color=colours[row] if colours else INK,
                 weight="bold" if bold and bold[row] else "normal",
             )  # fmt: skip
         if head:
             axes.annotate(
-                head, (1, -0.6), xycoords=axes.get_yaxis_transform(), xytext=(right, self.head_gap),
+                head, (1, -0.6), xycoords=axes.get_yaxis_transform(), xytext=(right, 3),
                 textcoords="offset points", ha="right", va="bottom", fontsize=8, color=MUTED,
             )  # fmt: skip
 

@@ -46,12 +46,10 @@ def candidates_of(
     """The proposal and its baselines.
 
     Args:
-        proposal: The proposal.
-        where: Its file.
-        heuristic: A heuristic mixture's file.
+        where: The file of the proposal.
+        heuristic: The file of a heuristic mixture.
         known: The domains, in the order of the sweep's.
-        swept: The runs of the sweep, of which the best is a baseline.
-        objective: By which it is the best.
+        swept: The sweep, of which the run that is best by `objective` is a baseline.
 
     Raises:
         InputError: If a mixture has other domains than the sweep.

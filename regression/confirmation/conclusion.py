@@ -47,8 +47,6 @@ def confirmation_of(
 
     Args:
         fitted: The regression, whose predictions stand beside the measurements.
-        objective: What was minimised.
-        candidates: The mixtures.
         known: The domains, in the order of the sweep's.
         proposed: The proposal, for its budget.
         losses: Mixture -> measured losses, shape (num_seeds, num_columns).

@@ -1,10 +1,10 @@
 """A study folder -> what it holds, for the report: every stage's files, each read once, or the lack of them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from regression.selection.metrics import OBJECTIVE
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 TABLES: dict[str, tuple[str, str, str]] = {
     "regression/scores.csv": ("fit", "model target", "spearman spearman_sd rmse r2 regret"),
@@ -85,26 +87,23 @@ class StudyResults:
     @cached_property
     def settings(self) -> dict[str, Any]:
         """study.yaml."""
-        path = self.folder / "study.yaml"
-        return read_yaml(path) if path.exists() else {}
+        return self._read("study.yaml", read_yaml, {})
 
     @cached_property
     def catalogue(self) -> Domains | None:
         """domains.csv."""
-        path = self.folder / "domains.csv"
-        if not path.exists():
-            return None
-        found = Domains.read(path)
-        if lacking := [domain for domain in self.runs.domains if domain not in found.names]:
-            raise InputError(f"{path}: no row of {some(lacking)}, which the mixtures have; run `proxymix count` again")
+        found = self._read("domains.csv", Domains.read, None)
+        lacking = [domain for domain in self.runs.domains if domain not in found.names] if found else []
+        if lacking:
+            where = self.folder / "domains.csv"
+            raise InputError(f"{where}: no row of {some(lacking)}, which the mixtures have; run `proxymix count` again")
         return found
 
     @cached_property
     def tokens(self) -> dict[str, int]:
         """Unique training tokens by domain, of the whole corpus."""
-        return (
-            dict(zip(self.catalogue.names, self.catalogue.true_tokens.tolist(), strict=True)) if self.catalogue else {}
-        )
+        known = self.catalogue
+        return dict(zip(known.names, known.true_tokens.tolist(), strict=True)) if known else {}
 
     @cached_property
     def prior(self) -> dict[str, float]:
@@ -198,8 +197,7 @@ class StudyResults:
     @cached_property
     def sampler(self) -> dict[str, Any]:
         """How the mixtures were drawn: every mixture's file records it."""
-        path = self.folder / "mixtures" / "n00001.yaml"
-        return Mixture.read(path).extra if path.exists() else {}
+        return self._read("mixtures/n00001.yaml", Mixture.read, Mixture({})).extra
 
     @cached_property
     def num_picked(self) -> int:
@@ -248,8 +246,7 @@ class StudyResults:
     @cached_property
     def proposal(self) -> Proposal:
         """The optimal mixture and what its file says about it; without weights where there is none."""
-        path = self.folder / "optimal_mixture.yaml"
-        return Proposal.read(path) if path.exists() else Proposal({})
+        return self._read("optimal_mixture.yaml", Proposal.read, Proposal({}))
 
     @property
     def optimum(self) -> dict[str, float]:
@@ -259,8 +256,7 @@ class StudyResults:
     @cached_property
     def heuristic(self) -> dict[str, float]:
         """The heuristic mixture."""
-        path = self.folder / "heuristic_mixture.yaml"
-        return Mixture.read(path).weights if path.exists() else {}
+        return self._read("heuristic_mixture.yaml", Mixture.read, Mixture({})).weights
 
     @cached_property
     def epochs(self) -> dict[str, float]:
@@ -298,8 +294,7 @@ class StudyResults:
 
     @cached_property
     def _any_confirmation(self) -> Confirmation | None:
-        path = self.folder / "confirmation.yaml"
-        return Confirmation.read(path) if path.exists() else None
+        return self._read("confirmation.yaml", Confirmation.read, None)
 
     @cached_property
     def is_stale(self) -> bool:
@@ -373,6 +368,10 @@ class StudyResults:
         return {name: sha256(self.folder / name) for name in HASHED if (self.folder / name).exists()}
 
     # ---- Reading
+
+    def _read(self, name: str, read: Callable[[Path], T], otherwise: T) -> T:
+        """What a file of the study holds, or something else where there is no such file."""
+        return read(self.folder / name) if (self.folder / name).exists() else otherwise
 
     @cached_property
     def _fitted_files(self) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Figures of a fit: predictions of runs that it has not seen, what more runs would bring, and what it has learnt."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -122,17 +123,18 @@ def effects_figure(study: StudyResults) -> Figure | None:
 
 def rank_curve_figure(study: StudyResults) -> Figure | None:
     """How well fits to fewer runs rank the others."""
-    if study.learning_curve is None:
-        return None
-    table = charts.with_extrapolation(study.learning_curve, len(study.runs.index)).drop(columns="regret")
-    alt = f"Spearman on the runs left out against the runs fitted, up to {study.learning_curve['num_runs'].max()}, and extrapolated."
-    return Figure("learning_rank", table.dropna(subset="spearman"), charts.rank_against_runs, alt, 300)
+    return _curve_figure(study, "spearman", "Spearman on the runs left out", "learning_rank", charts.rank_against_runs)
 
 
 def regret_curve_figure(study: StudyResults) -> Figure | None:
     """How much worse than the best run the picks of fits to fewer runs are."""
+    return _curve_figure(study, "regret", "Regret of the run picked", "learning_regret", charts.regret_against_runs)
+
+
+def _curve_figure(study: StudyResults, column: str, what: str, name: str, draw: Callable[..., Any]) -> Figure | None:
     if study.learning_curve is None:
         return None
-    table = charts.with_extrapolation(study.learning_curve, len(study.runs.index)).drop(columns="spearman")
-    alt = f"Regret of the run picked against the runs fitted, up to {study.learning_curve['num_runs'].max()}, and extrapolated."
-    return Figure("learning_regret", table.dropna(subset="regret"), charts.regret_against_runs, alt, 300)
+    table = charts.with_extrapolation(study.learning_curve, len(study.runs.index)).dropna(subset=column)
+    other = ({"spearman", "regret"} - {column}).pop()
+    alt = f"{what} against the runs fitted, up to {study.learning_curve['num_runs'].max()}, and extrapolated."
+    return Figure(name, table.drop(columns=other), draw, alt, 300)

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from proxymix.messages import listed
 from proxymix.plots.figures import Figure
 from proxymix.plots.text import signed
-from proxymix.schemas import is_domain_loss, loss_domain
+from proxymix.schemas import loss_domain
 from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
 from regression.confirmation.confirmation import Confirmation
 from regression.confirmation.paired import BETTER
@@ -53,12 +50,9 @@ def _measured(study: StudyResults, found: Confirmation) -> str:
 
 def _confirmed(study: StudyResults, found: Confirmation, figures: Mapping[str, Figure]) -> dict[str, Any]:
     best_seen = found.mixtures.get("best_seen")
-    columns = [] if study.confirmed is None else [str(column) for column in study.confirmed.columns]
     data = {
         "mixtures": _mixtures_table(study, found),
         "min_gain": f"{found.min_gain:.3g}",
-        "plain_mean": _plain_mean(study, found),
-        "num_domains": sum(is_domain_loss(column) for column in columns),
         "best_seen": best_seen.origin if best_seen else "",
         "same": [
             f"{BASELINE_PHRASES[name].capitalize()} is the same mixture as {BASELINE_PHRASES.get(mixture.same_as, 'the proposal')}: "
@@ -103,14 +97,6 @@ def _mixtures_table(study: StudyResults, found: Confirmation) -> Table:
         )
     header = ("mixture", "measured", "predicted", "proposal − it", "as predicted", "verdict", "p (Holm)", "seeds won")
     return Table(header, rows, chosen=0)
-
-
-def _plain_mean(study: StudyResults, found: Confirmation) -> str:
-    """Differences of the plain mean over all validation domains, where it is not what was asked for."""
-    if study.confirmed is None or np.allclose(study.confirmed["objective"], study.confirmed["mean"]):
-        return ""
-    means = {name: compared.mean for name, compared in found.differences.items()}
-    return listed([f"{BASELINE_PHRASES[name]} {signed(mean.mean)} ({span(mean)})" for name, mean in means.items()])
 
 
 def _max_increase_table(found: Confirmation) -> Table | None:

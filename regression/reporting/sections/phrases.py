@@ -1,22 +1,13 @@
 """Parts of sentences that several sections use."""
 
-from typing import Protocol
-
 from proxymix.messages import listed
 from proxymix.plots.text import signed
 from proxymix.schemas import loss_domain
+from regression.confirmation.paired import Difference
 from regression.reporting.study_results import StudyResults
+from regression.search.proposal import Estimate
 
 MAX_LISTED = 4  # names in a sentence; more of them are counted
-
-
-class Interval(Protocol):
-    """What has a low and a high end."""
-
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
 
 
 def objective_phrase(study: StudyResults) -> str:
@@ -46,6 +37,6 @@ def confidence(study: StudyResults) -> str:
     return f"{100 * (study.proposal.confidence or 0.95):.3g}%"
 
 
-def span(interval: Interval) -> str:
+def span(interval: Difference | Estimate) -> str:
     """The ends of an interval of differences: '−0.041 to −0.022'."""
     return f"{signed(interval.low)} to {signed(interval.high)}"

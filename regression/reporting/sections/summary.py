@@ -117,14 +117,11 @@ def _training(study: StudyResults) -> Term:
 
 
 def _proxies(study: StudyResults) -> Term:
-    num_runs, manifest = len(study.runs.index), study.first_manifest
-    settings = manifest.get("settings", {})
+    num_runs, settings = len(study.runs.index), study.first_manifest.get("settings", {})
     if not settings:
         return Term("Proxies", f"{num_runs} runs", "(trained elsewhere; only their losses are here)")
-    size = manifest.get("num_parameters")
-    parameters = f"{large_number(size)} parameters without embeddings" if size is not None else ""
-    each = f"{large_number(settings['tokens'])} tokens each, sequences of {settings['sequence_length']}"
-    return Term("Proxies", f"{num_runs} runs of the {settings['model']} model", f"({parameters}; {each})")
+    aside = f"({study.proxy_scale}; without embeddings, sequences of {settings['sequence_length']})"
+    return Term("Proxies", f"{num_runs} runs of the {settings['model']} model", aside)
 
 
 def _mixtures(study: StudyResults) -> list[Term]:
