@@ -614,7 +614,9 @@ def test_bad_lines_are_named(tmp_path, lines, message):
     ("settings", "message"),
     [
         ({"minimum_share": 0.4}, r"minimum_share 0\.4 for 3 groups sums to 1\.2, over 1; the largest .* is 0\.333333$"),
-        ({"minimum_share": 1.5}, r"minimum_share is 1\.5; a number from 0 to 1"),
+        ({"minimum_share": 1.5}, r"minimum_share is 1\.5; a number from 0 to 1 is wanted$"),
+        ({"minimum_share": 5}, "minimum_share is 5; .* in the place of percent, here 0.05"),
+        ({"fixed": {"eng": 45}}, r"fixed: eng is 45; .* in the place of percent, here 0\.45"),
         ({"temperature": 0}, "temperature is 0; a number above 0"),
         (
             {"budget": 5000, "max_epochs": 4},

@@ -221,7 +221,9 @@ def test_groups_take_patterns_and_groups():
     ("limits", "groups", "message"),
     [
         ({"cod": 0.1}, {}, r"limits: cod: no such domain or group; did you mean code\?"),
-        ({"code": 1.1}, {}, r"limits: code: 1\.1 is no share from 0 to 1"),
+        ({"code": 1.1}, {}, r"limits: code: 1\.1 is no share from 0 to 1$"),
+        ({"code": 30}, {}, r"limits: code: 30 is no share from 0 to 1; .* in the place of percent, here 0\.3"),
+        ({"code": {"max": "0.5%"}}, {}, r"'0\.5%' is no share .* here 0\.005"),
         ({"code": True}, {}, r"limits: code: True is no share"),
         ({"code": "much"}, {}, r"limits: code: 'much' is no share"),
         ({"code": {"least": 0.1}}, {}, "limits: code: least is none of min, max"),
@@ -230,7 +232,7 @@ def test_groups_take_patterns_and_groups():
         ({}, {"a": ["code", "law"], "b": ["law", "news"]}, "groups: law is in a and in b; groups must be apart"),
         ({}, {"a": ["b"], "b": ["a"]}, "groups: a holds itself"),
         ({"a": {"max": 0.5}}, {"a": []}, "groups: a is empty"),
-        ({2024: 0.1}, {}, "limits: 2024: no such domain or group"),
+        ({2024: 0.1}, {}, "limits: 2024: no such domain or group; there are code, law, news, poems"),
     ],
 )
 def test_what_cannot_be_meant_is_said(limits, groups, message):

@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.planted_laws import Kind, PlantedLaw, Trial, permuted_is_better, trial
 
-KINDS: dict[Kind, int] = {"power": 4, "exponential": 2, "interaction": 2}
+KINDS: dict[Kind, int] = {"power": 2, "exponential": 2, "interaction": 2}
 """Law -> sweeps of 48 runs over six domains, with noise of a tenth of the spread of the losses."""
 
 
@@ -48,7 +48,7 @@ def test_intervals_of_the_weights_hold_the_optimum_and_leave_most_weights_out(tr
 
 @pytest.mark.slow
 def test_losses_of_other_runs_show_nothing_to_be_better():
-    called = [permuted_is_better(PlantedLaw("power", 6, seed, 2), 0.1, seed, "gp") for seed in range(4)]
+    called = [permuted_is_better(PlantedLaw("power", 6, seed, 2), 0.1, seed, "gp") for seed in range(3)]
     assert not any(called)
 
 

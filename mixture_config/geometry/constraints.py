@@ -13,7 +13,7 @@ from mixture_config.geometry.limits import Group, Limits
 from mixture_config.geometry.simplex import epoch_bounds, percent_hint
 from mixture_config.geometry.tolerances import WEIGHT_ROUNDOFF
 from proxymix.errors import InputError
-from proxymix.messages import nearest
+from proxymix.messages import nearest, some
 from proxymix.schemas import plain_name, plain_names
 
 
@@ -97,7 +97,7 @@ def limits_of(
     known = [*names, *members]
     for name, value in limits.items():
         if name not in known:
-            raise InputError(f"limits: {name}: no such domain or group{nearest(str(name), known)}")
+            raise InputError(f"limits: {name}: no such domain or group{_hint(name, known)}")
         low, high = _range(name, value)
         if name in members:
             bounds[name] = (low, high)
@@ -144,9 +144,13 @@ def _members(
             continue
         matching = [i for i, domain in enumerate(names) if fnmatch.fnmatchcase(domain, member)]
         if not matching:
-            raise InputError(f"groups: {name}: no domain is named {member}{nearest(member, names)}")
+            raise InputError(f"groups: {name}: no domain is named {member}{_hint(member, names)}")
         found += matching
     return tuple(dict.fromkeys(found))
+
+
+def _hint(name: str, names: Sequence[str]) -> str:
+    return nearest(name, names) or f"; there are {some(names, 12)}"
 
 
 def _range(name: str, value: Any) -> tuple[float, float]:

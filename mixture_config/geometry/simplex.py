@@ -50,7 +50,7 @@ def percent_hint(weight: object) -> str:
         return ""
     return (
         f"; write shares from 0 to 1 in the place of percent, here {share:g}"
-        if 0.01 < share <= 1 or "%" in str(weight)
+        if 0.02 <= share <= 1 or "%" in str(weight)
         else ""
     )
 
