@@ -24,7 +24,7 @@ def count(tokens: Path, out: Path, counts: Path | None = None, multiplier: dict[
     Args:
         tokens: Folder of token shards, with its manifest.json.
         out: The CSV to write (domain, tokens, documents, bytes, prior; available_tokens where true sizes are given).
-        counts: True sizes: a CSV of domain,tokens or the JSONL that `baseline --counts` reads, with all domains.
+        counts: True sizes: a CSV of domain,tokens or the JSONL that `baseline --domains` reads, with all domains.
         multiplier: True sizes as multiples of those on disk, such as {web: 1000, code: 50}; a domain that is not named
             is all there.
 
