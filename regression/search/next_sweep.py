@@ -11,6 +11,7 @@ from mixture_config.files.mixture import Mixture
 from mixture_config.files.mixture_table import MixtureTable
 from proxymix.errors import InputError
 from proxymix.files import remove
+from proxymix.messages import study_of
 from proxymix.progress import say
 from proxymix.schemas import loss_domain, run_id
 from regression.data.runs import Runs
@@ -65,9 +66,11 @@ class NextSweep:
         remove(out / "mixtures.csv")  # the table means that all mixtures are there
         write_mixtures(out / "mixtures", self.runs, self.table, self.expected, {"pick": self.acquisition})
         self.table.write(out / "mixtures.csv")
-        where = shlex.quote(str(out / "mixtures"))
+        study = study_of(out)
+        tokens = "TOKENS" if study is None else shlex.quote(str(study / "tokens"))
+        mixtures, proxies = (shlex.quote(str(out / name)) for name in ("mixtures", "proxies"))
         say(f"{len(self.table.index)} mixtures worth training next: {out / 'mixtures.csv'}. To train them:")
-        say(f"  proxymix sweep --mixtures {where} --tokens TOKENS --out PROXIES")
+        say(f"  proxymix sweep --mixtures {mixtures} --tokens {tokens} --out {proxies}")
 
 
 def next_sweep(choice: NextRuns, num: int, rng: np.random.Generator, acquisition: Acquisition) -> NextSweep:
