@@ -67,10 +67,10 @@ class NextSweep:
         write_mixtures(out / "mixtures", self.runs, self.table, self.expected, {"pick": self.acquisition})
         self.table.write(out / "mixtures.csv")
         study = study_of(out)
-        tokens = "TOKENS" if study is None else shlex.quote(str(study / "tokens"))
+        source = "--tokens TOKENS" if study is None else f"--study {shlex.quote(str(study))}"
         mixtures, proxies = (shlex.quote(str(out / name)) for name in ("mixtures", "proxies"))
         say(f"{len(self.table.index)} mixtures worth training next: {out / 'mixtures.csv'}. To train them:")
-        say(f"  proxymix sweep --mixtures {mixtures} --tokens {tokens} --out {proxies}")
+        say(f"  proxymix sweep {source} --mixtures {mixtures} --out {proxies}")
 
 
 def next_sweep(choice: NextRuns, num: int, rng: np.random.Generator, acquisition: Acquisition) -> NextSweep:
