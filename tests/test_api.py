@@ -1,6 +1,7 @@
 """`import proxymix`: calls return what the commands write, take tables in memory, and write only where they are told to."""
 
 import inspect
+import pydoc
 import re
 import tempfile
 from pathlib import Path
@@ -143,6 +144,8 @@ def test_files_are_written_where_out_says_so(tables, fitted, tmp_path):
         (lambda t, f: proxymix.predict(f, {"a": 0.3}), ["mixtures", "sum to 0.3"]),
         (lambda t, f: proxymix.export({"a": 1.0}, "megatrn"), ["megatrn", "megatron"]),
         (lambda t, f: proxymix.synthesize({"a": 1, "b": 2}, 4, limits={"c": 0.1}), ["domains", "limits", "c"]),
+        (lambda t, f: proxymix.figures("fit"), ["'fit' is no fit, sweep or study"]),
+        (lambda t, f: proxymix.figures(f, budget=5), ["budget is not for a FitResult"]),
         (lambda t, f: proxymix.study("nowhere"), ["nowhere", "proxymix run"]),
     ],
 )  # fmt: skip
@@ -166,6 +169,22 @@ def test_messages_say_where_the_files_are_that_were_asked_for(tmp_path, capsys):
     assert str(tmp_path / "sweep") in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_figures_of_what_was_found_show_themselves_and_are_written_when_asked(fitted, tmp_path):
+    found = proxymix.propose(fitted, DOMAINS, budget=BUDGET, **SEARCH)
+    sweep = proxymix.synthesize(DOMAINS, 8)
+    of_fit, of_sweep = (
+        proxymix.figures(fitted, found, domains=DOMAINS),
+        proxymix.figures(sweep, mixtures={"mine": found}),
+    )
+    assert {"predicted", "effects", "gains", "mixtures", "epochs"} <= of_fit.keys()
+    assert {"coverage", "distances", "mixture"} <= of_sweep.keys()
+    image, size = of_fit["gains"]._repr_png_()
+    assert image.startswith(b"\x89PNG") and size["width"] == 680 and len(image) < 60_000
+    of_sweep["distances"].write(tmp_path / "figures")
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"distances.png", "distances.csv"}
+
+
 def test_names_from_data_are_escaped_in_html():
     table = pd.DataFrame({"<i>weight": [0.25, float("nan")]}, index=pd.Index(["<b>a", "b&c"], name="<u>domain"))
     html = html_page("<p>", html_table(table, marked="<b>a", bar_of="<i>weight"), "<script>")
@@ -180,7 +199,7 @@ def test_help_explains_every_parameter(function):
     for name, parameter in inspect.signature(function).parameters.items():
         assert re.search(rf"^ +{name}: \w", text, re.M), name
         assert parameter.annotation is not inspect.Parameter.empty
-    assert function.__name__ in dir(proxymix)
+    assert function.__name__ in dir(proxymix) and f"{function.__name__}(" in pydoc.plain(pydoc.render_doc(proxymix))
 
 
 def test_a_name_that_is_not_offered_is_answered_with_those_that_are():

@@ -15,6 +15,7 @@ from proxymix.app.figures import figures_of_fit, figures_of_sweep
 from proxymix.app.results import FitResult, MixtureResult, ProposalResult, SweepResult
 from proxymix.app.run import run_command
 from proxymix.app.study_result import StudyResult
+from proxymix.errors import InputError
 from proxymix.plots.figures import Figure
 from proxymix.progress import listening, message_stream
 from proxymix.tables import read_table
@@ -218,14 +219,22 @@ def figures(
     Raises:
         InputError: If the domains are not those of the fit or sweep.
     """
+    given = {"proposal": proposal, "domains": domains, "mixtures": mixtures, "budget": budget}
+    taken = {StudyResult: (), FitResult: ("proposal", "domains"), SweepResult: ("domains", "mixtures", "budget")}
+    if type(of) not in taken:
+        raise InputError(
+            f"proxymix.figures: {of!r:.60} is no fit, sweep or study; give what proxymix.fit returned, or study"
+        )
+    if strays := [name for name, value in given.items() if value is not None and name not in taken[type(of)]]:
+        raise InputError(f"proxymix.figures: {strays[0]} is not for a {type(of).__name__}; leave it out")
     if isinstance(of, StudyResult):
         return report_figures(StudyResults(of.path))
     with stage_call("report" if isinstance(of, FitResult) else "visualize") as call, listening(call.hear):
         table = call.domains("domains", domains)
         if isinstance(of, FitResult):
             return figures_of_fit(of, proposal, table, call.scratch)
-        given = {name: call.mixture(name, value) for name, value in (mixtures or {}).items()}
-        paths = {name: path for name, path in given.items() if path is not None}
+        named = {name: call.mixture(name, value) for name, value in (mixtures or {}).items()}
+        paths = {name: path for name, path in named.items() if path is not None}
         tokens = None if budget is None else int(budget)
         return figures_of_sweep(of, paths, table, tokens, max_epochs, call.scratch)
 
