@@ -11,7 +11,7 @@ UV := $(shell command -v uv 2>/dev/null)
 export OMP_NUM_THREADS ?= 1
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: help quickstart test test-fast gpu check format clean
+.PHONY: help quickstart notebooks test test-fast gpu check format clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := quickstart
 
@@ -20,6 +20,9 @@ help: ## what every target does
 
 quickstart: $(VENV)/.installed ## environment, installation, and the main job on text found on this machine
 	$(BIN)/proxymix run --config configs/quickstart.yaml
+
+notebooks: $(VENV)/.installed ## what the notebooks show, again, of the study that quickstart made
+	$(BIN)/python notebooks/execute.py notebooks/mixtures.ipynb notebooks/regression.ipynb
 
 test: $(VENV)/.installed ## the whole test suite (under ten minutes on two cores)
 	$(PYTEST)

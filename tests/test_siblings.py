@@ -11,10 +11,10 @@ from synthetic_study import Law, write_sweep
 from proxymix.siblings import SIBLINGS
 
 FIT = """
-import proxymix
+import proxymix, sys
 if __name__ == "__main__":
     fit = proxymix.fit("mixtures.csv", "losses.csv", model="gp", num_repeats=1, workers=2)
-    print(fit.model, proxymix.propose(fit, num_curves=0, num_splits=1, workers=2).table.shape)
+    print(fit.model, proxymix.propose(fit, num_curves=0, num_splits=1, workers=2).table.shape, "torch" in sys.modules)
 """
 PROGRAM = [sys.executable, "-m", "proxymix"]
 SCRIPT = [str(Path(sys.executable).with_name("proxymix"))]
@@ -59,7 +59,7 @@ def test_the_api_works_beside_files_of_our_names_its_processes_too(kind, argumen
     (folder / "mine.py").write_text(FIT)
     done = done_in(folder, [sys.executable, *arguments])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("gp (3, ")
+    assert done.stdout.startswith("gp (3, ") and done.stdout.endswith(" False\n")
 
 
 @pytest.mark.slow
