@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxymix.plots.figures import Figure
-from proxymix.plots.text import signed
+from proxymix.plots.text import minus, signed
 from proxymix.schemas import loss_domain
 from regression.confirmation.compared import BASELINE_PHRASES, PROPOSAL
 from regression.confirmation.confirmation import Confirmation
@@ -74,7 +74,7 @@ def _mixtures_table(study: StudyResults, found: Confirmation) -> Table:
     rows: list[Row] = []
     for name, mixture in found.mixtures.items():
         named = Cell(NAMES[name], dot=name if name in (PROPOSAL, "prior") else "other")
-        values = [f"{value.mean:.3f}" for value in (mixture.measured, predicted_at(study, found, name))]
+        values = [minus(f"{value.mean:.3f}") for value in (mixture.measured, predicted_at(study, found, name))]
         if name == PROPOSAL:
             rows.append([named, *values, "", "", "", "", ""])
             continue
@@ -148,4 +148,4 @@ def _predicted_table(proposal: Proposal) -> Table | None:
 
 
 def _with_ends(estimate: Estimate) -> str:
-    return f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return minus(f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})")

@@ -42,7 +42,7 @@ def _scale(study: StudyResults) -> Term | None:
     )
     return Term(
         "Proxy scale",
-        f"All losses are those of proxies ({proxies}). {final} a far larger model, which may rank mixtures differently.",
+        f"All losses are those of proxies ({proxies}). {final} a larger model, which may rank mixtures differently.",
     )
 
 

@@ -113,7 +113,8 @@ def _training(study: StudyResults) -> Term:
     if not study.budget:
         return Term("Final training", "no budget given", "(so no domain's share is capped by its size)")
     cap = f"at most {study.max_epochs:g} passes over any domain" if study.max_epochs else "no cap on passes"
-    return Term("Final training", f"{large_number(study.budget)} tokens", f"({cap})")
+    assumed = ", assumed because no budget was given" if study.is_budget_assumed else ""
+    return Term("Final training", f"{large_number(study.budget)} tokens{assumed}", f"({cap})")
 
 
 def _proxies(study: StudyResults) -> Term:
