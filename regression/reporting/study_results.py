@@ -1,5 +1,6 @@
 """A study folder -> what it holds, for the report: every stage's files, each read once, or the lack of them."""
 
+import contextlib
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cached_property
@@ -12,6 +13,7 @@ from mixture_config.files.mixture import Mixture, train_column, train_domain
 from mixture_config.files.mixture_table import MixtureTable, run_key
 from mixture_config.geometry.tolerances import SAME_WEIGHT
 from proxy_training.runs.run_folder import RunFolder
+from proxy_training.runs.sealed import read_sealed
 from proxymix.errors import InputError
 from proxymix.files import read_json, read_text, read_yaml, sha256
 from proxymix.messages import some
@@ -86,7 +88,9 @@ class StudyResults:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """study.yaml."""
+        """What the study was made with: the sealed copy of study.yaml; study.yaml itself where there is no whole copy."""
+        with contextlib.suppress(InputError):
+            return read_sealed(self.folder / "stages" / "study.yaml")
         return self._read("study.yaml", read_yaml, {})
 
     @cached_property
