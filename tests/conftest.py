@@ -45,10 +45,10 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A confirmed study whose proxies are trained, for tests that only read it. Its corpus lies beside it."""
+    """A confirmed study whose proxies are trained, for tests that only read it."""
     from synthetic_study import built_once
     from tiny_study import build, warm_up
 
-    study = built_once(tmp_path_factory.getbasetemp(), "trained_study", build)
-    warm_up(study)
-    return study
+    folder = built_once(tmp_path_factory.getbasetemp(), "trained_study", build)
+    warm_up(folder)
+    return folder / "study"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from forked import DIED, Ended, Fault, Where, command, here
-from tiny_study import contents, run_flags
+from tiny_study import contents, corpus_of, run_flags, states_of
 
 from proxymix.app.config import Config
 from proxymix.app.study import Study
@@ -92,13 +92,6 @@ class Attempts:
         assert set(states.values()) <= STATES
         if states[stage] == "done":
             self.check_contents()
-
-
-def states_of(study: Path) -> dict[str, str]:
-    """What `proxymix status` says of every stage."""
-    ended = here("status", study)
-    assert ended.status == 0, ended.text
-    return dict(line.split()[:2] for line in ended.text.splitlines())
 
 
 def sample(changes: Sequence[str], most: int) -> list[int]:
@@ -266,11 +259,11 @@ def test_train_without_a_study_that_dies_or_meets_an_error_anywhere_is_continued
 
 @pytest.mark.usefixtures("warm")
 def test_a_run_of_everything_that_dies_before_its_first_stage_is_continued_to_the_same_bytes(trained_study, tmp_path):
-    corpus = shutil.copytree(trained_study.parent / "tiny_corpus", tmp_path / "tiny_corpus")
     study = tmp_path / "study"
-    tried = Attempts(study, lambda: remove(study), run_flags(study))
+    tried = Attempts(study, lambda: remove(study), run_flags(corpus_of(trained_study.parent), study))
+    assert tried.expected == contents(trained_study)
     first = next(at for at, change in enumerate(tried.changes) if "tokens" in change)
-    assert 3 < first < 20 and corpus.exists()
+    assert 3 < first < 20
     for at in sample(tried.changes[:first], 3):
         assert tried.disturbed(at).status == DIED, tried.changes[at - 1]
         if study.exists():

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from forked import command
+from forked import command, here
 
 from proxymix.app.cli import main
+from proxymix.app.stages import STAGES
 
 SETTINGS = """
 seed: 7
@@ -42,17 +43,22 @@ def write_corpus(folder: Path) -> None:
     (folder / "study.yaml").write_text(SETTINGS)
 
 
-def run_flags(study: Path) -> list[object]:
-    """`proxymix run` of a study whose corpus lies beside it, with flags."""
-    corpus = study.parent / "tiny_corpus"
+def corpus_of(folder: Path) -> Path:
+    """Where the corpus lies of a study that is, or will be, FOLDER/study. It stays there when the folder is renamed."""
+    return folder.parent / "tiny_corpus"
+
+
+def run_flags(corpus: Path, study: Path) -> list[object]:
+    """`proxymix run` of a study, with flags."""
     return ["run", "--config", corpus / "study.yaml", "--corpus.path", corpus / "text", "--study", study]
 
 
-def build(study: Path) -> None:
-    """Make a study that nothing disturbs; beside it its corpus, and the names of the modules that were loaded."""
-    write_corpus(study.parent / "tiny_corpus")
-    modules = study.parent / "tiny_corpus" / "modules.txt"
-    ended = command(*run_flags(study), action=lambda flags: _main_and_modules(flags, modules))
+def build(folder: Path) -> None:
+    """Make FOLDER/study, which nothing disturbs; beside FOLDER its corpus, and the names of the modules that were loaded."""
+    corpus = corpus_of(folder)
+    write_corpus(corpus)
+    flags = run_flags(corpus, folder / "study")
+    ended = command(*flags, action=lambda given: _main_and_modules(given, corpus / "modules.txt"))
     assert ended.status == 0, ended.text
 
 
@@ -62,17 +68,18 @@ def _main_and_modules(flags: list[str], listed: Path) -> int:
     return status
 
 
-def warm_up(study: Path) -> None:
+def warm_up(folder: Path) -> None:
     """Load what a study loads, so that a fork need not.
 
     Args:
-        study: What `build` has made.
+        folder: What `build` has filled.
     """
-    for name in (study.parent / "tiny_corpus" / "modules.txt").read_text().splitlines():
+    corpus = corpus_of(folder)
+    for name in (corpus / "modules.txt").read_text().splitlines():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
-        assert main([str(flag) for flag in run_flags(study)]) == 0  # All is done already.
+        assert main([str(flag) for flag in run_flags(corpus, folder / "study")]) == 0  # All is done already.
     gc.freeze()
 
 
@@ -84,3 +91,11 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path, parts in names.items()
         if not any(part == "wandb" or part.startswith(".") for part in parts)
     }
+
+
+def states_of(study: Path) -> dict[str, str]:
+    """What `proxymix status` says of every stage."""
+    ended = here("status", study)
+    assert ended.status == 0, ended.text
+    words = [line.split() for line in ended.text.splitlines()]
+    return {word[0]: word[1] for word in words if word[0] in {stage.name for stage in STAGES}}
