@@ -96,6 +96,7 @@ def test_what_is_returned_goes_into_the_next_call(fitted):
     assert sweep.table.shape == (4, 3) and len(sweep.holdout) == 2 and sweep.settings["seed"] == 7
     text = proxymix.export(found, "olmo_core", {d: Path("data") / d for d in DOMAINS}, domains=DOMAINS)
     assert all(f"data/{domain}" in text for domain in DOMAINS)
+    assert "x.npy" in proxymix.export({"a": 1.0}, "olmo_core", {"a": ["w.npy", "x.npy"]}, budget=5, domains={"a": 9})
     shown = [value._repr_html_() + repr(value) for value in (fitted, heuristic, found, sweep)]
     assert all(LAW.domains[0] in text or "gp" in text for text in shown)
     assert found.verdict in shown[2]

@@ -167,7 +167,7 @@ def baseline(domains: "DomainsLike", *, out: PathLike | None = None, **settings:
 def export(
     mixture: "MixtureLike",
     to: str,
-    paths: "Mapping[str, str] | Sequence[str] | str | None" = None,
+    paths: "Mapping[str, PathLike | Sequence[PathLike]] | Sequence[str] | str | None" = None,
     *,
     domains: "DomainsLike | None" = None,
     out: PathLike | None = None,
@@ -178,8 +178,8 @@ def export(
     Args:
         mixture: A path, {domain: weight}, or what `propose` or `baseline` returned.
         to: The trainer's format: megatron, litgpt, olmo_core, huggingface, ... (docs/exports.md).
-        paths: Where the data lies: a pattern such as "data/{domain}_text_document", {domain: path}, or a list as for
-            the command.
+        paths: Where the data lies: a pattern such as "data/{domain}_text_document", {domain: path or paths}, or a list as
+            for the command.
         domains: Tokens and documents of the domains, for document lengths and for epochs.
         out: The file to write. Nothing is written unless it is given.
         settings: SETTINGS
@@ -190,7 +190,8 @@ def export(
     with stage_call("export") as call:
         path = call.out(out, "mixture.txt")
         if isinstance(paths, Mapping):
-            paths = [f"{domain}={place}" for domain, place in paths.items()]
+            several = {domain: place if isinstance(place, list | tuple) else [place] for domain, place in paths.items()}
+            paths = [f"{domain}={place}" for domain, places in several.items() for place in places]
         listed = [paths] if isinstance(paths, str) else paths
         files = {"mixture": call.mixture("mixture", mixture), "domains": call.domains("domains", domains), "out": path}
         call.run(files, {**settings, "to": to, "paths": listed})
