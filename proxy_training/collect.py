@@ -78,14 +78,14 @@ def collect(
         trained = np.array([[run.weights[domain] for domain in domains] for run in runs.values()])
         MixtureTable(list(map(run_index, runs)), domains, trained).write(table)
     losses = Path(out) / "losses.csv"
-    say(f"{losses}: {len(runs)} runs; validation loss (nats/token) of the best, the middle and the worst of them:")
-    say(aligned([("domain", "best", "middle", "worst", ""), *(_spread(target, runs.values()) for target in targets)]))
+    say(f"{losses}: {len(runs)} runs; validation loss (nats/token) of the best, the median and the worst of them:")
+    say(aligned([("domain", "best", "median", "worst", ""), *(_spread(target, runs.values()) for target in targets)]))
     elsewhere = f"--mixtures {shlex.quote(str(table))} --losses {shlex.quote(str(losses))} --out fit"
     say(f"Next: {next_command(losses, 'fit', elsewhere)}")
 
 
 def _spread(target: str, runs: Iterable[FinishedRun]) -> tuple[str, ...]:
-    """A domain's row of the table that is said: its smallest, middle and largest loss."""
+    """A domain's row of the table that is said: its smallest, median and largest loss."""
     losses = [loss for run in runs if math.isfinite(loss := run.losses[target])]
     found = (min(losses), statistics.median(losses), max(losses)) if losses else (math.nan,) * 3
     return (target, *(f"{loss:.4f}" for loss in found), "")

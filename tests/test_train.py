@@ -240,7 +240,7 @@ def test_the_train_stage_trains_the_listed_runs_and_skips_what_is_done(tmp_path,
         ["b", f"{of_b:.4f}"],
         ["mean", f"{(of_a + of_b) / 2:.4f}"],
     ]
-    assert f"{tmp_path / 'out'}: n00003; each has losses.csv" in table
+    assert f"{tmp_path / 'out' / 'n00003'}: losses.csv" in table
     with pytest.raises(InputError, match=r"n00009\.yaml; .*n00001 to n00003"):
         train(mixtures, tokens, tmp_path / "out", ["n00009"], TINY, wandb="disabled")
     with pytest.raises(InputError, match=r"nowhere: no mixtures.*proxymix synthesize"):

@@ -40,4 +40,7 @@ class Launcher(Protocol):
         workers: int,
         advance: Callable[[float], None],
     ) -> Outcome:
-        """Train the batches and return when no worker is left at work; `advance` is called with further steps done."""
+        """Train the batches and return when no worker is left at work; `advance` is called with further steps done.
+
+        At a KeyboardInterrupt the workers write their states (loop/stopping.py) before it is raised again.
+        """

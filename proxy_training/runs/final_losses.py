@@ -19,7 +19,8 @@ def say_losses(names: Sequence[str], out: Path) -> None:
     means = {name: mean for name, run in found.items() if math.isfinite(mean := statistics.fmean(run.losses.values()))}
     if 0 < len(found) <= MAX_COLUMNS:
         say(f"Validation loss (nats/token):\n{aligned(_table(found))}")
-        say(f"{out}: {some(found)}; each has losses.csv (bits per byte too), metrics.csv (the curve) and manifest.yaml")
+        folders = some(str(out / name) for name in found)
+        say(f"{folders}: losses.csv (bits per byte too), metrics.csv (the curve), manifest.yaml")
     elif means:
         best, worst = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
         say(
