@@ -593,26 +593,6 @@ def test_extensions_differ_from_each_other_and_repeat_with_their_seed(domains, t
     assert len(np.unique(weights, axis=0)) == 20
 
 
-def test_an_extension_that_was_killed_leaves_a_sweep_that_can_be_extended_again(domains, tmp_path, monkeypatch):
-    for name in ("whole", "killed"):
-        synthesize(domains, tmp_path / name, num_mixtures=10)
-    synthesize(domains, tmp_path / "whole", extend=5)
-    written = sweep_files.write_text
-
-    def killed(path, text):
-        if path.name == "n00013.yaml":
-            raise KeyboardInterrupt
-        written(path, text)
-
-    monkeypatch.setattr(sweep_files, "write_text", killed)
-    with pytest.raises(KeyboardInterrupt):
-        synthesize(domains, tmp_path / "killed", extend=5)
-    assert len(read_csv(tmp_path / "killed")) == 10
-    monkeypatch.undo()
-    synthesize(domains, tmp_path / "killed", extend=5)
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-
-
 # growth
 
 

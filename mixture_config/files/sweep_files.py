@@ -173,13 +173,14 @@ def sizes_drawn(out: Path, mixtures: SweepMixtures) -> list[int]:
         out: The sweep's folder.
         mixtures: With the settings in question, and any steps.
     """
-    texts = {index: path.read_bytes().decode(errors="replace") for index, path in _numbered(out).items()}
-    recorded = [re.search(r"^num_mixtures: (\d{1,9})$", text, re.M) for text in texts.values()]
+    files = _numbered(out)
+    recorded = (re.search(r"^num_mixtures: (\d{1,9})$", _text(path), re.M) for path in files.values())
     sizes: list[int] = []
     for size in sorted({int(found[1]) for found in recorded if found}):
         before = sizes[-1] if sizes else 0
         settings = mixtures.part(mixtures.steps, before, size).text_of_settings()
-        same = sum(_as_recorded(settings, text) in text for i, text in texts.items() if before < i <= size)
+        texts = (_text(path) for index, path in files.items() if before < index <= size)
+        same = sum(_as_recorded(settings, text) in text for text in texts)
         if 2 * same >= size - before:
             sizes.append(size)
     return sizes
@@ -214,6 +215,10 @@ def remove_beyond(out: Path, last: int) -> None:
             remove(path)
 
 
+def _text(path: Path) -> str:
+    return path.read_bytes().decode(errors="replace")
+
+
 def _as_recorded(text: str, found: str) -> str:
     """The text as the version that wrote `found` would have written it: without the hash if it has none."""
     return text if DOMAINS_HASH in found else re.sub(rf"^{DOMAINS_HASH}: .*\n", "", text, flags=re.M)
@@ -236,7 +241,7 @@ def _holds(out: Path, parts: Sequence[SweepMixtures]) -> bool:
     files, first, table = _numbered(out), 1, parts[0].header()
     for part in parts:
         for number, text in enumerate(part.yamls(), start=first):
-            found = files[number].read_bytes().decode(errors="replace") if number in files else ""
+            found = _text(files[number]) if number in files else ""
             if found != _as_recorded(text, found):
                 return False
         table += part.rows(part.names, first)
