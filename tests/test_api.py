@@ -87,7 +87,9 @@ def test_what_is_returned_goes_into_the_next_call(fitted):
     heuristic = proxymix.baseline(DOMAINS, method="temperature", temperature=0.5, budget=BUDGET)
     found = proxymix.propose(fitted, DOMAINS, budget=float(BUDGET), heuristic=heuristic, num_next=3, **SEARCH)
     assert {"prior", "heuristic", "uniform"} <= set(found.gains.index)
-    assert list(found.table.index) == LAW.domains and {"weight", "prior", "epochs", "cap"} <= set(found.table.columns)
+    assert list(found.table.index) == LAW.domains and {"weight", "prior", "epochs", "epochs_cap"} <= set(
+        found.table.columns
+    )
     assert found.table["weight"].sum() == pytest.approx(1) and found.proposal.budget == BUDGET
     predicted = proxymix.predict(fitted, found)
     assert list(predicted.columns[::2]) == fitted.targets and len(predicted) == 1

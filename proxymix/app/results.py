@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 
     PathLike = str | Path
 
+COLUMNS = {
+    "weight": "weight",
+    "low": "weight_low",
+    "high": "weight_high",
+    "prior": "prior",
+    "tokens": "tokens",
+    "epochs": "epochs",
+    "cap": "epochs_cap",
+}
+"""Columns of a proposal's tables of weights and epochs -> their names where they stand together."""
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FitResult:
@@ -122,7 +133,8 @@ class MixtureResult:
 
     Attributes:
         weights: Domain -> weight, of sum 1.
-        table: What is known of each domain: its weight, and as far as known prior, epochs and so on. The index is the domain.
+        table: What is known of each domain, by name: its weight, and of a proposal the interval of the weight, the prior,
+            tokens, epochs and their cap.
         extra: What else the mixture's YAML says.
         files: Path beside the mixture's YAML -> content. The YAML itself has the path "".
     """
@@ -201,6 +213,7 @@ class ProposalResult(MixtureResult):
         tables, table = {file.stem: read_table(file) for file in found}, mixture.table
         for more in (tables[name].set_index("domain") for name in ("weights", "epochs") if name in tables):
             table = table.join(more[[column for column in more.columns if column not in table.columns]])
+        table = table[[column for column in COLUMNS if column in table.columns]].rename(columns=COLUMNS)
         files = {**mixture.files, **{f"{{stem}}/{file.name}": file.read_bytes() for file in found}}
         following = SweepResult.read(path.with_name("next")) if has_next else None
         if following is not None:
