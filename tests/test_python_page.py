@@ -61,7 +61,7 @@ def test_the_page_and_the_readme_s_lines_run_as_written(folder, finished_study):
     (folder / "MYDATA").mkdir()
     readme = snippets((ROOT / "README.md").read_text())
     printed = run_in(folder, f"{PRELUDE}{readme}\n{snippets(PAGE)}\nprint(asked)\n")
-    assert printed.startswith("Proposal for the mean of 2 targets")
+    assert printed.startswith("Proposal for mean of 2 targets")
     assert "data/papers_text_document" in printed and printed.splitlines()[-1] == "[('MYDATA', 200000)]"
     assert len(read_table(folder / "predictions.csv")) == 20 and len(read_table(folder / "sweep/mixtures.csv")) == 64
     written = {"fit", "optimal_mixture.yaml", "optimal_mixture", "predictions.csv", "sweep", "figures"}

@@ -231,7 +231,7 @@ class ProposalResult(MixtureResult):
         return self.proposal.verdict or ""
 
     def _headline(self) -> str:
-        return f"Proposal for the {self.proposal.asked}: {self.verdict}"
+        return f"Proposal for {self.proposal.asked}: {self.verdict}"
 
     def _remarks(self) -> list[str]:
         found = self.proposal
