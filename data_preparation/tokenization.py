@@ -23,7 +23,7 @@ from data_preparation.tokens.tokenizer import (
 from data_preparation.tokens.writing import write_shards
 from proxymix import __version__
 from proxymix.errors import InputError
-from proxymix.files import replacing, sha256
+from proxymix.files import replacing, sha256, write_text
 from proxymix.messages import aligned, next_command, some
 from proxymix.progress import say
 from proxymix.schemas import TokensManifest
@@ -83,7 +83,8 @@ def tokenize(
         if tokenizer:
             shutil.copyfile(tokenizer, folder / "tokenizer.json")
         else:
-            encoder.tokenizer.save(str(folder / "tokenizer.json"))
+            # Not with its own `save`, whose errors, such as that of a full disk, are of no type.
+            write_text(folder / "tokenizer.json", encoder.tokenizer.to_str(pretty=True))
         vocabulary = vocabulary_of(encoder.tokenizer)
         manifest = TokensManifest(
             tokenizer={
