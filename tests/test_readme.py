@@ -21,6 +21,7 @@ from mixture_config.formats.registry import FORMATS
 from proxy_training.runs.settings import SHAPES
 from proxymix.app import run as run_module
 from proxymix.app.cli import PROGRAM_COMMANDS, main
+from proxymix.app.init import init
 from proxymix.app.parameters import build_arguments
 from proxymix.app.stages import RENAMED, STAGES, Stage
 from proxymix.app.study import Study
@@ -231,6 +232,8 @@ def called(monkeypatch, tmp_path):
 
     monkeypatch.setattr(Stage, "load", recorded)
     monkeypatch.setattr(run_module, "run_study", lambda *_, **__: calls.append("run"))
+    monkeypatch.setattr("proxymix.app.compare.compare", lambda *_: "")
+    monkeypatch.setattr("proxymix.app.init.init", functools.wraps(init)(lambda **_: None))
     say_once.cache_clear()
     monkeypatch.setattr(  # without the records of a study, since nothing is written
         Study, "perform", lambda self, stage, function, values: function(**build_arguments(function, values))
@@ -245,8 +248,9 @@ def understood(words: list[str], whole: bool, calls: list[str], capsys) -> None:
     for flag, value in itertools.pairwise(words):
         if flag == "--config" and not Path(value).exists():
             Path(value).write_text("{}\n")
-        if flag == "--study" or words[:2] == ["proxymix", "status"]:
+        if flag == "--study" or words[1] in ("status", "check"):
             Path(value).mkdir(parents=True, exist_ok=True)
+            (Path(value) / "study.yaml").write_text("{}\n")
     shown = " ".join(words)
     try:
         status = main(words[1:])
@@ -254,7 +258,7 @@ def understood(words: list[str], whole: bool, calls: list[str], capsys) -> None:
         status = int(end.code or 0)
     errors = capsys.readouterr().err
     assert "still read" not in errors, f"{shown} uses an old name: {errors}"
-    if whole and words[1] not in ("status",) and "--help" not in words:
+    if whole and words[1] not in ("status", "check", "init", "compare") and "--help" not in words:
         needs = status == 2 and "is missing" in errors and "--config" in words  # what its YAML holds is not here
         assert needs or (status == 0 and calls and calls[-1] == words[1]), f"{shown}: {errors}"
     else:

@@ -59,7 +59,7 @@ class StageRecord:
         seal = content.pop("sha256", None)
         if seal is not None and seal != _seal(content):
             return cls()
-        parts = {name: content.get(name) for name in cls.__dataclass_fields__}
+        parts: dict[str, Any] = {name: content.get(name) for name in cls.__dataclass_fields__}
         if parts["files"] is None:  # of an older version
             parts["files"] = {}
         return cls(**parts) if all(isinstance(part, dict) for part in parts.values()) else cls()
