@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mixture_config.files.mixture import Mixture
-from mixture_config.formats.paths import paired
+from mixture_config.formats.paths import STUDY, paired
 from mixture_config.formats.registry import FORMATS, described, format_named
 from mixture_config.formats.sources import mean_lengths, normalise, read_table, sources_of, weights_of
 from mixture_config.formats.trainer_format import Blend, TrainerFormat
@@ -90,6 +90,9 @@ def export(
     sources, divided = sources_of(entry, given.weights if entry.keeps_zeros else weights, paths, mixture.parent)
     left_out = [] if entry.keeps_zeros else [domain for domain in given.weights if domain not in drawn]
     notes = [*_notes(mixture, entry, unit, lengths, left_out), *divided]
+    if table is not None and table.is_sample and not paths and STUDY in entry.pattern:
+        notes.append("The tokens beside the mixture are a sample of the corpus; --paths names where all of it lies.")
+        say(f"{to}: {notes[-1]}")
     text = entry.write(Blend(tuple(sources), tuple(notes), mixture, given.extra, budget, repetitions))
     if not entry.has_comments:
         for note in notes:

@@ -614,11 +614,14 @@ def test_weight_on_a_domain_without_tokens_is_refused(exported, tmp_path):
     assert not (tmp_path / "olmo_core.out").exists()
 
 
-def test_epochs_go_by_the_whole_corpus_where_those_on_disk_are_a_sample(exported, tmp_path):
+def test_epochs_go_by_the_whole_corpus_where_those_on_disk_are_a_sample(exported, tmp_path, capsys):
     rows = "".join(f"{name},100,300000\n" for name in WEIGHTS)
     (tmp_path / "domains.csv").write_text("domain,tokens,available_tokens\n" + rows)
     sources = content(exported("olmo_core", domains=tmp_path / "domains.csv"))["sources"]
     assert {source["max_repetition_ratio"] for source in sources} == {4.0}
+    assert "are a sample of the corpus; --paths names where all of it lies" in capsys.readouterr().err
+    exported("olmo_core", domains=tmp_path / "domains.csv", paths=["/all/{domain}/*.npy"])
+    assert "sample" not in capsys.readouterr().err
 
 
 def test_an_exported_file_is_read_by_the_projects_reader(exported):
