@@ -121,15 +121,17 @@ def confirm(
     found.write(out.with_suffix(".yaml"))
     for line in [*confirmation_lines(found), f"Every run: {out}; the verdicts: {out.with_suffix('.yaml')}"]:
         say(line)
-    if more := found.seeds_to_decide:
-        say(f"To decide (only the new seeds are trained): {_command(out, num_seeds + more)}")
+    say(_next(out, proposal, num_seeds, found.seeds_to_decide))
 
 
-def _command(out: Path, num_seeds: int) -> str:
-    """What confirms on more seeds; in a study, what brings its report up to date too."""
-    if (out.parent / "study.yaml").exists():
-        return f"proxymix run --study {shlex.quote(str(out.parent))} --confirm.num_seeds {num_seeds}"
-    return f"the same command with --num_seeds {num_seeds}"
+def _next(out: Path, proposal: Path, num_seeds: int, more: int | None) -> str:
+    """The command that comes next: more seeds where these would decide something, else the report."""
+    study = shlex.quote(str(out.parent)) if (out.parent / "study.yaml").exists() else ""
+    if more:
+        in_study, alone = f"proxymix run --study {study} --confirm.num_seeds", "the same command with --num_seeds"
+        return f"To decide (only the new seeds are trained): {in_study if study else alone} {num_seeds + more}"
+    command = f"report --study {study}" if study else f"export --mixture {shlex.quote(str(proposal))} --to megatron"
+    return f"Next: proxymix {command}"
 
 
 if __name__ == "__main__":

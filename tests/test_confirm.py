@@ -275,7 +275,9 @@ def test_the_gain_worth_having_decides_between_undecided_and_not_better(copy, ca
     for min_gain, expected in ((1.0, NOT_BETTER), (0.0, UNDECIDED)):
         confirm_study(copy, Law(5), num_seeds=3, min_gain=min_gain)
         assert Confirmation.read(copy / "confirmation.yaml").differences["heuristic"].verdict == expected
-    found, said = Confirmation.read(copy / "confirmation.yaml"), capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert ("Next: proxymix report" in said) == (expected == NOT_BETTER)
+    found = Confirmation.read(copy / "confirmation.yaml")
     assert "undecided" in said and str(copy / "confirmation.yaml") in said
     assert f"--study {copy} --confirm.num_seeds {3 + found.seeds_to_decide}" in said
 
