@@ -258,6 +258,16 @@ def test_train_without_a_study_that_dies_or_meets_an_error_anywhere_is_continued
 
 
 @pytest.mark.usefixtures("warm")
+@pytest.mark.parametrize("file_bytes", [0, 3_000, 100_000])
+def test_training_whose_disk_is_full_ends_with_a_sentence_and_is_continued(study, tmp_path, file_bytes):
+    flags = [*train_flags(study, tmp_path / "out"), "--save"]
+    command(*flags, file_bytes=file_bytes).check_sentence()
+    ended = here(*flags)
+    assert ended.status == 0, ended.text
+    assert (tmp_path / "out" / "n00003" / "checkpoint" / "lit_model.pth").stat().st_size > 100_000
+
+
+@pytest.mark.usefixtures("warm")
 def test_a_run_of_everything_that_dies_before_its_first_stage_is_continued_to_the_same_bytes(trained_study, tmp_path):
     study = tmp_path / "study"
     tried = Attempts(study, lambda: remove(study), run_flags(corpus_of(trained_study.parent), study))

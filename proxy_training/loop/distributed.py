@@ -21,6 +21,7 @@ import torch
 from proxy_training.device.layout import Layout, has_gpu, is_out_of_memory, layout_of
 from proxy_training.launch.scratch import scratch_folder
 from proxy_training.launch.worker_process import Worker, stop
+from proxy_training.model.proxy import write_tensors
 from proxy_training.model.stack import clip_each, weights_of
 from proxy_training.runs.settings import Run, TrainSettings
 from proxymix.errors import InputError, StageError
@@ -78,8 +79,8 @@ class OneDevice:
     ) -> None:
         """Write a state of training, whole or not at all."""
         states = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-        with replacing(path) as temporary, temporary.open("wb") as file:  # torch hides the system's error for a path.
-            torch.save({**content, **states}, file)
+        with replacing(path) as temporary:
+            write_tensors(temporary, {**content, **states})
 
     def read(
         self, path: Path, who: list[Any], model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: str

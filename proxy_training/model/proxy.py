@@ -77,13 +77,11 @@ def write_checkpoint(
         tokens: The folder of the shards. Without a tokenizer.json there, litgpt loads the model, but no tokenizer.
         tokenizer: The tokenizer as the shards' manifest records it; eos and eos_token end a document.
     """
-    import torch
     from litgpt.utils import save_config
 
     with replacing(folder) as temporary:
         temporary.mkdir()
-        with (temporary / "lit_model.pth").open("wb") as file:  # torch hides the system's error for a path.
-            torch.save({"model": dict(weights)}, file)
+        write_tensors(temporary / "lit_model.pth", {"model": dict(weights)})
         save_config(config, temporary)
         write_json(
             temporary / "config.json",
@@ -130,3 +128,20 @@ def activation_bytes(model: str) -> int:
     """Bytes that a token keeps for the backward pass in float32; measurements agree within 1%."""
     shape = SHAPES[model]
     return 4 * (shape.layers * (13 * shape.width + 4 * shape.mlp) + 2 * shape.width)
+
+
+def write_tensors(path: Path, content: Mapping[str, Any]) -> None:
+    """`torch.save`.
+
+    Raises:
+        OSError: If the file cannot be written. torch hides this error behind another, which says nothing of the cause.
+    """
+    import torch
+
+    try:
+        with path.open("wb") as file:
+            torch.save(dict(content), file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
