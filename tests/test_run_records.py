@@ -154,7 +154,7 @@ def test_a_write_that_fails_ends_with_the_systems_error_and_the_next_command_men
     monkeypatch.setattr(Path, "replace", failing(Path.replace))
     attempt(tmp_path / "counted")
     assert calls > 20
-    for at in range(1, calls + 1, 2):
+    for at in range(1, calls + 1, 4):
         number = (errno.EIO, errno.ENOSPC, errno.EMFILE)[at % 3]
         with pytest.raises(OSError, match=os.strerror(number)):
             attempt(tmp_path / str(at), at)

@@ -43,7 +43,9 @@ def main() -> None:
 
     # Ctrl+C reaches the whole process group, and the parent decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: hear({"stop": True}))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: hear({"stop": True}))
 
     def listen() -> None:
         for line in sys.stdin:
