@@ -26,13 +26,27 @@ def message_stream() -> TextIO:
 
 
 @contextmanager
-def listening(listener: Callable[[str], None]) -> Iterator[None]:
-    """Within this context messages go to `listener`."""
+def listening(listener: Callable[[str], None] | None) -> Iterator[None]:
+    """Within this context messages go to `listener`; to where they usually go if that is None."""
     token = _LISTENER.set(listener)
     try:
         yield
     finally:
         _LISTENER.reset(token)
+
+
+@contextmanager
+def without(beginning: str) -> Iterator[None]:
+    """Within this context messages that begin so are not said."""
+    outer = _LISTENER.get()
+
+    def hear(message: str) -> None:
+        if not message.startswith(beginning):
+            with listening(outer):
+                say(message)
+
+    with listening(hear):
+        yield
 
 
 @cache

@@ -221,16 +221,16 @@ def damage(study: Path, patterns: Sequence[str]) -> list[Path]:
 
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_whatever_is_damaged_is_never_called_done_and_is_made_again_with_the_same_bytes(
-    finished, corpus, config, tmp_path, kind
+    finished, corpus, config, tmp_path, kind, capsys
 ):
     study = tmp_path / "undisturbed"
     shutil.copytree(finished[0], study)
     damaged = damage(study, DAMAGED[kind])
-    checked = subprocess.run([sys.executable, "-m", "proxymix", "check", str(study), "--json"], capture_output=True)
-    assert checked.returncode == 1
-    assert {Path(fault["file"]) for fault in json.loads(checked.stdout)} >= {p for p in damaged if p.name[0] != "."}
-    status = subprocess.run([sys.executable, "-m", "proxymix", "status", str(study)], capture_output=True, text=True)
-    assert status.returncode == 0 and "stale" in status.stdout, status.stderr
+    capsys.readouterr()
+    assert main(["check", str(study), "--json"]) == 1
+    named = {Path(fault["file"]) for fault in json.loads(capsys.readouterr().out)}
+    assert named >= {path for path in damaged if path.name[0] != "."}
+    assert main(["status", str(study)]) == 0 and "stale" in capsys.readouterr().out
     done = subprocess.run(command(corpus, study, config), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert contents(study) == contents(finished[0])

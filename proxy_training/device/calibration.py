@@ -46,6 +46,7 @@ WORTH_COMPILING = {"cpu": 150.0, "cuda": 90.0}
 time; it takes 25 s on an H200 and then saves half. The compiled code is kept for the next sweep."""
 SCORING = {False: 0.4, True: 0.55}  # Scoring a token, in training steps; a compiled step is 1.37 times as fast.
 RUN_SECONDS = 0.3  # Time of a run for wandb and files.
+START_SECONDS = 8.0  # Until the workers of a sweep train their first step.
 
 Change = dict[str, Any]
 EVERYTHING: Change = {"graph": True, "corpus": "device", "head": "fused", "optimizer": "fused"}
@@ -122,9 +123,10 @@ def expected_seconds(
     share, layout = -(-num_runs // workers), layout_of(settings, vocabulary)
     known = SpeedTable(settings, vocabulary).remembered()
     if not known:
-        return rough_seconds(settings, vocabulary, layout, share) + share * RUN_SECONDS, False
+        return START_SECONDS + rough_seconds(settings, vocabulary, layout, share) + share * RUN_SECONDS, False
     compiled, cost = min(known, key=lambda found: found[1])
-    return predicted_seconds(cost, settings, replace(layout, compile=compiled), num_domains, share), True
+    seconds = predicted_seconds(cost, settings, replace(layout, compile=compiled), num_domains, share)
+    return START_SECONDS + seconds, True
 
 
 def _fastest(layouts: Sequence[Layout], costs: Sequence[float]) -> Layout:

@@ -46,6 +46,10 @@ class Changes:
         """Finished runs that would be trained again."""
         return sum(self.retrained.values())
 
+    def describe_added(self) -> str:
+        """What is only added, in words."""
+        return "; ".join(f"{key}: {then:,} so far, {now:,} now" for key, (then, now) in self.added.items())
+
     def describe(self) -> str:
         """The changes in words, and how many finished runs they cost."""
         parts = [f"{key}: {then!r:.60} there, {now!r:.60} now" for key, (then, now) in self.settings.items()]

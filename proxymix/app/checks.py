@@ -38,6 +38,10 @@ def check_given(study: Study, config: Config) -> None:
             load_tokenizer(Path(tokenizer), config.get("tokenize.eos_token"))
         names = list(corpus_files(Path(corpus))["train"]) if corpus is not None else list(DOMAINS)
     elif (study.path / "domains.csv").exists():
+        count = stage_named("count")
+        if study.state(count, study.call(count, config)) == "done":
+            check_counted(study, config)
+            return
         names = _known_names(study.path / "domains.csv")
     if names:
         check_named(names, config.get("corpus.counts"), config.get("corpus.multiplier"))

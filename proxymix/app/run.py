@@ -20,7 +20,7 @@ from proxymix.app.parser import Parser, given_value
 from proxymix.app.stages import RENAMED, Stage
 from proxymix.app.study import Study
 from proxymix.errors import InputError
-from proxymix.progress import message_stream, say
+from proxymix.progress import message_stream, say, without
 
 RUN_HELP = """Everything a study needs, from text to a confirmed optimal_mixture.yaml.
 
@@ -97,7 +97,9 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False, calib
     with study.locked():
         study.adopt(config)
         if found.need_leave:
-            say(f"the study is changed: {found.describe()}")
+            say(f"The study is changed: {found.describe()}")
+        if found.added:
+            say(f"The study grows: {found.describe_added()}. Runs that are done are kept.")
         say_budget(study.path, config)
         say_duration(study, config, found, calibrate)
         for number, stage in enumerate(stages, start=1):
@@ -114,7 +116,9 @@ def _say_plan(study: Study, config: Config, found: Changes, calibrate: bool) -> 
         state, behind = states[stage.name]
         say(f"{stage.name:<11}{state:<9}{stage.help}{f' (after {behind})' if behind else ''}")
     if found.need_leave:
-        say(f"needs --update: {found.describe()}")
+        say(f"Needs --update: {found.describe()}")
+    if found.added:
+        say(f"Grows: {found.describe_added()}. Runs that are done are kept.")
     say_budget(study.path, config)
     say_cost(study, config)
     say_duration(study, config, found, calibrate)
@@ -126,5 +130,6 @@ def _bring_about(study: Study, stage: Stage, config: Config, title: str) -> None
         say(f"{title}: done already")
         return
     say(f"{title}: {stage.help}")
-    with contextlib.redirect_stdout(message_stream()):  # stdout is for the answer
+    # stdout is for the answer, and the next stage follows by itself
+    with contextlib.redirect_stdout(message_stream()), without("Next: "):
         study.perform(stage, stage.load(), call)
