@@ -433,15 +433,16 @@ def test_what_the_search_found_is_shown_of_the_mixture_at_hand_and_of_no_other(s
 
 
 @pytest.mark.slow
-def test_the_noise_floor_is_shown_where_a_mixture_was_repeated(study, page):
+def test_the_noise_floor_is_shown_where_a_mixture_was_repeated(study, page, undrawn):
     assert "noise over seeds" not in part(page, "regression")
     repeat_first(study, LAW, seeds=(1, 2, 3))
-    page = page_of(study)
     scores = read_table(study / "regression" / "scores.csv")
     floor = scores[scores["model"] == "noise floor"].set_index("target")["rmse"]
-    text = part(page, "regression")
-    assert "noise over seeds (nats/token)" in text and "95% of runs by the noise over seeds alone" in text
-    assert len(floor) == 6 and all(f"{sd:.4f}" in text for sd in floor)
+    results = StudyResults(study)
+    figures = report_figures(results)
+    assert figures["predicted"].table.attrs["noise"] == pytest.approx(floor[OBJECTIVE])
+    text = part(report_html(results, figures), "regression")
+    assert "noise over seeds (nats/token)" in text and len(floor) == 6 and all(f"{sd:.4f}" in text for sd in floor)
 
 
 def test_a_confirmation_of_another_proposal_is_not_shown(study, undrawn):

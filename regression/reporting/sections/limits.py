@@ -16,7 +16,7 @@ MAX_NAMED = 3  # domains in a sentence
 
 
 def limits(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any] | None:
-    """The limits that hold for this study; nothing without a proposal."""
+    """The limits that hold for this study; nothing without a proposal, or where none is known."""
     if not study.optimum:
         return None
     found = [
@@ -28,7 +28,8 @@ def limits(study: StudyResults, figures: Mapping[str, Figure]) -> dict[str, Any]
         _budget(study),
         _sample(study),
     ]
-    return {"limits": [limit for limit in found if limit]}
+    said = [limit for limit in found if limit]
+    return {"limits": said} if said else None
 
 
 def _scale(study: StudyResults) -> Term | None:
