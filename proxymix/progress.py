@@ -66,9 +66,11 @@ def duration(seconds: float) -> str:
 
 
 class Bar:
-    """How far a stage is: `show` shows how many of the `total` units are done; without it a line says so now and then."""
+    """How far a stage is: `show` shows how many of the `total` units are done, and the time left; without it a line says
+    so now and then.
+    """
 
-    def __init__(self, description: str, total: float, unit: str, show: Callable[[float], None] | None) -> None:
+    def __init__(self, description: str, total: float, unit: str, show: Callable[[float, str], None] | None) -> None:
         self.description, self.total, self.unit = description, total, unit
         self.done = 0.0
         self._show = show
@@ -78,22 +80,21 @@ class Bar:
     def advance(self, amount: float = 1.0) -> None:
         """Count `amount` more as done."""
         self.done += amount
-        if self._show is not None:
-            self._show(self.done)
-            return
         now = time.monotonic()
         self._began = self._began or (now, self.done)
-        if now - self._last_line >= LINE_EVERY_SECONDS and self.done < self.total:
+        left = self._time_left(now, *self._began)
+        if self._show is not None:
+            self._show(self.done, left)
+        elif now - self._last_line >= LINE_EVERY_SECONDS and self.done < self.total:
             self._last_line = now
-            say(
-                f"{self.description}: {self.done:,.0f} of {self.total:,.0f} {self.unit}{self._time_left(now, *self._began)}"
-            )
+            done = f"{self.description}: {self.done:,.0f} of {self.total:,.0f} {self.unit}"
+            say(f"{done}, {left}" if left else done)
 
     def _time_left(self, now: float, since: float, before: float) -> str:
         """The time left by the speed since the first units, so that a slow start does not count; none is said at first."""
         if now - since < LINE_EVERY_SECONDS or self.done <= before:
             return ""
-        return f", {duration((now - since) / (self.done - before) * (self.total - self.done))} left"
+        return f"{duration((now - since) / (self.done - before) * (self.total - self.done))} left"
 
 
 @contextmanager
@@ -111,7 +112,7 @@ def progress(description: str, total: float, unit: str = "") -> Iterator[Bar]:
         bars.MofNCompleteColumn(),
         bars.TextColumn(unit),
     )
-    times = (bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
+    times = (bars.TimeElapsedColumn(), bars.TextColumn("{task.fields[left]}"))
     with bars.Progress(*columns, *times, console=Console(stderr=True)) as rich_bar:
-        task = rich_bar.add_task(description, total=total)
-        yield Bar(description, total, unit, lambda done: rich_bar.update(task, completed=done))
+        task = rich_bar.add_task(description, total=total, left="")
+        yield Bar(description, total, unit, lambda done, left: rich_bar.update(task, completed=done, left=left))

@@ -393,9 +393,12 @@ def test_brackets_without_end_in_a_flag_end_in_a_sentence(flag, text):
 def test_no_time_left_is_said_before_there_is_a_speed_and_a_slow_start_does_not_count(monkeypatch, capsys):
     now = [0.0]
     monkeypatch.setattr("proxymix.progress.time.monotonic", lambda: now[0])
-    bar = Bar("train proxies", 1000, "steps", None)
+    shown: list[str] = []
+    bars = [Bar("train proxies", 1000, "steps", show) for show in (None, lambda done, left: shown.append(left))]
     for now[0], steps in ((100.0, 10), (110.0, 90), (121.0, 100), (141.0, 200)):
-        bar.advance(steps)
+        for bar in bars:
+            bar.advance(steps)
+    assert shown == ["", "", "1 min 28 s left", "1 min 3 s left"]
     assert [line.rpartition("steps")[2] for line in capsys.readouterr().err.splitlines()] == [
         "",
         ", 1 min 28 s left",
