@@ -712,6 +712,25 @@ def test_a_study_is_continued_by_its_name_or_its_own_yaml(swept, capsys, monkeyp
     assert not Path("studies").exists()
 
 
+@pytest.mark.parametrize("flag", ["--corpus.path", "--corpus", "--input"])
+def test_a_corpus_is_given_to_run_and_to_tokenize_by_any_of_its_names(tmp_path, capsys, flag):
+    for split in ("train", "valid"):
+        write_text(tmp_path / "c" / split / "web.jsonl", '{"text": "some words to read"}\n' * 9)
+    corpus = [f"{flag}={tmp_path / 'c'}"] if flag == "--corpus" else [flag, str(tmp_path / "c")]
+    assert main(["tokenize", *corpus, "--out", str(tmp_path / "tokens"), "--vocab_size", "257"]) == 0
+    assert main(["run", *corpus, "--study", str(tmp_path / "s"), "--objective", "lore", "--dry_run"]) == 2
+    assert "lore" in capsys.readouterr().err.splitlines()[-1], "the corpus was not looked at"
+
+
+@pytest.mark.parametrize("command", ["status", "check"])
+def test_a_study_is_given_with_or_without_its_flag(begun, capsys, command):
+    shown = []
+    for arguments in ([str(begun[0].path)], ["--study", str(begun[0].path)], [f"--study={begun[0].path}"]):
+        assert main([command, *arguments]) == 0
+        shown.append(capsys.readouterr().out)
+    assert len(set(shown)) == 1 and "tokenize" in shown[0] if command == "status" else "as it was left" in shown[0]
+
+
 def test_a_study_that_is_not_there_cannot_be_continued(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["run", "--study", "mien"]) == 2

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from proxymix import __version__
-from proxymix.app.stages import STAGES, Stage, stage_named
+from proxymix.app.stages import ALIASES, STAGES, Stage, stage_named
 from proxymix.errors import InputError, StageError
 from proxymix.messages import nearest
 
@@ -96,7 +96,7 @@ def _study_in(arguments: Sequence[str]) -> Path | None:
     """The study that `proxymix check STUDY [--json]` is given; None for token shards, and where more is asked for."""
     from proxymix.app.study_check import is_study
 
-    words = [argument for argument in arguments if argument != "--json"]
+    words = [argument.removeprefix("--study=") for argument in arguments if argument not in ("--json", "--study")]
     folder = Path(words[0]).expanduser() if len(words) == 1 else None
     return folder if folder is not None and is_study(folder) else None
 
@@ -130,7 +130,7 @@ def run_stage(stage: Stage, arguments: Sequence[str], program: str) -> None:
     shared = {name.partition(".")[0] for name in wanted if "." in name}
     own = "" if stage.settings_section in shared else stage.settings_section
     old = old_keys({*shared, stage.settings_section}, own)
-    parser = Parser(program, function.__doc__ or stage.help, old, examples(stage.name))
+    parser = Parser(program, function.__doc__ or stage.help, old, examples(stage.name), ALIASES.get(stage.name))
     parser.add_file_flags(study="study" not in wanted)
     parser.add(wanted, stage.positional, grouped(stage, wanted))
     study_given, config_given = (given_value(arguments, name) for name in ("study", "config"))

@@ -45,9 +45,17 @@ class Parser:
         text: What the command does; a docstring's first paragraphs are taken.
         old: Old key of a setting -> its key of today.
         examples: Lines that follow in the help as they are.
+        aliases: Flag -> the flag that it stands for.
     """
 
-    def __init__(self, program: str, text: str, old: Mapping[str, str] | None = None, examples: str = "") -> None:
+    def __init__(
+        self,
+        program: str,
+        text: str,
+        old: Mapping[str, str] | None = None,
+        examples: str = "",
+        aliases: Mapping[str, str] | None = None,
+    ) -> None:
         parsed = docstring_parser.parse(text)
         paragraphs = (parsed.short_description, parsed.long_description, examples)
         description = "\n\n".join(part for part in paragraphs if part)
@@ -61,7 +69,7 @@ class Parser:
         self._settings: dict[str, Parameter] = {}
         self._filled: dict[str, Any] = {}
         self._mappings: dict[str, dict[str, Any]] = {}  # those given as flags
-        self._old = dict(old or {})
+        self._old, self._aliases = dict(old or {}), dict(aliases or {})
         self._positional = ""
         self._files: list[str] = []  # --config, --study
         self._switches: list[str] = []  # plain switches that are no settings
@@ -222,6 +230,7 @@ class Parser:
 
     def _today(self, name: str) -> str:
         """The name of a flag by its key of today: old, no_old and old.entry."""
+        name = self._aliases.get(name, name)
         for old, new in self._old.items():
             for prefix in ("", "no_"):
                 if name == f"{prefix}{old}" or name.startswith(f"{prefix}{old}."):

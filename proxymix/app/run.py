@@ -17,7 +17,7 @@ from proxymix.app.help import examples, grouped_study
 from proxymix.app.old_names import old_keys
 from proxymix.app.parameters import build_arguments
 from proxymix.app.parser import Parser, given_value
-from proxymix.app.stages import RENAMED, Stage
+from proxymix.app.stages import ALIASES, RENAMED, Stage
 from proxymix.app.study import Study
 from proxymix.errors import InputError
 from proxymix.progress import message_stream, say, without
@@ -31,7 +31,7 @@ same bytes; `--study DIR` alone continues a study with its own settings. Every s
 
 def run_command(arguments: Sequence[str]) -> None:
     """`proxymix run`."""
-    parser = Parser("proxymix run", RUN_HELP, old_keys(RENAMED), examples("run"))
+    parser = Parser("proxymix run", RUN_HELP, old_keys(RENAMED), examples("run"), ALIASES["run"])
     parser.add_file_flags(study=False)
     parser.add_switch("dry_run", "Say what would be done and how long it would take, and do nothing.")
     parser.add_switch(

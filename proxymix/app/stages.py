@@ -198,6 +198,12 @@ RENAMED: dict[str, dict[str, str]] = {
 The old name is still read, as a flag and in a YAML, with a note on stderr.
 """
 
+ALIASES = {
+    "run": {"corpus": "corpus.path", "input": "corpus.path", "counts": "corpus.counts"},
+    "tokenize": {"corpus": "input", "corpus.path": "input"},
+}
+"""Command -> flag that stands for another one, because the same thing has that name elsewhere."""
+
 RETIRED = ("fit.proxies",)
 """Settings of older versions that are none today; in a YAML they are passed over with a note."""
 

@@ -23,9 +23,10 @@ def status_command(arguments: Sequence[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return
-    if len(arguments) != 1 or arguments[0].startswith("-"):
+    words = [argument.removeprefix("--study=") for argument in arguments if argument != "--study"]
+    if len(words) != 1 or words[0].startswith("-"):
         raise InputError("proxymix status: one study folder is wanted: proxymix status STUDY")
-    study = Study(Path(arguments[0]).expanduser())
+    study = Study(Path(words[0]).expanduser())
     study.must_exist()
     config = Config(Config.defaults() | study.config())
     states = study.states(config)
