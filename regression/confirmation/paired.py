@@ -18,10 +18,8 @@ class Difference:
     """A paired difference over seeds: proposal minus baseline, so below 0 the proposal is better.
 
     Attributes:
-        mean: Mean over seeds.
+        mean: Over seeds; low and high are the ends of its 95% t interval.
         sd: Standard deviation over seeds.
-        low: Lower end of the 95% t interval of the mean.
-        high: Its upper end.
         p: Two-sided p-value of a paired t test.
         wins: Seeds on which the proposal is strictly better.
         num_seeds: Seeds in all.

@@ -105,20 +105,18 @@ def line_to_optimum(table: "pd.DataFrame", axes: "Axes") -> "Axes":
     """What happens to the loss on the way from the prior to the optimum?
 
     Args:
-        table: step (0 at the prior, 1 at the optimum), mean, low and high (the interval of the prediction).
+        table: step (from 0 at the prior to 1 at the optimum), mean, low and high (the interval of the prediction).
     """
     axes.grid(axis="y")
     rows = table.sort_values("step")
     step, mean = rows["step"], rows["mean"]
     axes.fill_between(step, rows["low"], rows["high"], color=PROPOSED, alpha=0.14, linewidth=0, label="its interval")
     axes.plot(step, mean, color=PROPOSED, linewidth=2.2, label="predicted by the regression")
-    at_prior, at_optimum = (float(np.interp(end, step, mean)) for end in (0, 1))
+    at_prior, at_optimum = float(mean.iloc[0]), float(mean.iloc[-1])
     marks(axes, [0], [at_prior], "^", 8, PRIOR, SURFACE, zorder=4, clip_on=False)
     marks(axes, [1], [at_optimum], "s", 8, PROPOSED, SURFACE, zorder=4, clip_on=False)
-    first, last = float(step.min()), float(step.max())
-    axes.set_xlim(first, last)
-    ticks = {0.0: "prior", 0.25: "25%", 0.5: "halfway", 0.75: "75%", 1.0: "optimum"}
-    axes.set_xticks([t for t in ticks if first <= t <= last], [name for t, name in ticks.items() if first <= t <= last])
+    axes.set_xlim(0, 1)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["prior", "25%", "halfway", "75%", "optimum"])
     axes.tick_params(axis="y", labelcolor=MUTED, labelsize=SMALL)
     axes.margins(y=0.08)
     axes.set_xlabel("mixtures on the line from the prior to the optimum")

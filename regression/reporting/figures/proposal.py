@@ -76,6 +76,6 @@ def line_figure(study: StudyResults) -> Figure | None:
     table = study.proposed("line")
     if table is None:
         return None
-    first, last = (table["mean"].iloc[int((table["step"] - end).abs().argmin())] for end in (0, 1))
+    first, last = table.sort_values("step")["mean"].iloc[[0, -1]]
     alt = f"Predicted objective along the line from the prior, {first:.3f}, to the optimum, {last:.3f}."
     return Figure("line", table, charts.line_to_optimum, alt, 320)

@@ -114,5 +114,13 @@ def _candidates(rows: list[dict[Any, Any]]) -> Table:
         values = [entry[name] for name in ("objective", "std", "judged", "distance")]
         numbers = ["" if value != value else f"{value:.4f}" for value in values]
         found.append([f"{entry['index']}", Cell(str(entry["method"]), "text"), *numbers, Cell(largest, "wrap text")])
-    header = ("candidate", "found by", "objective", "std", "judged", "distance from the prior", "largest weights")
+    header = (
+        "candidate",
+        "found by",
+        "objective",
+        "std",
+        "by the other half",
+        "distance from the prior",
+        "largest weights",
+    )
     return Table(header, found)
