@@ -34,6 +34,7 @@ def place(tmp_path_factory) -> Path:
 def run_training(place: Path, out: Path, wandb: str, before: str = "", **variables: str) -> subprocess.CompletedProcess:
     """A command that trains all mixtures in a process of its own; `before` is what this process does first."""
     code = f"""
+import contextlib
 import signal
 from pathlib import Path
 import psutil
@@ -42,7 +43,11 @@ from proxy_training.tracking import wandb_log
 from proxy_training.train import train
 
 def services():
-    return [process for process in psutil.Process().children(recursive=True) if process.name().startswith("wandb")]
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # It may end while it is looked at.
+            found += [process] * process.name().startswith("wandb")
+    return found
 
 def stop_services():
     found = services()
@@ -54,7 +59,7 @@ def stop_services():
 {before}
 place = Path({str(place)!r})
 train(place / "mixtures", place / "tokens", Path({str(out)!r}), train={SETTINGS!r}, wandb={wandb!r})
-print([process.pid for process in services() if process.status() != "zombie"])
+print([process.pid for process in psutil.wait_procs(services(), timeout=60)[1]])
 """
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=500)
