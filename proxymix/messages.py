@@ -8,9 +8,11 @@ from typing import Any
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """'; did you mean X?' for the nearest of `names`, also by the last part of a dotted one; else the empty string."""
+    """'; did you mean X?' for the nearest of `names`, also by the last part or the initials of one; else the empty string."""
     names = list(names)
-    match = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    initials = {other: "".join(word[:1] for word in other.rpartition(".")[2].split("_")) for other in names}
+    match = [other for other in names if len(initials[other]) > 1 and initials[other] == name.rpartition(".")[2]][:1]
+    match = match or difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if not match:
         last = {other.rpartition(".")[2]: other for other in names}
         match = [last[m] for m in difflib.get_close_matches(name.rpartition(".")[2], list(last), n=1, cutoff=0.7)]

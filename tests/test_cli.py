@@ -327,6 +327,14 @@ def test_a_null_or_a_mapping_where_none_can_stand_is_named(filled, message):
     assert parse("--pot", "p", filled={"budget": None})["budget"] is None
 
 
+def test_the_initials_of_a_setting_lead_to_it():
+    parser = Parser("x", "x")
+    parser.add(parameters(stage_named("sweep").load()))
+    for name in ("--train.lr", "--lr"):
+        with pytest.raises(InputError, match=r"did you mean train\.learning_rate\?"):
+            parser.parse([name, "1e-3"])
+
+
 def test_of_a_flag_given_twice_the_wrong_one_that_counts_is_shown():
     with pytest.raises(InputError, match="--eggs: 'ten' is not a whole number"):
         parse("--pot", "p", "--eggs", "3", "--eggs", "ten")

@@ -254,8 +254,14 @@ def test_a_report_that_is_damaged_is_replaced(tables, damage):
     assert (tables / "report" / "index.html").read_bytes() == whole
 
 
-def test_a_report_of_an_older_version_is_replaced(tables):
+@pytest.mark.parametrize("page", [None, "", "<html>"])
+def test_a_report_of_an_older_version_is_replaced_and_a_damaged_one_at_the_studys_own_place(tables, tmp_path, page):
     (tables / "report" / MARKER).unlink()
+    if page is not None:
+        (tables / "report" / "index.html").write_text(page)
+        shutil.copytree(tables / "report", tmp_path / "elsewhere")
+        with pytest.raises(InputError, match="no earlier report"):
+            report(tables, tmp_path / "elsewhere")
     report(tables, tables / "report")
     assert (tables / "report" / MARKER).exists()
 

@@ -284,9 +284,13 @@ class Study:
 
     def changed_sources(self, stage: Stage, values: Mapping[str, Any]) -> list[Path]:
         """The changed inputs of a stage that are files of the user's, which no stage makes again."""
-        recorded, read = StageRecord.read(self.record_path(stage)).inputs, self.reads(stage, values)
-        changed = [read[name] for name in self.changed_inputs(stage, values) if name in read and name in recorded]
-        return [path for path in changed if not path.is_relative_to(self.path)]
+        recorded = StageRecord.read(self.record_path(stage)).inputs
+        outside = {
+            name: path
+            for name, path in self.reads(stage, values).items()
+            if name in recorded and not path.is_relative_to(self.path) and path.exists()
+        }
+        return [path for name, path in outside.items() if self.digest(path) != recorded[name]]
 
     def absent_inputs(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Path]:
         """Inputs from outside of the study that a stage's record names, and that are not there: name -> path."""
