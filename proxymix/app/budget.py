@@ -4,7 +4,6 @@ from pathlib import Path
 
 from proxymix.app.config import Config
 from proxymix.errors import InputError
-from proxymix.progress import say
 from proxymix.schemas import Domains
 
 SUGGESTION = "give the tokens of your final training, such as --budget 25B"
@@ -36,8 +35,3 @@ def budget_line(study: Path, config: Config) -> str:
     found = with_budget(study, config).get("budget")
     known = f"{found:,} tokens" if found is not None else "half of the corpus' tokens"
     return f"budget: {known}, ASSUMED ({'half of the corpus; ' if found is not None else ''}{SUGGESTION}); {epochs}"
-
-
-def say_budget(study: Path, config: Config) -> None:
-    """Say what the budget is."""
-    say(budget_line(study, config))

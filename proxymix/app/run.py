@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxymix.app.answer import answer
-from proxymix.app.budget import say_budget
+from proxymix.app.budget import budget_line
 from proxymix.app.changes import Changes, changes, require_leave
 from proxymix.app.checks import check_counted, check_given
 from proxymix.app.config import Config, study_settings
@@ -100,7 +100,7 @@ def run_study(config: Config, update: bool = False, dry_run: bool = False, calib
             say(f"The study is changed: {found.describe()}")
         if found.added:
             say(f"The study grows: {found.describe_added()}. Runs that are done are kept.")
-        say_budget(study.path, config)
+        say(budget_line(study.path, config))
         say_duration(study, config, found, calibrate)
         for number, stage in enumerate(stages, start=1):
             _bring_about(study, stage, config, f"[{number}/{len(stages)}] {stage.name}")
@@ -119,7 +119,7 @@ def _say_plan(study: Study, config: Config, found: Changes, calibrate: bool) -> 
         say(f"Needs --update: {found.describe()}")
     if found.added:
         say(f"Grows: {found.describe_added()}. Runs that are done are kept.")
-    say_budget(study.path, config)
+    say(budget_line(study.path, config))
     say_cost(study, config)
     say_duration(study, config, found, calibrate)
 
