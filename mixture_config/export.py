@@ -129,8 +129,8 @@ def read_export(
     text = read_text(path)
     try:
         weights = weights_of(entry, entry.read(text, Path(path)), paths)
-    except InputError:
-        raise
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     except Exception as error:  # whatever a parser makes of a file of another format
         raise InputError(f"{path}: not an export to {to} ({type(error).__name__}: {error})") from None
     if _unit(entry, samples) == "documents" and domains is not None:

@@ -37,6 +37,7 @@ from proxymix.messages import some, study_of
 from proxymix.progress import say
 from proxymix.schemas import Domains
 
+MAX_MIXTURES = 1_000_000  # more than anyone trains; a slip such as 64e9 would fill the memory
 FEW_FIT = 0.05  # if a smaller part of the draws is within the caps, those kept lean to the domains with loose caps
 T = TypeVar("T")
 
@@ -335,6 +336,8 @@ def _check_settings(
     for name, (value, least) in counts.items():
         if value < least:
             raise InputError(f"{name} is {value}; a number at least {least} is wanted")
+        if name != "seed" and value > MAX_MIXTURES:
+            raise InputError(f"{name} is {value:.3g}; at most {MAX_MIXTURES:,} mixtures can be drawn")
     if (budget is not None and budget <= 0) or not max_epochs > 0:
         raise InputError(f"budget is {budget} and max_epochs {max_epochs}; both must be above 0")
     if (design == "around") != (around is not None):

@@ -7,6 +7,7 @@ either the old file or the new one.
 import hashlib
 import itertools
 import json
+import math
 import os
 import platform
 import re
@@ -177,11 +178,17 @@ def parse_json(text: str | bytes) -> Any:
     """`json.loads` that takes no key twice.
 
     Raises:
-        ValueError: If it is not JSON (then a json.JSONDecodeError), or a number has thousands of digits, or a key is there
+        ValueError: If it is not JSON (then a json.JSONDecodeError), or a number has hundreds of digits, or a key is there
             twice.
         RecursionError: If it is nested too deeply.
     """
-    return json.loads(text, object_pairs_hook=_distinct_keys)
+    return json.loads(text, object_pairs_hook=_distinct_keys, parse_int=_whole_number)
+
+
+def _whole_number(digits: str) -> int:
+    if not math.isfinite(float(digits)):
+        raise ValueError(f"{digits[:20]}... ({len(digits)} digits) is no number to calculate with")
+    return int(digits)
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

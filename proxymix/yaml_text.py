@@ -145,6 +145,8 @@ class _Names:
         if node.tag == STR:
             return
         try:
-            self._loader.construct_object(node)
+            value = self._loader.construct_object(node)
+            if isinstance(value, int):
+                float(value)  # One of hundreds of digits is no number to calculate with.
         except (ValueError, TypeError, OverflowError, AttributeError, KeyError) as error:
             raise _error(f"{node.value[:40]!r} cannot be read ({str(error)[:80]})", node) from None
