@@ -327,6 +327,16 @@ def test_a_null_or_a_mapping_where_none_can_stand_is_named(filled, message):
     assert parse("--pot", "p", filled={"budget": None})["budget"] is None
 
 
+def test_help_of_a_command_is_asked_for_before_or_after_it(capsys):
+    shown = []
+    for arguments in (["help", "fit"], ["fit", "--help"]):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1] and "proxymix fit" in shown[0]
+    assert main(["help"]) == 0 and "The whole job" in capsys.readouterr().out
+
+
 def test_the_initials_of_a_setting_lead_to_it():
     parser = Parser("x", "x")
     parser.add(parameters(stage_named("sweep").load()))

@@ -46,6 +46,8 @@ def run(function: Callable[..., object], argv: Sequence[str] | None = None) -> N
 
 def _dispatch(arguments: list[str]) -> None:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if command == "help":  # proxymix help COMMAND
+        command, rest = (rest[0], ["--help"]) if rest else ("--help", [])
     names = [stage.name for stage in STAGES]
     if command in ("-h", "--help"):
         print(_overview())
