@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from unittest import mock
 
 from proxymix.app.cli import main
@@ -161,11 +161,12 @@ def cheap() -> Iterator[None]:
 
 
 class ForkedWorker(subprocess.Popen):
-    """A worker process that is a fork of this one."""
+    """A process; a worker is a fork of this one."""
 
-    def __init__(self, arguments: Sequence[str], env: dict[str, str], **streams: int) -> None:
-        assert "proxy_training.launch.worker" in arguments
-        super().__init__(arguments, preexec_fn=functools.partial(self._work, env), **streams)
+    def __init__(self, arguments: Sequence[str], *of: Any, **streams: Any) -> None:
+        if "proxy_training.launch.worker" in arguments:
+            streams["preexec_fn"] = functools.partial(self._work, streams.pop("env"))
+        super().__init__(arguments, *of, **streams)
 
     def _work(self, env: dict[str, str]) -> None:
         from proxy_training.launch import worker
