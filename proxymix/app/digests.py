@@ -97,7 +97,7 @@ class Digests:
 
 def _read_kept(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda word: None)
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
