@@ -103,19 +103,21 @@ def study(trained_study, tmp_path_factory) -> Path:
     return shutil.copytree(trained_study, tmp_path_factory.mktemp("damage") / "study")
 
 
-@pytest.fixture
-def damaged(request, study, trained_study):
-    """The file that is damaged, whole again afterwards as all others."""
-    kind, damage = request.param
-    found = sorted(trained_study.glob(kind))
-    name = found[min(1, len(found) - 1)].relative_to(trained_study)
-    path, change = study / name, DAMAGES[damage]
-    content = path.read_bytes()
+def damage(study: Path, kind: str, damage: str) -> Path:
+    """Damage a file of a kind, the second that there is."""
+    found = sorted(study.glob(kind))
+    path, change = found[min(1, len(found) - 1)], DAMAGES[damage]
     if change is None:
         path.unlink()
     else:
-        path.write_bytes(OTHER_SHAPES[path.suffix] if damage == "other shape" else change(content))
-    yield path, request.param
+        path.write_bytes(OTHER_SHAPES[path.suffix] if damage == "other shape" else change(path.read_bytes()))
+    return path
+
+
+@pytest.fixture
+def damaged(request, study, trained_study):
+    """The file that is damaged, and how; whole again afterwards, as all others."""
+    yield damage(study, *request.param), request.param
     make_whole(study, trained_study)
 
 
@@ -192,3 +194,13 @@ def test_what_is_damaged_is_never_used_and_is_made_again_with_the_same_bytes(dam
         assert ended.status == 0, ended.text
         now = contents(study)
         assert [name for name in {**now, **whole} if now.get(name) != whole.get(name)] == []
+
+
+def test_many_files_that_are_damaged_at_once_are_all_named_and_made_again(study, trained_study):
+    kinds = [kind for kind in KINDS if "study.yaml" not in kind and kind != ".digests.json"]
+    files = [damage(study, kind, list(DAMAGES)[number % 4]) for number, kind in enumerate(kinds)]
+    ended = here("check", study)
+    assert ended.status == 1 and [path for path in files if str(path.relative_to(study)) not in ended.text] == []
+    ended = here("run", "--study", study)
+    assert ended.status == 0, ended.text
+    assert contents(study) == contents(trained_study)

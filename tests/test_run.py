@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -192,48 +191,6 @@ def test_a_study_whose_runs_were_fed_another_mixture_than_its_table_says_cannot_
     assert main(["fit", "--study", str(study)]) == 2
     message = capsys.readouterr().err
     assert f"{study / 'proxies'}: 1 of 8 runs" in message and "run 2" in message
-
-
-DAMAGED = {
-    "losses of a run": ("proxies/n00003/losses.csv", "confirmation/*-s*/losses.csv"),
-    "manifests": (
-        "proxies/n00002/manifest.yaml",
-        "proxies/run_batches.yaml",
-        "proxies/bundles.yaml",
-        "tokens/manifest.json",
-    ),
-    "shards": ("tokens/train/law/00000.ds", "tokens/valid/code/00000.ds.index", "tokens/tokenizer.json"),
-    "tables": ("domains.csv", "mixtures.csv", "losses.csv", "heuristic_mixture.yaml", "mixtures/n00004.yaml"),
-    "answers": ("regression/fit.json", "optimal_mixture.yaml", "confirmation.yaml", "report/index.html"),
-    "records": ("stages/*", ".digests.json"),
-}
-
-
-def damage(study: Path, patterns: Sequence[str]) -> list[Path]:
-    """Flip a bit of the first file, cut the second, blank the third, empty the fourth, and so on."""
-    paths = [path for pattern in patterns for path in sorted(study.glob(pattern))]
-    for number, path in enumerate(paths):
-        content = bytearray(path.read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes([content, content[: len(content) // 2], bytes(len(content)), b""][number % 4])
-    return paths
-
-
-@pytest.mark.parametrize("kind", DAMAGED)
-def test_whatever_is_damaged_is_never_called_done_and_is_made_again_with_the_same_bytes(
-    finished, corpus, config, tmp_path, kind, capsys
-):
-    study = tmp_path / "undisturbed"
-    shutil.copytree(finished[0], study)
-    damaged = damage(study, DAMAGED[kind])
-    capsys.readouterr()
-    assert main(["check", str(study), "--json"]) == 1
-    named = {Path(fault["file"]) for fault in json.loads(capsys.readouterr().out)}
-    assert named >= {path for path in damaged if path.name[0] != "."}
-    assert main(["status", str(study)]) == 0 and "stale" in capsys.readouterr().out
-    done = subprocess.run(command(corpus, study, config), capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert contents(study) == contents(finished[0])
 
 
 def test_a_study_that_grows_keeps_every_run_and_needs_no_leave(finished, tmp_path):
