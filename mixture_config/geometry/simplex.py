@@ -36,7 +36,8 @@ def epoch_bounds(token_counts: np.ndarray, budget: int, max_epochs: float) -> np
         raise InputError(
             f"{total:,} tokens at {max_epochs:g} epochs cannot fill {budget:,}; "
             f"raise max_epochs to {math.ceil(100 * budget / total - STEP_ROUNDOFF) / 100:.2f} "
-            f"or lower the budget to {math.floor(max_epochs * total):,}"
+            f"or lower the budget to {math.floor(max_epochs * total):,}, or, if these are the tokens of a sample, give the true "
+            "ones (available_tokens in domains.csv; in a study --corpus.counts or --corpus.multiplier)"
         )
     return bounds
 

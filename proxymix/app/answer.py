@@ -8,6 +8,7 @@ from proxymix.app.budget import budget_line
 from proxymix.app.config import Config
 from proxymix.app.saved_config import SavedConfig
 from proxymix.app.stages import further_rounds
+from proxymix.schemas import Domains
 from proxymix.tables import read_table
 from regression.confirmation.confirmation import Confirmation
 from regression.confirmation.statements import confirmation_lines
@@ -15,6 +16,8 @@ from regression.selection.learning_curve import Point, num_more
 
 BAR = 40
 """Characters of a bar for a weight of 1."""
+EXAMPLE_BUDGET, EXAMPLE_TOKENS = "25B", 25_000_000_000
+"""Tokens of somebody's training, for a command to be changed."""
 FILES = {
     "report": "report/index.html",
     "mixture": "optimal_mixture.yaml",
@@ -57,8 +60,17 @@ def _next(folder: Path, config: Config, confirmation: Confirmation | None) -> li
         num = int(config["synthesize.num_mixtures"]) + more
         found.append((f"{more} more proxies, which are worth training", f"{run} --synthesize.num_mixtures {num}"))
     if config.get("budget") is None:
-        found.append(("the same for the tokens of your training, with new mixtures", f"{run} --budget 25B --update"))
+        found.append(_with_true_budget(folder, config, run))
     return [*found, ("the mixture for your trainer", f"proxymix export --mixture {mixture} --to megatron")]
+
+
+def _with_true_budget(folder: Path, config: Config, run: str) -> tuple[str, str]:
+    """The same study for a budget that is given: with true sizes too, where the corpus could not feed such a budget."""
+    run = f"{run} --budget {EXAMPLE_BUDGET}"
+    if config["max_epochs"] * sum(Domains.read(folder / "domains.csv").true_tokens.tolist()) >= EXAMPLE_TOKENS:
+        return "the same for the tokens of your training, with new mixtures", f"{run} --update"
+    purpose = "the same for the tokens of your training and the true sizes of your domains (a CSV of domain,tokens)"
+    return purpose, f"{run} --corpus.counts sizes.csv --update"
 
 
 def _more_proxies(folder: Path) -> int:
