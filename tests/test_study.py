@@ -677,6 +677,21 @@ def test_what_would_train_finished_runs_again_needs_leave_and_says_their_number(
         require_leave(study, found, update=False)
 
 
+def test_another_corpus_or_tokenizer_would_train_every_run_again(swept, tmp_path):
+    study, config = swept
+    write_text(tmp_path / "other" / "train" / "web_0.jsonl", '{"text": "other words"}\n')
+    write_text(tmp_path / "bpe.json", "{}")
+    for changed in (
+        {"corpus.path": tmp_path / "other"},
+        {"corpus.path": None},
+        {"tokenize.tokenizer": tmp_path / "bpe.json"},
+    ):
+        found = changes(study, Config(config | changed))
+        assert found.need_leave and found.num_retrained == 4, changed
+    write_text(config["corpus.path"] / "train" / "web_0.jsonl", "more")
+    assert "not what it read" in changes(study, config).describe()
+
+
 def test_a_damaged_run_is_one_to_train_and_needs_no_leave(swept):
     study, config = swept
     write_text(study.path / "proxies" / "n00002" / "losses.csv", "x")

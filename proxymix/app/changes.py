@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxymix.app.config import Config, setting_of
@@ -27,13 +26,13 @@ class Changes:
     Attributes:
         settings: Setting -> its value so far and its new value; of the stages that have run, without those that only add.
         added: The same for settings whose increase only adds runs.
-        sources: Files of the user's that changed since they were read: stage -> paths.
+        sources: Files of the user's that changed since they were read, or that are others now: stage -> which.
         retrained: Stage -> how many of its finished runs would be trained again.
     """
 
     settings: Mapping[str, tuple[Any, Any]]
     added: Mapping[str, tuple[Any, Any]]
-    sources: Mapping[str, list[Path]]
+    sources: Mapping[str, list[str]]
     retrained: Mapping[str, int]
 
     @property
@@ -56,7 +55,7 @@ class Changes:
         more = f" and {len(parts) - 4} more" if len(parts) > 4 else ""
         parts = [
             *["; ".join(parts[:4]) + more] * bool(parts),
-            *[f"changed since it was read: {path}" for paths in self.sources.values() for path in paths],
+            *[source for found in self.sources.values() for source in found],
         ]
         if self.num_retrained:
             where = listed([f"{num} of {name}" for name, num in self.retrained.items() if num])
@@ -69,7 +68,7 @@ def changes(study: Study, config: Config) -> Changes:
     """What would happen to a study's results if it answered `config`."""
     settings: dict[str, tuple[Any, Any]] = {}
     added: dict[str, tuple[Any, Any]] = {}
-    sources: dict[str, list[Path]] = {}
+    sources: dict[str, list[str]] = {}
     touched: list[str] = []  # stages that have run and whose settings or sources are others now
     for stage in study.stages(config):
         if StageRecord.read(study.record_path(stage)) == StageRecord():
@@ -81,7 +80,11 @@ def changes(study: Study, config: Config) -> Changes:
                 continue  # assumed from domains.csv, whose change counts
             (added if _grows(key, then, now) else own)[key] = (then, now)
         if outside := study.changed_sources(stage, call):
-            sources[stage.name] = outside
+            said = {
+                name: f"{path}: not what it read" if path else "read before, and not now"
+                for name, path in outside.items()
+            }
+            sources[stage.name] = [f"{stage.name} {name}: {what}" for name, what in said.items()]
         settings |= own
         touched += [stage.name] * bool(own or outside)
     retrained = {

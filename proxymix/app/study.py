@@ -176,7 +176,7 @@ class Study:
         read = {self.path / file for name, file in stage.files.items() if values.get(name) in (None, self.path / file)}
         read |= {*self.reads(stage, values).values()}
         for earlier in STAGES[: STAGES.index(stage)]:
-            recorded = StageRecord.read(self.record_path(earlier)).outputs if earlier.training is None else {}
+            recorded = self.record(earlier).outputs if earlier.training is None else {}
             for path in read.intersection(self.written(earlier)):
                 then, now = recorded.get(path.name), self.digest(path)
                 cure = (
@@ -256,7 +256,7 @@ class Study:
             return "missing"
         if self.changed_settings(stage, values) or self.changed_inputs(stage, values):
             return "stale"
-        return "done" if StageRecord.read(self.record_path(stage)).outputs == self._outputs(stage) else "stale"
+        return "done" if self.record(stage).outputs == self._outputs(stage) else "stale"
 
     def changed_settings(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """Settings of a stage that are others than in its record: key -> what it was, and what it is.
@@ -264,7 +264,7 @@ class Study:
         A setting that the record does not know, because it is newer, was at its default. A record that cannot be read says
         nothing of settings.
         """
-        record = StageRecord.read(self.record_path(stage))
+        record = self.record(stage)
         if not record.outputs:
             return {}
         recorded = renamed_record(record.settings, stage.settings_section)
@@ -278,23 +278,25 @@ class Study:
 
         One from outside of the study that is no longer there, as in a study that was copied elsewhere, does not count.
         """
-        then, now = StageRecord.read(self.record_path(stage)).inputs, self._inputs(stage, values)
+        then, now = self.record(stage).inputs, self._inputs(stage, values)
         absent = self.absent_inputs(stage, values)
         return [name for name in {**then, **now} if then.get(name) != now.get(name) and name not in absent]
 
-    def changed_sources(self, stage: Stage, values: Mapping[str, Any]) -> list[Path]:
-        """The changed inputs of a stage that are files of the user's, which no stage makes again."""
-        recorded = StageRecord.read(self.record_path(stage)).inputs
-        outside = {
+    def changed_sources(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Path | None]:
+        """Files of the user's that are others than those that a stage read: parameter -> path, None for one not read now."""
+        record, known, read = self.record(stage), parameters(stage.load()), self.reads(stage, values)
+        outside = {name: path for name, path in read.items() if not path.is_relative_to(self.path)}
+        changed: dict[str, Path | None] = {
             name: path
-            for name, path in self.reads(stage, values).items()
-            if name in recorded and not path.is_relative_to(self.path) and path.exists()
+            for name, path in outside.items()
+            if record.outputs and path.exists() and self.digest(path) != record.inputs.get(name)
+            if record.settings.get(name) != path.as_posix()  # older versions recorded the path alone
         }
-        return [path for name, path in outside.items() if self.digest(path) != recorded[name]]
+        return changed | {name: None for name in record.inputs if name in known and name not in read}
 
     def absent_inputs(self, stage: Stage, values: Mapping[str, Any]) -> dict[str, Path]:
         """Inputs from outside of the study that a stage's record names, and that are not there: name -> path."""
-        recorded = StageRecord.read(self.record_path(stage)).inputs
+        recorded = self.record(stage).inputs
         return {
             name: path
             for name, path in self.reads(stage, values).items()
@@ -312,6 +314,10 @@ class Study:
             listed = (digests or self._digests).files(place)
             found |= {(place / name).relative_to(self.path).as_posix(): digest for name, digest in listed.items()}
         return found
+
+    def record(self, stage: Stage) -> StageRecord:
+        """A stage's record; empty where there is none that can be read."""
+        return StageRecord.read(self.record_path(stage))
 
     def record_path(self, stage: Stage) -> Path:
         """Where a stage's record lies."""

@@ -15,7 +15,7 @@ from proxy_training.runs.run_folder import RunFolder
 from proxymix.app.config import Config
 from proxymix.app.digests import Digests, tokens_manifest
 from proxymix.app.stages import Stage
-from proxymix.app.study import StageRecord, Study
+from proxymix.app.study import Study
 from proxymix.errors import InputError, StageError
 from proxymix.files import read_json, sha256
 from proxymix.progress import progress
@@ -75,10 +75,9 @@ def _of_study(study: Study) -> Iterator[Fault]:
 def _of_stage(study: Study, stage: Stage, call: dict[str, Any]) -> list[Fault]:
     again = f"`proxymix run --study {study.path}` makes it again ({stage.name})"
     faults = [Fault(str(path), what, again) for path, what in _damaged_runs(study, stage)]
-    path = study.record_path(stage)
+    path, record = study.record_path(stage), study.record(stage)
     if not path.exists():
         return faults
-    record = StageRecord.read(path)
     if not record.outputs:
         return [*faults, Fault(str(path), "no record of a stage that can be read", again)]
     digests = Digests(None)
@@ -129,7 +128,7 @@ def _in_files(study: Study, place: Path, recorded: dict[str, Any], digests: Dige
 def _of_sources(study: Study, stage: Stage, call: dict[str, Any]) -> Iterator[Fault]:
     """Files of the user's that are others than those that a stage read."""
     cure = f"bring it back as it was; `proxymix run --study {study.path} --update` begins from it as it is now"
-    for path in study.changed_sources(stage, call):
+    for path in filter(None, study.changed_sources(stage, call).values()):
         for file in _changed_documents(study, path) or [path]:
             yield Fault(str(file), f"changed since `{stage.name}` read it", cure)
 
