@@ -24,8 +24,12 @@ def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, f"sha256: {hashlib.sha256(body.encode()).hexdigest()}\n{body}")
 
 
-def read_sealed(path: Path) -> dict[str, Any]:
+def read_sealed(path: Path, needs_hash: bool = False) -> dict[str, Any]:
     """The mapping in a file, without its hash.
+
+    Args:
+        path: The file.
+        needs_hash: Whether every version of this file has had a hash.
 
     Raises:
         InputError: If the file is missing, is no YAML, or is not as it was written.
@@ -35,7 +39,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     if seal and hashlib.sha256(text[seal.end() :].encode()).hexdigest() != seal[1]:
         raise InputError(f"{path}: damaged, or changed since it was written (its sha256 differs)")
     value = read_yaml(path)
-    if not seal and "sha256" in value:
+    if not seal and (needs_hash or "sha256" in value):
         raise InputError(f"{path}: damaged, or changed since it was written (its first line is not its sha256)")
     value.pop("sha256", None)
     return value

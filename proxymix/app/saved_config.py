@@ -51,7 +51,7 @@ class SavedConfig:
     def copy(self) -> Config | None:
         """What the sealed copy says; None where there is none that is whole."""
         try:
-            read_sealed(self.copy_path)
+            read_sealed(self.copy_path, needs_hash=True)
             found = Config.read(self.copy_path)
         except InputError:
             return None

@@ -90,7 +90,7 @@ class StudyResults:
     def settings(self) -> dict[str, Any]:
         """What the study was made with: the sealed copy of study.yaml; study.yaml itself where there is no whole copy."""
         with contextlib.suppress(InputError):
-            return read_sealed(self.folder / "stages" / "study.yaml")
+            return read_sealed(self.folder / "stages" / "study.yaml", needs_hash=True)
         return self._read("study.yaml", read_yaml, {})
 
     @cached_property
