@@ -620,14 +620,19 @@ def test_a_stage_is_stale_where_one_that_it_reads_is(begun):
     assert study.states(config)["count"] == ("stale", "tokenize")
 
 
+def write_run(folder: Path, config: Config) -> None:
+    """A finished run."""
+    train = TrainSettings(**config.section("train"))
+    manifest = {"run": folder.name, "seed": config["seed"], "settings": train.identity, "weights": {"web": 1.0}}
+    RunFolder(folder).clear()
+    RunFolder(folder).write([], ["step"], [("web", 3.0, 1.0, 9)], manifest)
+
+
 def sweep_of(study: Study, config: Config, num_runs: int = 4) -> None:
     """Give a study its mixtures and as many trained proxies, as the stages leave them."""
-    train = TrainSettings(**config.section("train"))
     for number in range(1, num_runs + 1):
         write_yaml(study.path / "mixtures" / f"{run_id(number)}.yaml", {"train": {"train_web": 1.0}})
-        manifest = {"run": run_id(number), "seed": config["seed"], "settings": train.identity, "weights": {"web": 1.0}}
-        RunFolder(study.path / "proxies" / run_id(number)).clear()
-        RunFolder(study.path / "proxies" / run_id(number)).write([], ["step"], [("web", 3.0, 1.0, 9)], manifest)
+        write_run(study.path / "proxies" / run_id(number), config)
     write_text(study.path / "mixtures.csv", "index,train_web\n1,1.0\n")
     write_text(study.path / "heuristic_mixture.yaml", "train: {train_web: 1.0}\n")
     for name in ("baseline", "synthesize", "sweep"):
@@ -675,6 +680,18 @@ def test_what_would_train_finished_runs_again_needs_leave_and_says_their_number(
             require_leave(study, found, update=False)
     else:
         require_leave(study, found, update=False)
+
+
+def test_more_rounds_only_add_and_a_longer_sweep_would_choose_the_rounds_anew(swept):
+    study, config = swept
+    config = Config(config | {"rounds.num_rounds": 2, "rounds.num_mixtures": 1})
+    write_run(study.path / "rounds" / "proxies" / "n00005", config)
+    write_text(study.path / "losses.csv", "index\n")
+    rounds = stage_named("rounds")
+    study.perform(rounds, lambda **_: None, study.call(rounds, config))
+    assert changes(study, Config(config | {"rounds.num_rounds": 3})).retrained == {}
+    assert changes(study, Config(config | {"synthesize.num_mixtures": 6})).retrained == {"rounds": 1}
+    assert changes(study, Config(config | {"objective": "web"})).retrained == {"rounds": 1}
 
 
 def test_another_corpus_or_tokenizer_would_train_every_run_again(swept, tmp_path):

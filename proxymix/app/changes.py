@@ -91,7 +91,9 @@ def changes(study: Study, config: Config) -> Changes:
         stage.name: num
         for stage in study.stages(config)
         if stage.training is not None
-        and (num := _num_retrained(study, config, stage, touched, "seed" in settings, bool(added)))
+        and (
+            num := _num_retrained(study, config, stage, touched, "seed" in settings, "synthesize.num_mixtures" in added)
+        )
     }
     return Changes(settings, added, sources, retrained)
 
