@@ -69,8 +69,8 @@ def _gains(baselines: Mapping[str, BaselinePrediction], level: str) -> Iterator[
     for name, entry in baselines.items():
         ends = f"{entry.gain.low:+.4f} to {entry.gain.high:+.4f}"
         halves = ["" if entry.held_out_gain is None else f"{entry.held_out_gain:+.4f}"] if held_out else []
-        notes = [entry.verdict or "", *([] if entry.feasible else ["and the baseline is outside the limits"])]
-        rows.append((PHRASES[name], f"{entry.gain.mean:+.4f}", ends, *halves, " ".join(notes)))
+        notes = [entry.verdict or "", *([] if entry.feasible else ["(the baseline is outside the limits)"])]
+        rows.append((PHRASES[name], f"{entry.gain.mean:+.4f}", ends, *halves, " ".join(notes).lstrip()))
     yield aligned([header, *rows])
 
 
