@@ -15,6 +15,7 @@ from proxymix.app.parameters import build_arguments, parameters
 from proxymix.app.stages import stage_named
 from proxymix.app.study import Study
 from proxymix.errors import InputError
+from proxymix.messages import nearest
 from proxymix.schemas import Domains, loss_column
 from regression.data.objective import resolved_objective
 from regression.data.runs import resolve_targets
@@ -30,7 +31,9 @@ def check_given(study: Study, config: Config) -> None:
     for key in path_settings():
         path = config.get(key) if key != "tokenize.tokenizer" else None  # what reads it knows more to say
         if path is not None and not Path(path).exists() and not _was_read(study, config, key):
-            raise InputError(f"{key}: {path}: no such file or folder")
+            parent = Path(path).absolute().parent
+            beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
+            raise InputError(f"{key}: {path}: no such file or folder{nearest(Path(path).name, beside)}")
     corpus, tokenizer = config.get("corpus.path"), config.get("tokenize.tokenizer")
     tokenize, names = stage_named("tokenize"), []
     if not study.path.exists() or study.state(tokenize, study.call(tokenize, config)) != "done":

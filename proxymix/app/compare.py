@@ -107,7 +107,7 @@ def _verdict(found: Confirmation | None, name: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = str(plain(value))
+    text = "not given" if value is None else str(plain(value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else text[:40]
 
 
