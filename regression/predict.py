@@ -39,8 +39,8 @@ def predict(fit: Path, mixtures: Path, out: Path) -> None:
     value, spread = fitted.predict_objective(X, fitted.objective)
     best = int(np.argmin(value))
     say(
-        f"{len(X)} mixtures predicted by {fitted.model}; the lowest {fitted.objective.describe()} is {value[best]:.4f} "
-        f"+- {spread[best]:.4f}, at {table.index[best]}"
+        f"{len(X)} mixture{'s' * (len(X) != 1)} predicted by {fitted.model}; the lowest {fitted.objective.describe()} "
+        f"is {value[best]:.4f} +- {spread[best]:.4f}, at {table.index[best]}"
     )
     say(f"Written: {out}")
     say(f"Next, the best of all mixtures: proxymix propose --fit {shlex.quote(str(fit))} --out optimal_mixture.yaml")
