@@ -60,7 +60,8 @@ def check_command(folder: Path, as_json: bool) -> None:
         print(json.dumps([asdict(fault) for fault in faults], indent=2, ensure_ascii=False))
     if faults:
         lines = [f"{fault.file}: {fault.fault}; {fault.cure}" for fault in faults]
-        raise StageError("\n".join([*([] if as_json else lines), f"{folder}: {len(faults)} damaged file{'s' * (len(faults) != 1)}"]))
+        count = f"{folder}: {len(faults)} damaged file{'s' * (len(faults) != 1)}"
+        raise StageError("\n".join([*([] if as_json else lines), count]))
     if not as_json:
         missing = [name for name, (state, _) in study.states(config).items() if state == "missing"]
         print(f"{folder}: every file is as it was left" + (f"; not done yet: {', '.join(missing)}" if missing else ""))
