@@ -244,6 +244,7 @@ def test_a_mapping_is_given_whole_or_entry_by_entry():
         (["--eggs", "B"], "--eggs: 'B' is not a whole number"),
         (["--eggs", "25X"], "--eggs: '25X' is not a whole number"),
         (["--kind", "raw"], "--kind: 'raw' is not one of soft, hard"),
+        (["--kind", "Sof"], r"--kind: 'Sof' is not one of soft, hard; did you mean soft\?"),
         (["--train.token", "1"], r"did you mean train\.tokens\?"),
         (["--eggs"], "--eggs: a value is missing; a whole number is wanted"),
         (["--eggs", "--boil"], "--eggs: a value is missing"),

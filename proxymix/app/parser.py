@@ -23,6 +23,7 @@ from proxymix.app.value_types import (
     as_written,
     describe_type,
     entry_type,
+    like_choice,
     misfit,
     placeholder,
     read_as,
@@ -248,7 +249,8 @@ class Parser:
                 kind = self._kind(name := flag.removeprefix("--"))
                 if name in self._mappings and value.startswith("{"):
                     return f"{self._parser.prog}: {flag}: {misfit(kind, self._mappings[name])}"
-                return f"{self._parser.prog}: {flag}: {' '.join(group[1:]) or value!r} is not {describe_type(kind)}"
+                value = " ".join(group[1:]) or value
+                return f"{self._parser.prog}: {flag}: {value!r} is not {describe_type(kind)}{like_choice(kind, value)}"
         return f"{self._parser.prog}: {' '.join(token for group in groups for token in group)} cannot be given together"
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, Union
 
 from jsonargparse.typing import register_type
 
+from proxymix.messages import nearest
 from proxymix.whole_numbers import whole_number
 
 NAMES = {int: "N", float: "X", Path: "PATH", bool: "true|false"}
@@ -132,7 +133,13 @@ def misfit(kind: Any, value: Any) -> str:
     for key, part, wanted in parts:
         if not _fits(wanted, part):
             return f"{key}: {misfit(wanted, part)}"
-    return f"{value!r} is not {describe_type(kind)}"
+    return f"{value!r} is not {describe_type(kind)}{like_choice(kind, value)}"
+
+
+def like_choice(kind: Any, value: Any) -> str:
+    """'; did you mean X?' for the choice of a type that a value is like, olmo_core for OLMo-core; else the empty string."""
+    choices = [typing.get_args(option) for option in options(kind) if typing.get_origin(option) is Literal]
+    return nearest(str(value).lower().replace("-", "_"), [str(choice) for some in choices for choice in some])
 
 
 def _fits(kind: Any, value: Any) -> bool:
