@@ -14,6 +14,7 @@ from proxy_training.runs.run_folder import RunFolder
 from proxy_training.runs.sealed import read_sealed, write_sealed
 from proxy_training.runs.settings import LAYOUT, Run, TrainSettings
 from proxymix.errors import InputError
+from proxymix.messages import listed
 from proxymix.progress import say
 from proxymix.records import from_mapping
 
@@ -71,9 +72,16 @@ def planned_batches(
 def are_recorded(out: Path) -> bool:
     """Whether the batches of a folder are written down, in a file that can be read."""
     try:
-        return bool(read_sealed(out / NAME))
+        return bool(_read(out / NAME))
     except InputError:
         return False
+
+
+def _read(path: Path) -> dict[str, Any]:
+    recorded = read_sealed(path)
+    if lacking := [key for key in ("layout", "bundles") if key not in recorded]:
+        raise InputError(f"{path}: lacks {listed(lacking)}")
+    return recorded
 
 
 def _recorded(
@@ -84,7 +92,7 @@ def _recorded(
     Raises:
         InputError, KeyError, TypeError, ValueError: If the file is damaged, or of another shape.
     """
-    recorded = read_sealed(path)
+    recorded = _read(path)
     if any(recorded.get(key) != value for key, value in identity.items()):
         return None, []
     had = {**recorded["layout"], **recorded.get("asked", {})}  # A layout may have less than what was asked for.

@@ -100,6 +100,8 @@ class RunFolder:
 
         Manifests of older versions hold no hashes.
         """
+        if "settings" not in manifest:
+            return self.manifest_path
         recorded = manifest.get("files")
         for path in (self.losses_path, self.metrics_path):
             if not path.is_file() or (isinstance(recorded, dict) and recorded.get(path.name) != sha256(path)):

@@ -130,6 +130,6 @@ def _num_retrained(study: Study, config: Config, stage: Stage, touched: list[str
 
 def _was_trained_so(run: "RunFolder", settings: Mapping[str, Any]) -> bool:
     try:
-        return bool(run.manifest().get("settings") == settings)
+        return bool(run.manifest().get("settings", settings) == settings)
     except InputError:  # damaged, so that it is trained again whatever is wanted
         return True

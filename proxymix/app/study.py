@@ -168,27 +168,39 @@ class Study:
     def require_whole(self, stage: Stage, values: Mapping[str, Any]) -> None:
         """Check that the results of earlier stages, which a stage reads, are as those left them.
 
-        What is missing is named on stderr. Runs are left out: their own manifests hold the hashes of what they measured.
+        What is missing is named on stderr.
 
         Raises:
             InputError: If one is changed or damaged.
         """
-        read = {self.path / file for name, file in stage.files.items() if values.get(name) in (None, self.path / file)}
+        inputs = {name: file for name, file in stage.files.items() if name not in (*stage.writes, "out")}
+        read = {self.path / file for name, file in inputs.items() if values.get(name) in (None, self.path / file)}
         read |= {*self.reads(stage, values).values()}
+        cure = f"`proxymix run --study {self.path}` makes it again, `proxymix check {self.path}` lists every fault"
         for earlier in STAGES[: STAGES.index(stage)]:
-            recorded = self.record(earlier).outputs if earlier.training is None else {}
             for path in read.intersection(self.written(earlier)):
-                then, now = recorded.get(path.name), self.digest(path)
-                cure = (
-                    f"`proxymix run --study {self.path}` makes it again, `proxymix check {self.path}` lists every fault"
-                )
-                if now is None and then is not None:
-                    say(f"{path}: missing, though `{earlier.name}` left it; {cure}")
-                elif then not in (None, now):
+                if (changed := self._changed_result(earlier, path)) is None:
+                    continue
+                if not changed.exists():
+                    say(f"{changed}: missing, though `{earlier.name}` left it; {cure}")
+                else:
                     raise InputError(
-                        f"{path}: not as `{earlier.name}` left it (its sha256 differs), so it is not used; {cure}; a file of "
-                        "your own is used from outside of the study"
+                        f"{changed}: not as `{earlier.name}` left it (its sha256 differs), so it is not used; {cure}; a file "
+                        "of your own is used from outside of the study"
                     )
+
+    def _changed_result(self, stage: Stage, path: Path) -> Path | None:
+        """A result of a stage, or the first file of its runs, that is not as the stage left it; None if it is whole."""
+        record = self.record(stage)
+        if stage.training is None or not path.is_dir():
+            return path if record.outputs.get(path.name) not in (None, self.digest(path)) else None
+        from proxy_training.runs.run_folder import RunFolder
+
+        # Further runs may have been trained since, so that the folder as a whole may be another.
+        folder, _, names = stage.training.runs.rpartition("/")
+        damaged = [run.damaged_file() for run in RunFolder.finished_in(self.path / folder, names)]
+        left = [self.path / name for name in record.files if (self.path / name).is_relative_to(path)]
+        return next(filter(None, [*damaged, *(file for file in left if not file.exists())]), None)
 
     def is_written_by(self, stage: Stage, values: Mapping[str, Any]) -> bool:
         """Whether a stage that is called so writes its results to the study, and not elsewhere."""
