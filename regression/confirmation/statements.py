@@ -66,7 +66,7 @@ def confirmation_lines(found: Confirmation) -> list[str]:
         lines.append(f"  {name:<12}{of.mean:+.3f}   {interval:<24}{comparison.verdict:<11} {seeds}")
     undecided = [c.objective for c in found.differences.values() if c.verdict == UNDECIDED]
     if any(of.low > 0 or of.high < 0 for of in undecided):
-        lines.append("  (undecided, though an interval leaves out 0: verdicts are corrected for the number of baselines)")
+        lines.append("  (undecided, though an interval leaves out 0: verdicts are corrected for the number of them)")
     for target, ceiling in (found.ceilings or {}).items():
         rise = f"{100 * ceiling.rise:+.2f}% against the prior, {100 * ceiling.allowed:.4g}% allowed"
         word = "kept" if ceiling.kept else "NOT kept"
