@@ -84,7 +84,9 @@ def changes(study: Study, config: Config) -> Changes:
                 name: f"{path}: not what it read" if path else "read before, and not now"
                 for name, path in outside.items()
             }
-            sources[stage.name] = [f"{stage.name} {name}: {what}" for name, what in said.items()]
+            sources[stage.name] = [
+                f"{setting_of(stage, name) or f'{stage.name} {name}'}: {what}" for name, what in said.items()
+            ]
         settings |= own
         touched += [stage.name] * bool(own or outside)
     retrained = {
