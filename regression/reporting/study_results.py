@@ -317,6 +317,10 @@ class StudyResults:
     def confirmed(self) -> "pd.DataFrame | None":
         """confirmation.csv."""
         table, found = self._table("confirmation.csv") if self.confirmation else None, self.confirmation
+        if found is not None and table is None:
+            raise InputError(
+                f"{self.folder / 'confirmation.csv'}: missing beside confirmation.yaml; run `proxymix confirm` again"
+            )
         if table is not None and found is not None:
             pairs = table[["mixture", "seed"]].astype(str).itertuples(index=False, name=None)
             wanted = {(name, str(seed)) for name in found.mixtures for seed in found.seeds}
