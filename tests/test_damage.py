@@ -136,9 +136,9 @@ def make_whole(study: Path, original: Path) -> None:
 def check_refused(ended: Ended, path: Path, study: Path) -> None:
     """AssertionError: it ends otherwise than with a sentence that names the file, and what to do."""
     ended.check_sentence()
-    message = ended.text[ended.text.index("error: ") :]
+    message = ended.text
     assert f"{study / path.relative_to(study).parts[0]}" in message, message
-    assert re.search(r"`proxymix|--\w|remove|bring|give|write|wanted|no such file", message), message
+    assert re.search(r"`proxymix|--\w|remove|bring|give|write|wanted|no such", message), message
 
 
 def test_every_file_of_a_study_is_of_a_kind_that_is_tried(trained_study):
@@ -158,7 +158,7 @@ def table(cases: list[tuple[str, str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("damaged", cases, indirect=True, ids=map(", ".join, cases))
 
 
-@table(CASES[::3])
+@table(CASES[::5])
 def test_check_names_what_is_damaged_and_status_does_not_call_it_done(damaged, study):
     path, case = damaged
     ended = here("check", study)
@@ -182,7 +182,7 @@ def test_what_is_damaged_is_never_used_and_is_made_again_with_the_same_bytes(dam
         ended = here(command, "--study", study, "--out", out.parent if command == "report" else out)
         if ended.status:
             check_refused(ended, path, study)
-        elif case[1] == "missing" and path.name != "study.yaml":
+        elif case[1] == "missing":
             assert out.read_bytes() == whole[file] or path.name in ended.text, f"{command} says nothing\n{ended.text}"
         else:
             page = out.read_bytes().replace(hash_of(study / "study.yaml"), hash_of(trained_study / "study.yaml"))
