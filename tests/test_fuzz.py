@@ -25,6 +25,7 @@ from mixture_config.files.olmix_files import read_mixes
 from mixture_config.formats.registry import FORMATS
 from proxy_training.runs.planned_runs import planned_runs
 from proxy_training.runs.sealed import read_sealed, write_sealed
+from proxymix.app.stage_record import record_hash
 from proxymix.errors import InputError
 
 ALL = "PROXYMIX_TEST_ALL_FAULTS" in os.environ
@@ -144,7 +145,7 @@ def test_the_record_of_a_stage(study, stage):
     del content["sha256"]
 
     def seal(value: dict[str, Any]) -> None:
-        path.write_text(json.dumps(value | {"sha256": seal(value)}))
+        path.write_text(json.dumps(value | {"sha256": record_hash(value)}))
 
     for what in fuzzed(path, content, 5, seal):
         assert tried("status", study, what=what) == 0, what

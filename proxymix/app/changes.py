@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxymix.app.config import Config, setting_of
+from proxymix.app.stage_record import StageRecord
 from proxymix.app.stages import Stage
-from proxymix.app.study import StageRecord, Study
+from proxymix.app.study import Study
 from proxymix.errors import InputError
 from proxymix.messages import listed
 

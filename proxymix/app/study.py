@@ -5,12 +5,9 @@ Comparing these with the files at hand tells done, stale or missing. Nothing in 
 wandb folders and what begins with a dot. So a study that was killed and continued ends with the same bytes.
 """
 
-import hashlib
 import importlib.metadata
-import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +18,10 @@ from proxymix.app.digests import Digests
 from proxymix.app.old_names import renamed_record
 from proxymix.app.parameters import build_arguments, parameters
 from proxymix.app.saved_config import SavedConfig
+from proxymix.app.stage_record import StageRecord, record_hash
 from proxymix.app.stages import STAGES, Stage
 from proxymix.errors import InputError, StageError
-from proxymix.files import read_json, remove, write_json
+from proxymix.files import remove, write_json
 from proxymix.locks import locked
 from proxymix.messages import some
 from proxymix.progress import say
@@ -31,38 +29,6 @@ from proxymix.progress import say
 State = Literal["done", "stale", "missing"]
 RECORDED_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "lightgbm", "torch", "litgpt", "tokenizers")
 """Packages whose versions a stage's record holds, because results may depend on them."""
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """What a stage was made from, and what it wrote. Everything is empty where it cannot be read, so that the stage is stale.
-
-    Attributes:
-        settings: Its settings, in sections.
-        inputs: Path in the study, or parameter of a file elsewhere -> hash; None for what was not there.
-        outputs: Name of what it wrote -> hash.
-        files: Path in the study of each file that it wrote -> hash; empty in records of older versions.
-    """
-
-    settings: dict[str, Any] = field(default_factory=dict)
-    inputs: dict[str, Any] = field(default_factory=dict)
-    outputs: dict[str, Any] = field(default_factory=dict)
-    files: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, path: Path) -> "StageRecord":
-        """The record in a file."""
-        try:
-            content = read_json(path)
-        except InputError:
-            return cls()
-        seal = content.pop("sha256", None)
-        if seal is not None and seal != _seal(content):
-            return cls()
-        parts: dict[str, Any] = {name: content.get(name) for name in cls.__dataclass_fields__}
-        if parts["files"] is None:  # of an older version
-            parts["files"] = {}
-        return cls(**parts) if all(isinstance(part, dict) for part in parts.values()) else cls()
 
 
 class Study:
@@ -162,7 +128,7 @@ class Study:
         record["files"] = self.files(stage)
         versions = {name: importlib.metadata.version(name) for name in RECORDED_PACKAGES}
         record["versions"] = {"proxymix": __version__} | versions
-        write_json(record_path, record | {"sha256": _seal(record)})
+        write_json(record_path, record | {"sha256": record_hash(record)})
         remove(before)
 
     def require_whole(self, stage: Stage, values: Mapping[str, Any]) -> None:
@@ -359,11 +325,6 @@ class Study:
 
     def _outputs(self, stage: Stage) -> dict[str, str | None]:
         return {path.name: self.digest(path) for path in self.written(stage)}
-
-
-def _seal(record: Mapping[str, Any]) -> str:
-    """The hash of a record's content, by which damage to it is noticed."""
-    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _given_files(stage: Stage, values: Mapping[str, Any]) -> list[str]:
