@@ -15,8 +15,8 @@ from proxy_training.launch.scratch import scratch_folder
 from proxy_training.sweep import sweep
 from proxymix.files import this_machine
 
-SETTINGS = replace(TINY, tokens=64 * 500, models_per_process=2)
-FLAGS = ["--train.model=50k", "--train.sequence_length=16", "--train.tokens=32000", "--train.batch_size=4"]
+SETTINGS = replace(TINY, tokens=64 * 2000, models_per_process=2)
+FLAGS = ["--train.model=50k", "--train.sequence_length=16", "--train.tokens=128000", "--train.batch_size=4"]
 FLAGS += ["--train.learning_rate=0.01", "--train.valid_tokens=64", "--train.evaluations=2"]
 FLAGS += ["--train.models_per_process=2", "--wandb=disabled"]
 
