@@ -132,7 +132,7 @@ def study(trained_study, tmp_path) -> Path:
     return shutil.copytree(trained_study, tmp_path / "study")
 
 
-@pytest.fixture(params=[f"{stage}, {how}" for stage in WITHOUT_TRAINING for how in ("first", "again")])
+@pytest.fixture
 def attempts(request, trained_study, study) -> tuple[str, Attempts]:
     """A stage of a study, done for the first time or once more."""
     stage, how = request.param.split(", ")
@@ -141,6 +141,13 @@ def attempts(request, trained_study, study) -> tuple[str, Attempts]:
     return stage, tried
 
 
+def of_stages(*how: str) -> pytest.MarkDecorator:
+    """A test of every stage without training, begun so."""
+    cases = [f"{stage}, {each}" for stage in WITHOUT_TRAINING for each in how]
+    return pytest.mark.parametrize("attempts", cases, indirect=True)
+
+
+@of_stages("first", "again")
 def test_a_stage_that_dies_before_any_change_of_a_file_is_continued_to_the_same_bytes(attempts):
     stage, tried = attempts
     for at in sample(tried.changes, 3):
@@ -149,6 +156,7 @@ def test_a_stage_that_dies_before_any_change_of_a_file_is_continued_to_the_same_
         tried.check_same()
 
 
+@of_stages(*["first"] * ALL, "again")
 def test_a_stage_that_meets_an_error_of_the_disk_ends_with_a_sentence_and_is_continued(attempts):
     stage, tried = attempts
     for at, error in zip(sample(tried.changes, 2), ERRORS_IN_TURN, strict=False):
