@@ -244,7 +244,21 @@ def test_the_help_of_the_device_lists_all_of_them():
 def test_a_dry_run_says_how_large_a_proxy_is_and_the_flop_of_the_sweep(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("proxy_training.launch.train_runs.estimate_seconds", lambda *_: 60.0)
     flags = ["--train.tokens", "1_000_000", "--synthesize.num_mixtures", "10", "--study", str(tmp_path / "study")]
-    assert main(["run", *flags, "--tokenize.vocab_size", "50432", "--train.sequence_length", "2048", "--dry_run", "--calibrate"]) == 0
+    assert (
+        main(
+            [
+                "run",
+                *flags,
+                "--tokenize.vocab_size",
+                "50432",
+                "--train.sequence_length",
+                "2048",
+                "--dry_run",
+                "--calibrate",
+            ]
+        )
+        == 0
+    )
     shown = capsys.readouterr().err
     assert "27,133,184 parameters, 1,312,000 of them" in shown and "97.9 MFLOP a token, 79% in the head" in shown
     assert "the sweep: 9.79e+14 FLOP, 10 x 999,424 tokens" in shown and "about 1 min" in shown
