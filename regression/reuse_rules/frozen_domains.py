@@ -45,6 +45,8 @@ class FrozenDomains:
             raise InputError(
                 f"{path}: no frozen, members and domains; give the frozen.yaml of `proxymix reuse --freeze`"
             )
+        if len(set(map(str, domains))) < len(domains):
+            raise InputError(f"{path}: a domain is there twice; write it again with `proxymix reuse`")
         if strange := [domain for domain in members if domain not in domains]:
             raise InputError(
                 f"{path}: the member {strange[0]!r} is not among its domains; write it again with `proxymix reuse`"
