@@ -158,7 +158,7 @@ def table(cases: list[tuple[str, str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("damaged", cases, indirect=True, ids=map(", ".join, cases))
 
 
-@table(CASES[::5])
+@table(CASES[::6])
 def test_check_names_what_is_damaged_and_status_does_not_call_it_done(damaged, study):
     path, case = damaged
     ended = here("check", study)

@@ -112,7 +112,7 @@ def whole(study, trained_study) -> Iterator[None]:
 
 def test_the_manifest_of_tokens(study, tmp_path):
     path = study / "tokens" / "manifest.json"
-    for what in fuzzed(path, json.loads(path.read_text()), 40):
+    for what in fuzzed(path, json.loads(path.read_text()), 20):
         tried("check", study / "tokens", what=what)
         tried("count", "--tokens", study / "tokens", "--out", tmp_path / "domains.csv", what=what)
         assert tried("status", study, what=what) == 0, what
@@ -132,7 +132,7 @@ def test_the_settings_of_a_study(study, has_copy):
 
 def test_the_copy_of_the_settings_of_a_study(study):
     path = study / "stages" / "study.yaml"
-    for what in fuzzed(path, read_sealed(path), 8, lambda value: write_sealed(path, value)):
+    for what in fuzzed(path, read_sealed(path), 4, lambda value: write_sealed(path, value)):
         assert tried("status", study, what=what) == 0, what
         tried("check", study, what=what)
         tried("run", "--study", study, "--dry_run", what=what)
@@ -161,7 +161,7 @@ def test_what_is_kept_of_the_hashes_of_files(study, monkeypatch):
 
 def test_a_fit(study, tmp_path):
     path = study / "regression" / "fit.json"
-    for what in fuzzed(path, json.loads(path.read_text()), 40):
+    for what in fuzzed(path, json.loads(path.read_text()), 20):
         flags = ["--fit", path.parent, "--mixtures", study / "mixtures.csv", "--out", tmp_path / "predictions.csv"]
         tried("predict", *flags, what=what)
 
@@ -170,14 +170,14 @@ def test_a_fit(study, tmp_path):
 def test_what_a_report_is_made_of(study, tmp_path, name):
     shutil.rmtree(study / "stages")  # The records know the hashes of these files.
     path = study / name
-    for what in fuzzed(path, yaml.safe_load(path.read_text()), 7):
+    for what in fuzzed(path, yaml.safe_load(path.read_text()), 4):
         tried("report", "--study", study, "--out", tmp_path / "report", what=what)
 
 
 @pytest.mark.parametrize("name", ["optimal_mixture.yaml", "heuristic_mixture.yaml", "mixtures/n00002.yaml"])
 def test_a_mixture(study, tmp_path, name):
     path = study / name
-    for what in fuzzed(path, yaml.safe_load(path.read_text()), 20):
+    for what in fuzzed(path, yaml.safe_load(path.read_text()), 12):
         for to in ("litgpt", "olmo_core"):
             tried("export", "--mixture", path, "--to", to, "--budget", 8000, "--out", tmp_path / "export", what=what)
         tried("export", "--mixture", path, "--to", "regmix", "--domains", study / "domains.csv", what=what)
