@@ -90,7 +90,7 @@ class Digests:
         if isinstance(entry, list) and len(entry) == 2 and entry[0] == stamp and isinstance(entry[1], str):
             return entry[1]
         kept[key] = [stamp, found := find()]
-        with contextlib.suppress(OSError):  # what cannot be kept is found again next time
+        with contextlib.suppress(OSError, ValueError):  # what cannot be kept is found again next time
             write_json(self._kept, kept)
         return found
 
