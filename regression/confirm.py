@@ -64,7 +64,7 @@ def confirm(
             such weights or of {minimise, max_increase}; that of the proposal when left out.
         num_seeds: Fresh seeds per mixture; with fewer than 5 the intervals are wide.
         min_gain: Smallest gain worth having, in the objective's unit: where the interval excludes it, the verdict is "not
-            better", and "undecided" where it includes 0 too. The objective's standard deviation over seeds when left out.
+            better". The objective's standard deviation over seeds when left out.
         seed: The sweep's seed; the fresh ones are those that follow it, after those of its repeated mixtures.
         workers: Runs trained at a time; one per core when left out.
         wandb: Whether metrics go to the wandb log too; offline needs no account and no network.

@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
 
 
+@pytest.fixture(autouse=True)
+def nothing_was_said_before() -> None:
+    """What a process says once is said in every test, as each stands for a process of its own."""
+    from proxymix.progress import say_once
+
+    say_once.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A confirmed study of five domains whose losses follow a planted law, for tests that only read it."""

@@ -20,7 +20,7 @@ from proxymix.app.parameters import Parameter, build_arguments, parameters
 from proxymix.app.parser import Parser
 from proxymix.app.stages import STAGES, stage_named
 from proxymix.errors import InputError
-from proxymix.progress import Bar, say_once
+from proxymix.progress import Bar
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,6 @@ def test_a_whole_number_may_be_written_in_several_ways(written):
 
 
 def test_a_setting_is_still_read_under_its_old_name_with_one_note(capsys):
-    say_once.cache_clear()
     values = parse("--pot", "p", "--train.size=3m", "--milk", "3", filled={"number": 7})
     assert (values["eggs"], values["train"].model, values["sauce"].cream) == (7, "3m", 3)
     assert parse("--pot", "p", "--number", "8", filled={"number": 7})["eggs"] == 8

@@ -25,7 +25,6 @@ from proxymix.app.init import init
 from proxymix.app.parameters import build_arguments
 from proxymix.app.stages import RENAMED, STAGES, Stage
 from proxymix.app.study import Study
-from proxymix.progress import say_once
 from proxymix.tables import write_table
 from regression.models.registry import REGRESSORS
 
@@ -234,7 +233,6 @@ def called(monkeypatch, tmp_path):
     monkeypatch.setattr(run_module, "run_study", lambda *_, **__: calls.append("run"))
     monkeypatch.setattr("proxymix.app.compare.compare", lambda *_: "")
     monkeypatch.setattr("proxymix.app.init.init", functools.wraps(init)(lambda **_: None))
-    say_once.cache_clear()
     monkeypatch.setattr(  # without the records of a study, since nothing is written
         Study, "perform", lambda self, stage, function, values: function(**build_arguments(function, values))
     )

@@ -11,7 +11,7 @@ from regression.confirmation.paired import BETTER, MAX_MORE_SEEDS, NOT_BETTER, U
 METHOD = (
     "every mixture on the same fresh seeds and validation blocks; paired t test over seeds, two-sided, at 5% with Holm's "
     "correction for the number of distinct baselines; intervals are 95% t intervals of one difference, uncorrected; not "
-    "better: the interval excludes a gain of min_gain; undecided: it includes 0 and such a gain"
+    "better: the interval excludes a gain of min_gain; undecided: none of these"
 )
 WORDS = {
     BETTER: "better than",
@@ -37,10 +37,10 @@ def verdict_sentence(
         notes = {name: " (which the data cannot supply)" for name in infeasible if verdict != BETTER}
         phrases = listed([BASELINE_PHRASES[name] + notes.get(name, "") for name in names])
         every = "every baseline: " if verdict == BETTER and len(names) == len(differences) > 1 else ""
-        more = (
-            f" ({_more_seeds([differences[name].seeds_to_decide for name in names])})" if verdict == UNDECIDED else ""
-        )
-        parts += [f"{words} {every}{phrases}{more}"] if names else []
+        if verdict == UNDECIDED and names:
+            more = _more_seeds([differences[name].seeds_to_decide for name in names])
+            phrases = f"{phrases[:-1]}; {more})" if phrases.endswith(")") else f"{phrases} ({more})"
+        parts += [f"{words} {every}{phrases}"] if names else []
     rises = f"; it raises the loss on {listed(broken)} by more than is allowed" if broken else ""
     return f"The proposed mixture is {', '.join(parts)}{rises}"
 
