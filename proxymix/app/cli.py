@@ -77,7 +77,8 @@ def _dispatch(arguments: list[str]) -> None:
     elif command in names:
         run_stage(stage_named(command), rest, f"proxymix {command}")
     else:
-        raise InputError(f"proxymix {command}: no such command{nearest(command, [*PROGRAM_COMMANDS, *names])}")
+        hint = nearest(command, [*PROGRAM_COMMANDS, *names]) or "; `proxymix --help` lists them"
+        raise InputError(f"proxymix {command}: no such command{hint}")
 
 
 def _parsed(function: Callable[..., None], command: str, positional: str, arguments: Sequence[str]) -> dict[str, Any]:
