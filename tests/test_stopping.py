@@ -31,6 +31,11 @@ def place(tmp_path_factory) -> Path:
     return folder
 
 
+def heed_interrupts() -> None:
+    """A shell that starts tests in the background has them, and what they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("command", "name"), [("sweep", "SIGTERM"), ("train", "SIGINT")])
 def test_a_command_that_is_stopped_keeps_what_a_batch_has_and_continues_with_it(place, tmp_path, command, name):
@@ -40,7 +45,8 @@ def test_a_command_that_is_stopped_keeps_what_a_batch_has_and_continues_with_it(
     argv = [sys.executable, "-m", "proxymix.app.cli", command, f"--mixtures={place / 'mixtures'}"]
     argv += [f"--tokens={place / 'tokens'}", f"--out={out}", *FLAGS, *(["--workers=1"] if command == "sweep" else [])]
     environment = {**os.environ, "TMPDIR": str(scratch)}
-    job = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    options = {"stderr": subprocess.PIPE, "text": True, "env": environment, "start_new_session": True}
+    job = subprocess.Popen(argv, preexec_fn=heed_interrupts, **options)
     wait_for((out / "n00002").exists)  # The batch has begun.
     processes = psutil.Process(job.pid).children(recursive=True)
     os.killpg(job.pid, getattr(signal, name))
