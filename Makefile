@@ -27,7 +27,7 @@ notebooks: $(VENV)/.installed ## what the notebooks show, again, of the study th
 test: $(VENV)/.installed ## the whole test suite (under ten minutes on two cores)
 	$(PYTEST)
 
-test-fast: $(VENV)/.installed ## the tests that train next to nothing (about a minute on two cores)
+test-fast: $(VENV)/.installed ## the tests that train next to nothing (a minute and a half on two cores)
 	$(PYTEST) -m "not slow"
 
 gpu: $(VENV)/.installed ## nine minutes on an NVIDIA GPU: are results right, and how fast (REHEARSE=1: about a minute on a CPU)
