@@ -7,6 +7,7 @@ from mixture_config.files.mixture import Mixture
 from proxymix.app.budget import budget_line
 from proxymix.app.config import Config
 from proxymix.app.saved_config import SavedConfig
+from proxymix.app.shown import bars
 from proxymix.app.stages import further_rounds
 from proxymix.schemas import Domains
 from proxymix.tables import read_table
@@ -14,8 +15,6 @@ from regression.confirmation.confirmation import Confirmation
 from regression.confirmation.statements import confirmation_lines
 from regression.selection.learning_curve import Point, num_more
 
-BAR = 40
-"""Characters of a bar for a weight of 1."""
 EXAMPLE_BUDGET, EXAMPLE_TOKENS = "25B", 25_000_000_000
 """Tokens of somebody's training, for a command to be changed."""
 FILES = {
@@ -36,9 +35,7 @@ def answer(folder: Path) -> str:
         lines += [f"{confirmation.verdict}.", ""]
     lines.append("The best mixture:")
     weights = Mixture.read(folder / "optimal_mixture.yaml").weights
-    width = max(map(len, weights))
-    for domain, weight in sorted(weights.items(), key=lambda item: -item[1]):
-        lines.append(f"  {domain:<{width}}{weight:8.4f}  {'#' * round(BAR * weight)}".rstrip())
+    lines += bars(weights)
     if confirmation is not None:
         lines += ["", *confirmation_lines(confirmation)[:-1]]  # its last line is the verdict
     lines += ["", budget_line(folder, config), "", "Files:"]

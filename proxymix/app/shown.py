@@ -17,7 +17,7 @@ def bars(weights: Mapping[str, float]) -> list[str]:
     widest = max(map(len, weights))
     ordered = sorted(weights.items(), key=lambda item: -item[1])
     return [
-        f"  {name:<{widest}}{weight:9.4f}  {'#' * round(BAR_CHARACTERS * weight)}".rstrip() for name, weight in ordered
+        f"  {name:<{widest}}{weight:8.4f}  {'#' * round(BAR_CHARACTERS * weight)}".rstrip() for name, weight in ordered
     ]
 
 

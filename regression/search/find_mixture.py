@@ -51,19 +51,19 @@ class FoundMixture:
 
 def find_mixture(
     fitted: FittedModel,
-    domains: Path | None = None,
-    constraints: Constraints = Constraints(),  # noqa: B008
-    objective: Spec | None = None,
-    heuristic: Path | None = None,
-    tokens: Path | None = None,
-    search: SearchSettings = SearchSettings(),  # noqa: B008
-    num_curves: int | None = None,
-    num_splits: int = 2,
-    seed: int = 0,
-    workers: int | None = None,
-    num_next: int = 0,
-    acquisition: Acquisition = "improvement",
-    budget_assumed: bool = False,
+    domains: Path | None,
+    constraints: Constraints,
+    objective: Spec | None,
+    heuristic: Path | None,
+    tokens: Path | None,
+    search: SearchSettings,
+    num_curves: int | None,
+    num_splits: int,
+    seed: int,
+    workers: int | None,
+    num_next: int,
+    acquisition: Acquisition,
+    budget_assumed: bool,
 ) -> FoundMixture:
     """What `proxymix propose` finds, whose help explains the parameters; nothing is written.
 
